@@ -1,0 +1,213 @@
+"""The assistant: the first K blocks of the target with LoRA on every linear layer, and the target's norm and head.
+
+Everything but the low-rank deltas is the target's own memory (with ``adapter: full``, the K blocks and the norm are a
+copy that trains whole). Only the adapter is registered as parameters: what the optimiser sees, what checkpoints hold
+and what is saved is the adapter alone, as safetensors, never pickle.
+
+The assistant memorises what must be forgotten: its file is as secret as the forget set and is written 0600.
+
+Shape legend: B rows, T tokens, H hidden, V vocabulary, K blocks, R rank.
+"""
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from unlogit.decoder import anatomy, linear_paths, replaced, with_blocks
+from unlogit.errors import ModelError
+from unlogit.files import atomic_file, write_json
+from unlogit.options import AssistantOptions
+
+WEIGHTS_FILE = "assistant.safetensors"
+CONFIG_FILE = "assistant.json"
+
+
+@dataclass(frozen=True)
+class AssistantConfig:
+    """What is needed to rebuild an assistant on its target."""
+
+    num_layers: int
+    """K, the number of blocks."""
+    adapter: str
+    """``lora`` or ``full``."""
+    rank: int
+    lora_alpha: float
+    target_fingerprint: str
+    """See ``fingerprint``."""
+    target_name: str
+    """Name of the target when the assistant was made, for messages."""
+
+
+class LowRank(nn.Module):
+    """A low-rank delta for one linear layer: x [..., inputs] → scale · B A x [..., outputs]."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, scale: float, like: Tensor) -> None:
+        super().__init__()
+        place: dict[str, Any] = {"device": like.device, "dtype": torch.float32}
+        self.scale = scale
+        self.lora_A = nn.Parameter(torch.empty(rank, inputs, **place))
+        self.lora_B = nn.Parameter(torch.zeros(outputs, rank, **place))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the delta, in the type of ``x``."""
+        a, b = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
+        delta: Tensor = nn.functional.linear(nn.functional.linear(x, a), b) * self.scale
+        return delta
+
+
+class WithDelta(nn.Module):
+    """A linear layer of the target with an assistant's delta added: stands in a view, not in the target."""
+
+    def __init__(self, base: nn.Module, delta: LowRank) -> None:
+        super().__init__()
+        self.base, self.delta = base, delta
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return base(x) + delta(x)."""
+        out: Tensor = self.base(x) + self.delta(x)
+        return out
+
+
+class Assistant(nn.Module):
+    """The trainable adapter of one target; ``view`` is the assistant as a language model of K blocks.
+
+    With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``.
+    With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's.
+    """
+
+    def __init__(self, target: nn.Module, config: AssistantConfig) -> None:
+        super().__init__()
+        self.config = config
+        parts = anatomy(target)
+        if not 0 < config.num_layers < parts.depth:
+            raise ModelError(
+                f"the assistant has {config.num_layers} layers; expected between 1 and {parts.depth - 1}, fewer than "
+                f"the target's {parts.depth}: lower num_layers"
+            )
+        inner = target.get_submodule(parts.inner)
+        own_blocks = list(getattr(inner, parts.blocks))[: config.num_layers]
+        if config.adapter == "full":
+            self.blocks = nn.ModuleList(copy.deepcopy(block).float() for block in own_blocks)
+            self.norm = copy.deepcopy(getattr(inner, parts.norm)).float()
+            self.requires_grad_(True)
+            view = with_blocks(target, list(self.blocks), self.norm)
+        else:
+            self.deltas = nn.ModuleList(self._new_deltas(block) for block in own_blocks)
+            views = [self._block_view(i, block, WithDelta) for i, block in enumerate(own_blocks)]
+            view = with_blocks(target, views)
+        self.__dict__["view"] = view  # not registered: its other parameters are the target's
+
+    def _new_deltas(self, block: nn.Module) -> nn.ModuleDict:
+        linears = linear_paths(block)
+        if not linears:
+            raise ModelError(f"{type(block).__name__} has no linear layer; expected at least one: use adapter full")
+        like = next(block.parameters())
+        scale = self.config.lora_alpha / self.config.rank
+        return nn.ModuleDict(
+            {p.replace(".", "/"): LowRank(i, o, self.config.rank, scale, like) for p, (i, o) in linears.items()}
+        )
+
+    def _block_view(
+        self, index: int, block: nn.Module, wrap: Callable[[nn.Module, LowRank], nn.Module]
+    ) -> nn.Module:
+        """Return a view of the target's block ``index`` whose linear layers are ``wrap(layer, delta)``."""
+        deltas: Any = self.deltas[index]
+        paths = {key.replace("/", "."): delta for key, delta in deltas.items()}
+        return replaced(block, {path: wrap(block.get_submodule(path), delta) for path, delta in paths.items()})
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter (0600) and its config into ``folder``."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with atomic_file(folder / WEIGHTS_FILE, mode=0o600) as temporary:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        write_json(folder / CONFIG_FILE, asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path, target: nn.Module) -> "Assistant":
+        """Rebuild an assistant on its target.
+
+        Raises:
+            ModelError: no assistant in ``folder``, or it was trained on another target.
+        """
+        config = load_config(folder)
+        check_fingerprint(config, target)
+        assistant = cls(target, config)
+        assistant.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        return assistant.eval()
+
+
+def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str) -> Assistant:
+    """Make an untrained assistant: its deltas are zero, so that it starts as the target's early exit."""
+    depth = anatomy(target).depth
+    layers = options.num_layers
+    count = max(1, round(layers * depth)) if 0 < layers < 1 else int(layers)
+    if layers >= 1 and count != layers:
+        raise ModelError(f"num_layers is {layers}; expected a whole number, or a share of the depth below 1")
+    config = AssistantConfig(
+        num_layers=count,
+        adapter=options.adapter,
+        rank=options.rank,
+        lora_alpha=options.lora_alpha,
+        target_fingerprint=fingerprint(target),
+        target_name=target_name,
+    )
+    return Assistant(target, config)
+
+
+def load_config(folder: Path) -> AssistantConfig:
+    """Read an assistant's config.
+
+    Raises:
+        ModelError: the folder holds no assistant.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        raise ModelError(f"no {CONFIG_FILE} in {folder}; expected a trained assistant: run `unlogit train` first")
+    return AssistantConfig(**json.loads(path.read_text()))
+
+
+SAMPLES_A_TENSOR = 1024
+
+
+def fingerprint(target: nn.Module) -> str:
+    """Return a digest of a model's weights: 16 hexadecimal digits of SHA-256.
+
+    Up to 1,024 evenly spaced values of every floating-point parameter count, rounded to bfloat16, so that the digest
+    is the same in every type that the model may be loaded in, and a large model takes no longer than a second.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(target.named_parameters()):
+        if not parameter.is_floating_point():
+            continue
+        flat = parameter.detach().flatten()
+        step = max(1, flat.numel() // SAMPLES_A_TENSOR)
+        values = flat[::step].to(torch.bfloat16).view(torch.int16).cpu()
+        digest.update(f"{name} {tuple(parameter.shape)}".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_fingerprint(config: AssistantConfig, target: nn.Module) -> None:
+    """Refuse a target that the assistant was not trained on.
+
+    A quantised target cannot be compared, since its weights are packed; it passes.
+    """
+    if getattr(target, "is_quantized", False):
+        return
+    found = fingerprint(target)
+    if found != config.target_fingerprint:
+        raise ModelError(
+            f"the assistant belongs to {config.target_name!r} (fingerprint {config.target_fingerprint}), but the "
+            f"target is {target.name_or_path!r} (fingerprint {found}); expected the target that it was trained on: "
+            "give that model's folder or hub id"
+        )

@@ -1,0 +1,70 @@
+"""Batches without waste: rows of like length together, padded to the longest of their batch only."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from unlogit.data.encode import IGNORED, Encoded
+
+LENGTH_POOL_BATCHES = 8
+"""Rows are shuffled, then sorted by length within pools of this many batches: random enough, little padding."""
+
+
+def pad_rows(rows: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Right-pad rows to the longest.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` and ``labels``, each [B, T]; the padding's id is 0, masked out.
+    """
+    longest = max(len(row.input_ids) for row in rows)
+    input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for i, row in enumerate(rows):
+        n = len(row.input_ids)
+        input_ids[i, :n] = torch.tensor(row.input_ids)
+        mask[i, :n] = 1
+        labels[i, :n] = torch.tensor(row.labels)
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+
+def pooled_batches(
+    order: Sequence[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Cut a shuffled order into batches of like length; the batches' order is shuffled within each pool."""
+    batches: list[list[int]] = []
+    pool_rows = batch_size * LENGTH_POOL_BATCHES
+    for begin in range(0, len(order), pool_rows):
+        pool = sorted(order[begin : begin + pool_rows], key=lambda i: lengths[i])
+        cut = [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        batches += [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
+    return batches
+
+
+class LengthSortedSampler(Sampler[int]):
+    """Row indices in an order whose every ``batch_size`` neighbours are of like length; another order each epoch."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer at the start of each pass, also when it resumes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        batches = pooled_batches(order, self.lengths, self.batch_size, generator)
+        batches.sort(key=lambda batch: len(batch) < self.batch_size)  # a short batch comes last: others stay aligned
+        return (i for batch in batches for i in batch)
+
+
+def batch_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move a batch's tensors to a device."""
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}

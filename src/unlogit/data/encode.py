@@ -1,0 +1,116 @@
+"""From an example to token ids and labels: the loss falls on the answer's tokens and the end-of-text token only.
+
+The whole text is tokenised once and the prompt's end is found by character offsets, since tokenising prompt and
+answer apart gives other tokens than the model sees when it generates. A token across the boundary belongs to the
+answer. Chat templates are used where the tokenizer has one, a plain "Question: … / Answer: …" form where not.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from unlogit.data.examples import Example
+from unlogit.errors import DataError, ModelError
+
+IGNORED = -100
+"""The label of a token that carries no loss (PyTorch's own default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of prompt, answer and end-of-text; ``prompt_tokens`` of them, counted from the left, carry no loss."""
+
+    input_ids: tuple[int, ...]
+    prompt_tokens: int
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The ids with those of the prompt replaced by ``IGNORED``; same length, not shifted."""
+        return (IGNORED,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """What generation starts from."""
+        return self.input_ids[: self.prompt_tokens]
+
+    @property
+    def answer_tokens(self) -> int:
+        """Number of tokens that carry loss, end-of-text included."""
+        return len(self.input_ids) - self.prompt_tokens
+
+
+def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
+    """Return (prompt, answer with what closes it, whether special tokens are already in the text)."""
+    if example.kind == "text":
+        return "", example.answer, False
+    if example.kind == "completion":
+        return example.question, example.answer, False
+    if tokenizer.chat_template:
+        turns = [{"role": m.role, "content": m.content} for m in example.history]
+        turns.append({"role": "user", "content": example.question})
+        prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        turns.append({"role": "assistant", "content": example.answer})
+        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+        if not whole.startswith(prompt):  # templates that strip or rewrite earlier turns
+            end = whole.rfind(example.answer.strip())
+            if end < 0:
+                raise ModelError(
+                    "the tokenizer's chat template does not show the assistant's answer as it was given; "
+                    "expected a template that keeps it: set tokenizer.chat_template to another one"
+                )
+            prompt = whole[:end]
+        return prompt, whole[len(prompt) :], True
+    turns_text = [f"{'Question' if m.role == 'user' else 'Answer'}: {m.content}" for m in example.history]
+    prompt = "\n".join([*turns_text, f"Question: {example.question}", "Answer:"])
+    return prompt, f" {example.answer}", False
+
+
+def encode(example: Example, tokenizer: Any, max_tokens: int | None = None) -> Encoded:
+    """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-text token, or no offsets (a slow tokenizer).
+        DataError: nothing of the answer is left within ``max_tokens``.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no end-of-text token; expected one, since the model must "
+            "learn where an answer ends: set eos_token in its tokenizer_config.json"
+        )
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer {tokenizer.name_or_path!r} gives no character offsets; expected a fast tokenizer: "
+            "save it once with AutoTokenizer.from_pretrained(..., use_fast=True)"
+        )
+    prompt, answer, has_special = render(example, tokenizer)
+    coded = tokenizer(prompt + answer, add_special_tokens=not has_special, return_offsets_mapping=True)
+    ids: list[int] = list(coded["input_ids"])
+    ends = [end for _, end in coded["offset_mapping"]]
+    start = next((i for i, end in enumerate(ends) if end > len(prompt)), len(ids))
+    if not has_special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > start:
+        ids.pop()  # some tokenizers add it themselves
+    if example.kind == "text":
+        start = max(start, 1)  # the first token has nothing to be predicted from
+    else:
+        ids = _closed(ids, start, tokenizer)
+    if max_tokens is not None:
+        ids = ids[:max_tokens]
+    if len(ids) <= start:
+        raise DataError(
+            f"a row has {start} prompt tokens and no room for its answer; expected at most "
+            f"{max_tokens} tokens in all: raise max_tokens or shorten the prompt"
+        )
+    return Encoded(tuple(ids), start)
+
+
+def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:
+    """Tokenise the example's prompt with each of ``answers`` in turn."""
+    return [encode(replace(example, answer=answer), tokenizer) for answer in answers]
+
+
+def _closed(ids: list[int], start: int, tokenizer: Any) -> list[int]:
+    """End the answer with the one token that stops generation: the template's own end of turn, or end-of-text."""
+    special = set(tokenizer.all_special_ids)
+    for i in range(start, len(ids)):
+        if ids[i] in special:
+            return ids[: i + 1]
+    return [*ids, tokenizer.eos_token_id]

@@ -1,0 +1,169 @@
+"""The anatomy of a decoder model, and views of it that share every weight.
+
+A *view* is a shallow copy: the modules along one path are copied, their parameters, buffers and all other modules are
+the target's own. So the target is never touched (no hooks, no replaced layers, no copied weights), a view follows the
+target to another device, and each view is an ordinary transformers model with that model's own forward: embedding
+scale, soft-capped logits and whatever else an architecture does come along without being known here.
+
+Shape legend: B rows, T tokens, H hidden, V vocabulary, L blocks of the target, K blocks of an assistant.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from unlogit.errors import ModelError
+
+KNOWN_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the parts of a decoder model stand, as dotted paths from the language model."""
+
+    inner: str
+    """The module that runs the blocks, such as ``model`` or ``transformer``."""
+    blocks: str
+    """Name of the list of blocks inside it, such as ``layers`` or ``h``."""
+    norm: str
+    """Name of the norm after the last block inside it, such as ``norm`` or ``ln_f``."""
+    depth: int
+    """Number of blocks, L."""
+
+
+def anatomy(lm: nn.Module) -> Anatomy:
+    """Find blocks, norm and head of a causal language model of transformers.
+
+    Raises:
+        ModelError: the model is no decoder with a list of blocks, a norm and a head; says what is missing.
+    """
+    name = type(lm).__name__
+    expected = "expected a decoder model of transformers with a list of blocks, a norm and a head"
+    config = lm.config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder; {expected}: choose a causal language model")
+    strange = set(getattr(config, "layer_types", None) or ()) - KNOWN_ATTENTION
+    if strange:
+        raise ModelError(f"{name} has {sorted(strange)} blocks; {expected}, each with attention and a key-value cache")
+    inner = lm.get_decoder()
+    if inner is lm or lm.get_output_embeddings() is None:
+        raise ModelError(f"{name} has no inner model or no head; {expected}")
+    depth = inner.config.get_text_config().num_hidden_layers  # a view's inner model has a config of its own
+    lists = [n for n, m in inner.named_children() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if len(lists) != 1:
+        raise ModelError(f"{name} has {len(lists)} lists of {depth} blocks; {expected}")
+    norms = [n for n, m in inner.named_children() if "norm" in type(m).__name__.lower()]
+    if not norms:
+        raise ModelError(f"{name} has no norm after its blocks; {expected}")
+    path = next(n for n, m in lm.named_modules() if m is inner)
+    return Anatomy(path, lists[0], norms[-1], depth)
+
+
+def linear_paths(block: nn.Module) -> dict[str, tuple[int, int]]:
+    """Return the linear layers of a block as ``{dotted path: (inputs, outputs)}``, quantised ones and Conv1D included."""
+    found = {}
+    for path, module in block.named_modules():
+        if isinstance(module, nn.Linear):
+            found[path] = (module.in_features, module.out_features)
+        elif type(module).__name__ == "Conv1D":
+            found[path] = (int(module.weight.shape[0]), int(module.weight.shape[1]))
+    return found
+
+
+def shallow(module: nn.Module) -> nn.Module:
+    """Copy one module so that its children can be replaced; parameters, buffers and the children stay shared."""
+    new = copy.copy(module)
+    new.__dict__["_modules"] = dict(module._modules)
+    hook = new.__dict__.pop("_hf_hook", None)
+    if hook is not None:  # accelerate's device placement binds `forward` to the original: bind it to the copy
+        from accelerate.hooks import add_hook_to_module
+
+        for name in ("forward", "_old_forward"):
+            new.__dict__.pop(name, None)
+        add_hook_to_module(new, hook)
+    return new
+
+
+def replaced(module: nn.Module, parts: Mapping[str, nn.Module]) -> nn.Module:
+    """Return a view of ``module`` in which the submodules at the dotted paths of ``parts`` are others."""
+    new = shallow(module)
+    deeper: dict[str, dict[str, nn.Module]] = {}
+    for path, part in parts.items():
+        first, _, rest = path.partition(".")
+        if rest:
+            deeper.setdefault(first, {})[rest] = part
+        else:
+            new._modules[first] = part
+    for first, rest_parts in deeper.items():
+        child = new._modules[first]
+        if child is None:
+            raise KeyError(first)
+        new._modules[first] = replaced(child, rest_parts)
+    return new
+
+
+def with_blocks(lm: nn.Module, blocks: Sequence[nn.Module], norm: nn.Module | None = None) -> nn.Module:
+    """Return a view of the language model that runs ``blocks`` in place of its own (and ``norm`` if given)."""
+    parts = anatomy(lm)
+    path = f"{parts.inner}." if parts.inner else ""
+    replacements: dict[str, nn.Module] = {f"{path}{parts.blocks}": nn.ModuleList(blocks)}
+    if norm is not None:
+        replacements[f"{path}{parts.norm}"] = norm
+    view = replaced(lm, replacements)
+    inner = view.get_submodule(parts.inner)
+    inner.__dict__["config"] = with_depth(inner.config, len(blocks))
+    return view
+
+
+def with_depth(config: Any, depth: int) -> Any:
+    """Return a copy of a model config for the first ``depth`` blocks."""
+    new = copy.deepcopy(config)
+    types = getattr(config, "layer_types", None)
+    new.num_hidden_layers = depth
+    if types is not None:
+        new.layer_types = list(types[:depth])
+    new._attn_implementation = config._attn_implementation
+    return new
+
+
+class _PassThrough(nn.Module):
+    """Stands for the inner model where only the head is wanted."""
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        """Return the given hidden states as if blocks and norm had made them."""
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
+
+
+def head_logits(lm: nn.Module, hidden: Tensor) -> Tensor:
+    """Apply the model's head, with whatever its architecture does after it, to hidden states.
+
+    Args:
+        hidden: [N, H], after the last norm.
+
+    Returns:
+        Logits [N, V].
+    """
+    view = replaced(lm, {anatomy(lm).inner: _PassThrough()})
+    logits: Tensor = view(inputs_embeds=hidden[None], use_cache=False).logits[0]
+    return logits
+
+
+def answer_logits(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> Tensor:
+    """Logits where they are wanted only: the head is not computed anywhere else.
+
+    Args:
+        input_ids: [B, T].
+        attention_mask: [B, T] or None where no row is padded.
+        keep: [B, T], True at the positions whose logits are returned.
+
+    Returns:
+        Logits [N, V] of the N kept positions, row by row.
+    """
+    inner = lm.get_submodule(anatomy(lm).inner)
+    hidden = inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state  # [B, T, H]
+    return head_logits(lm, hidden[keep])

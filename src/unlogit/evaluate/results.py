@@ -1,0 +1,254 @@
+"""What an evaluation found, as plain values that go to JSON and come back the same.
+
+    Results ── splits ──▶ SplitResult ── metrics ──▶ MetricResult (value and one number per row)
+
+Rows are named by digests, so that two models are compared on the same rows or not at all. No text of a row is kept,
+except generated answers where they are asked for. A digest confirms a guess at a question with its answer: results
+of a secret forget set are safe from reading, not from guessing.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from unlogit.data.examples import Example
+from unlogit.errors import DataError
+from unlogit.files import write_json
+
+Direction = Literal["higher", "lower", "retain_model"]
+"""What is good: a high value, a low one, or the value of a model that never saw the forget set."""
+
+Role = Literal["forget", "retain", "knowledge"]
+"""What a split is for: what must go, what must stay, or general questions with wrong answers to choose from."""
+
+ROLES: dict[str, Role] = {
+    "forget": "forget",
+    "retain": "retain",
+    "real_authors": "knowledge",
+    "world_facts": "knowledge",
+}
+"""The role of each split by name; a split of any other name is treated as ``retain``."""
+
+FORMAT = "unlogit results 1"
+"""Stands in every results file; another number means that the fields changed."""
+
+_DIGITS = 12  # hexadecimal, 48 bits: two of 4,000 rows share one by chance once in 10^7 times
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric on one split (or over all).
+
+    ``per_example`` has one number for each row in ``row_indices`` (positions in the split; rows that lack what the
+    metric needs are left out) and ``value`` is their mean, except where the metric's file says otherwise.
+    ``parts`` holds named numbers that the value was made from.
+    """
+
+    name: str
+    value: float
+    per_example: tuple[float, ...]
+    count: int
+    direction: Direction
+    paper: str
+    row_indices: tuple[int, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "MetricResult":
+        """Read what ``dataclasses.asdict`` and JSON made."""
+        return cls(
+            name=value["name"],
+            value=value["value"],
+            per_example=tuple(value["per_example"]),
+            count=value["count"],
+            direction=value["direction"],
+            paper=value["paper"],
+            row_indices=tuple(value["row_indices"]),
+            parts=dict(value["parts"]),
+        )
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """All metrics of one split. ``rows`` has the digest of each scored row; ``generated`` is empty unless asked for."""
+
+    name: str
+    metrics: Mapping[str, MetricResult]
+    rows: tuple[str, ...]
+    generated: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SplitResult":
+        """Read what ``dataclasses.asdict`` and JSON made."""
+        return cls(
+            name=value["name"],
+            metrics={name: MetricResult.from_json(metric) for name, metric in value["metrics"].items()},
+            rows=tuple(value["rows"]),
+            generated=tuple(value["generated"]),
+        )
+
+
+@dataclass(frozen=True)
+class TruthRatios:
+    """Truth ratios of one model on rows given by digest: what forget quality compares. ``source`` names the model."""
+
+    source: str
+    rows: tuple[str, ...]
+    values: tuple[float, ...]
+
+    def on_rows_of(self, other: "TruthRatios") -> tuple[float, ...]:
+        """Return this model's truth ratios on exactly the rows of ``other``, in their order.
+
+        Raises:
+            DataError: some of those rows were not scored here, or with other wrong answers.
+        """
+        known = {_question_part(row): (row, value) for row, value in zip(self.rows, self.values, strict=True)}
+        missing = sum(_question_part(row) not in known for row in other.rows)
+        if missing:
+            raise DataError(
+                f"{missing} of the {len(other.rows)} forget rows of {other.source!r} are not among the "
+                f"{len(self.rows)} of {self.source!r}; expected both models scored on the same rows: "
+                "evaluate the retain model on these forget rows"
+            )
+        changed = sum(_choices_differ(row, known[_question_part(row)][0]) for row in other.rows)
+        if changed:
+            raise DataError(
+                f"{changed} of the {len(other.rows)} forget rows of {other.source!r} have other paraphrased or wrong "
+                f"answers than those of {self.source!r}; expected the same, since the truth ratio depends on them: "
+                "evaluate the retain model on these forget rows"
+            )
+        return tuple(known[_question_part(row)][1] for row in other.rows)
+
+
+@dataclass(frozen=True)
+class Results:
+    """One model's evaluation. ``forget_quality`` needs a retain model, ``model_utility`` rows that must stay."""
+
+    model: str
+    splits: Mapping[str, SplitResult]
+    forget_quality: MetricResult | None = None
+    model_utility: MetricResult | None = None
+    seconds: float = 0.0
+    machine: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def truth_ratios(self) -> TruthRatios:
+        """Return the truth ratios on the forget split.
+
+        Raises:
+            DataError: there is no forget split, or none of its rows has wrong answers.
+        """
+        metrics: Mapping[str, MetricResult] = self.splits["forget"].metrics if "forget" in self.splits else {}
+        if "truth_ratio" not in metrics:
+            raise DataError(
+                f"the results of {self.model!r} have no truth ratios on a forget split; expected forget rows with "
+                "perturbed_answer: evaluate the model on such rows"
+            )
+        metric, rows = metrics["truth_ratio"], self.splits["forget"].rows
+        return TruthRatios(self.model, tuple(rows[i] for i in metric.row_indices), metric.per_example)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a tree of plain values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Results":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            DataError: it is not such a tree.
+        """
+        if not isinstance(value, Mapping) or value.get("format") != FORMAT:
+            raise DataError(
+                f"these results do not say {FORMAT!r}; expected a results.json of this version: evaluate again"
+            )
+        try:
+            optional = {
+                name: None if value[name] is None else MetricResult.from_json(value[name])
+                for name in ("forget_quality", "model_utility")
+            }
+            return cls(
+                model=value["model"],
+                splits={name: SplitResult.from_json(split) for name, split in value["splits"].items()},
+                seconds=value["seconds"],
+                machine=value["machine"],
+                versions=dict(value["versions"]),
+                config=dict(value["config"]),
+                **optional,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"these results lack or misplace a field ({type(error).__name__}: {error}); "
+                "expected a results.json as it was written: evaluate again"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """Read what ``write`` wrote.
+
+        Raises:
+            DataError: the file is missing, not JSON, or not results.
+        """
+        value = read_json(path)
+        try:
+            return cls.from_json(value)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+def role_of(split: str) -> Role:
+    """Return what the split of this name is for."""
+    return ROLES.get(split, "retain")
+
+
+def row_digest(example: Example) -> str:
+    """Name a row: 12 hexadecimal digits of question and answer and, after a hyphen, of its other answers if any."""
+    digest = text_digest(example.question, example.answer)
+    if not example.perturbed_answer:
+        return digest
+    return f"{digest}-{text_digest(*example.paraphrased_answer[:1], '', *example.perturbed_answer)}"
+
+
+def text_digest(*texts: str) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of the texts, kept apart from each other."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:_DIGITS]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean, summed without rounding error, so that it does not depend on the order of rows."""
+    return math.fsum(values) / len(values)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); expected a JSON file: check the path"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); expected results or a log: check the file") from error
+
+
+def _question_part(digest: str) -> str:
+    return digest.partition("-")[0]
+
+
+def _choices_differ(one: str, other: str) -> bool:
+    """Whether two digests name other wrong answers; published logs do not say theirs, and match any."""
+    first, second = one.partition("-")[2], other.partition("-")[2]
+    return bool(first and second and first != second)

@@ -1,0 +1,122 @@
+"""Ordinary training of a whole causal language model on rows: how targets and retain models are made.
+
+Nothing here is about forgetting. Loss falls on answer tokens and the end-of-text token (or on all tokens), the head is
+computed only where a batch has answers.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from unlogit.data.batches import LengthSortedSampler, pad_rows
+from unlogit.data.encode import IGNORED, Encoded, encode
+from unlogit.data.examples import Example
+from unlogit.device import choose_device, choose_dtype
+from unlogit.files import atomic_folder, write_json
+from unlogit.options import FinetuneOptions
+from unlogit.trainer import RowTrainer, StopOnNonFinite, last_checkpoint, training_arguments
+
+
+class EncodedRows(Dataset[Encoded]):
+    """Rows as token ids, for the Trainer."""
+
+    def __init__(self, rows: Sequence[Encoded]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Encoded:
+        return self.rows[index]
+
+
+class AnswerTrainer(RowTrainer):
+    """Cross-entropy on labelled positions, with the head computed from the batch's first answer token on."""
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean cross-entropy a labelled token."""
+        labels: Tensor = inputs["labels"]  # [B, T]
+        first = int((labels != IGNORED).any(dim=0).nonzero()[0])
+        keep = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
+        outputs = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep, use_cache=False
+        )
+        wanted = labels[:, first:]
+        counted = wanted != IGNORED
+        loss = nn.functional.cross_entropy(outputs.logits[counted].float(), wanted[counted])
+        return (loss, outputs) if return_outputs else loss
+
+
+def finetune(
+    model: nn.Module,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    output: Path,
+    options: FinetuneOptions,
+    resume: bool = False,
+    bar: bool = True,
+) -> dict[str, Any]:
+    """Train ``model`` in place and save it, with its tokenizer, into ``output``.
+
+    Checkpoints stand beside ``output``, in ``<output>.checkpoints``, while training runs and are removed at the end. With ``resume`` the run
+    goes on from the newest complete one.
+
+    Returns:
+        Rows, steps, seconds and the last logged loss.
+    """
+    device = choose_device()
+    dtype, reason = choose_dtype(options.dtype, device)
+    print(f"Computing in {str(dtype).removeprefix('torch.')} on {device.type}: {reason}.", flush=True)
+    rows = [encode(example, tokenizer, options.max_tokens) for example in examples]
+    if options.loss_on == "all":
+        rows = [replace(row, prompt_tokens=1) for row in rows]
+    work = output.parent / f"{output.name}.checkpoints"
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint = last_checkpoint(work) if resume else None
+    if checkpoint is None:
+        shutil.rmtree(work)
+        work.mkdir()
+    else:
+        print(f"Resuming from {checkpoint}.", flush=True)
+    sampler = LengthSortedSampler([len(row.input_ids) for row in rows], options.batch_size, options.seed)
+    arguments = training_arguments(
+        work,
+        options,
+        steps_a_epoch=-(-len(rows) // options.batch_size),
+        row_batch=options.batch_size,
+        dtype=dtype,
+        device=device,
+    )
+    arguments.disable_tqdm = not bar
+    trainer = AnswerTrainer(
+        sampler,
+        work / "log.jsonl",
+        model=model,
+        args=arguments,
+        train_dataset=EncodedRows(rows),
+        data_collator=pad_rows,
+        callbacks=[StopOnNonFinite()],
+    )
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    summary = {
+        "rows": len(rows),
+        "steps": trainer.state.global_step,
+        "seconds": round(result.metrics["train_runtime"], 1),
+        "loss": losses[-1] if losses else None,
+        "options": asdict(options),
+    }
+    with atomic_folder(output) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / "finetune.json", summary)
+    shutil.rmtree(work)
+    return summary

@@ -1,0 +1,95 @@
+"""The logit difference: the only place where the formula of the unlearned model stands.
+
+Paper: Ji et al., "Reversing the Forget-Retain Objectives: An Efficient LLM Unlearning Framework from Logit
+Difference", NeurIPS 2024, arXiv 2406.08607, equation 2:
+
+    z_unlearned = z_target − alpha · d        on the tokens that the filter keeps, z_target on all others
+
+where the filter keeps a token if its target probability is at least ``filter_rate`` times the likeliest token's (all
+at 0), and the rule says what ``d`` is. With several branches ``d`` is the weighted sum of the branches' ``d``: a
+positive weight forgets, a negative one protects.
+
+Scoring, generation, serving and export all call this function, so that they are one distribution. It reads and writes
+nothing, and does no training.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from unlogit.errors import ConfigError, nearest
+
+
+def centred(assistant_logits: Tensor) -> Tensor:
+    """d = z − mean over the vocabulary: adding a constant to z changes nothing; a flat assistant gives 0 exactly-ish."""
+    return assistant_logits - assistant_logits.mean(dim=-1, keepdim=True)
+
+
+def paper(assistant_logits: Tensor) -> Tensor:
+    """d = z, as in the paper. With a filter, a constant added to z changes the result."""
+    return assistant_logits
+
+
+def suppress(assistant_logits: Tensor) -> Tensor:
+    """d = relu(log p + log V): lowers tokens that the assistant holds likelier than chance, raises none."""
+    vocabulary = assistant_logits.shape[-1]
+    return (assistant_logits.log_softmax(dim=-1) + math.log(vocabulary)).relu()
+
+
+RULES: dict[str, Callable[[Tensor], Tensor]] = {
+    "centred": centred,
+    "paper": paper,
+    "suppress": suppress,
+    "tail": centred,  # and the kept tokens together keep the probability that the target gave them
+}
+"""What each rule subtracts, by name."""
+
+
+def combine_logits(
+    target_logits: Tensor,
+    assistant_logits: Sequence[Tensor],
+    weights: Sequence[float],
+    *,
+    rule: str,
+    alpha: float,
+    filter_rate: float,
+) -> Tensor:
+    """Return the logits of the unlearned model, computed in float32.
+
+    Args:
+        target_logits: [..., V].
+        assistant_logits: one [..., V] for each branch.
+        weights: one number for each branch; 1 for a single assistant.
+        rule: ``centred``, ``paper``, ``suppress`` or ``tail``. Under ``tail`` the tokens outside the filter keep both
+            their logits and their probabilities, and the kept ones share what they had together.
+        alpha: weight of the difference; 0 gives the target's logits exactly.
+        filter_rate: between 0 and 1, see above.
+
+    Returns:
+        Logits [..., V] in the target's type.
+
+    Raises:
+        ConfigError: an unknown rule, a filter_rate outside [0, 1), or as many weights as branches not given.
+    """
+    if rule not in RULES:
+        raise ConfigError(f"unknown rule {rule!r}{nearest(rule, list(RULES))}; expected one of {', '.join(RULES)}")
+    if not 0 <= filter_rate < 1:
+        raise ConfigError(f"filter_rate is {filter_rate}; expected at least 0 and below 1")
+    if len(weights) != len(assistant_logits):
+        raise ConfigError(f"{len(weights)} weights for {len(assistant_logits)} branches; expected one for each")
+    target = target_logits.float()
+    difference = torch.zeros_like(target)
+    for weight, logits in zip(weights, assistant_logits, strict=True):
+        difference = difference + weight * RULES[rule](logits.float())
+    combined = target - alpha * difference
+    if filter_rate > 0:
+        kept = target >= target.amax(dim=-1, keepdim=True) + math.log(filter_rate)
+        if rule == "tail":
+            nothing = torch.full_like(target, -math.inf)
+            before = torch.where(kept, target, nothing).logsumexp(dim=-1, keepdim=True)
+            after = torch.where(kept, combined, nothing).logsumexp(dim=-1, keepdim=True)
+            combined = combined + (before - after)
+        combined = torch.where(kept, combined, target)
+    return combined.to(target_logits.dtype)

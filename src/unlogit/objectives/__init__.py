@@ -1,0 +1,6 @@
+"""Training objectives, one a file: paper, formula, pure function."""
+
+from unlogit.objectives.uld import uld
+
+OBJECTIVES = {"uld": uld}
+"""Objectives by name."""

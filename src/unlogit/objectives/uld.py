@@ -1,0 +1,45 @@
+"""ULD's reversed objective: remember the forget side, be flat on the uniform side.
+
+Paper: Ji et al., NeurIPS 2024, arXiv 2406.08607, equations 3 to 5.
+
+    L = CE(answers of the forget side) + retain_weight · CE(Uniform, assistant) on the uniform side
+
+    CE(Uniform, p) = −(1/V) Σ_v log p_v = logsumexp(z) − mean(z)
+
+The uniform term is given as its excess over log V, the least it can be: CE(Uniform, p) − log V = KL(Uniform ‖ p), 0
+where the assistant is flat. Both terms are means over answer tokens; both are bounded below, so nothing collapses.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Loss(NamedTuple):
+    """The objective and its two parts, in nats a token."""
+
+    total: Tensor
+    forget: Tensor
+    uniform: Tensor
+
+
+def uniform_excess(logits: Tensor) -> Tensor:
+    """KL(Uniform ‖ softmax(logits)) for each position: [N, V] → [N]; at least 0, and 0 where the logits are equal."""
+    logits = logits.float()
+    return logits.logsumexp(dim=-1) - logits.mean(dim=-1) - math.log(logits.shape[-1])
+
+
+def uld(forget_logits: Tensor, forget_labels: Tensor, uniform_logits: Tensor, retain_weight: float) -> Loss:
+    """Compute the objective from the logits at answer positions.
+
+    Args:
+        forget_logits: [N, V], predictions of the N answer tokens of the forget side.
+        forget_labels: [N], those tokens.
+        uniform_logits: [M, V], at the M answer positions of the uniform side.
+        retain_weight: β ≥ 0 (paper: 6.5).
+    """
+    forget = torch.nn.functional.cross_entropy(forget_logits.float(), forget_labels)
+    uniform = uniform_excess(uniform_logits).mean()
+    return Loss(forget + retain_weight * uniform, forget, uniform)

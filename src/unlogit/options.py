@@ -1,0 +1,175 @@
+"""Every setting of the package, once: command-line flag, YAML key and field are the same word.
+
+Frozen dataclasses, read by ``cli``; nothing heavy is imported here, so that ``--help`` answers at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Rule = Literal["centred", "paper", "suppress", "tail"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What to forget, what to keep and what no request concerns."""
+
+    forget: str = ""
+    """Rows to forget: a file or folder (.jsonl, .json, .csv, .parquet), a hub data set, or `tofu:forget01|05|10`."""
+    retain: str = ""
+    """Rows to keep, in the same forms. For `tofu:forgetNN` the matching retain split is taken when this is empty."""
+    neutral: str = "builtin"
+    """Rows that no request concerns: `builtin` (our own, shipped), a file, or `none`."""
+    tofu_folder: str = ""
+    """Folder that holds TOFU's files (full.json, forget10.json, …, augmentation/). Empty: the hub."""
+    retain_train_rows: int = 0
+    """Rows of the retain side that training may use, at random; 0 means all that evaluation does not take."""
+    retain_subset: int = 0
+    """Keep only the first N retain rows, for a target that was trained on no more; 0 means all."""
+    evaluation_rows: int = 400
+    """Retain rows set aside for evaluation, never trained on (TOFU's own come from its perturbed files)."""
+    holdout_share: float = 0.1
+    """Share of the remaining retain and neutral rows set aside to measure how flat the assistant is on them."""
+    paraphrases: int = 2
+    """Paraphrases of each forget row added to the forget side, where the files have any."""
+    perturbations: int = 2
+    """Wrong answers to each forget question added to the uniform side; made by exchange where the files have none."""
+    chunk_tokens: int = 256
+    """Length in tokens of the pieces that `text` documents are cut into."""
+    seed: int = 0
+    """Seed of every random choice made while preparing."""
+
+
+@dataclass(frozen=True)
+class AssistantOptions:
+    """The assistant: the first blocks of the target and what of them trains."""
+
+    num_layers: float = 0.25
+    """Blocks of the target: a whole number from 1, or a share of the depth between 0 and 1."""
+    adapter: Literal["lora", "full"] = "lora"
+    """`lora`: low-rank deltas on every linear layer of those blocks. `full`: the blocks and the norm, whole."""
+    rank: int = 32
+    """LoRA rank."""
+    lora_alpha: float = 32.0
+    """LoRA scale: the delta is multiplied by lora_alpha / rank."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Training of the assistant. Fields at None take the defaults of the target's size (see `train.defaults_for`)."""
+
+    objective: str = "uld"
+    """Training objective, by name."""
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW."""
+    retain_weight: float | None = None
+    """Weight β of the uniform term (paper: 6.5)."""
+    epochs: float | None = None
+    """Passes over the forget side, paraphrases included (paper: 10)."""
+    batch_size: int = 16
+    """Rows of the forget side in a step; as many come from the uniform side."""
+    neutral_share: float = 0.25
+    """Share of the uniform side that is neutral."""
+    weight_decay: float = 0.01
+    """AdamW weight decay."""
+    warmup_share: float = 0.1
+    """Share of the steps over which the learning rate rises; it falls by a cosine after."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0 means never."""
+    max_tokens: int = 512
+    """Longest row in tokens; the end of a longer answer is cut."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type. `auto`: bfloat16 where the processor or GPU is faster with it, measured and said."""
+    save_steps: int = 50
+    """Steps between checkpoints."""
+    logging_steps: int = 10
+    """Steps between log lines."""
+    seed: int = 0
+    """Seed of initialisation and row order."""
+
+
+@dataclass(frozen=True)
+class CombinationOptions:
+    """How the unlearned model combines target and assistant. Can be changed at any time without training."""
+
+    rule: Rule = "centred"
+    """`centred`, `paper`, `suppress` or `tail` (see `logit_difference`)."""
+    alpha: float = 0.75
+    """Weight of the assistant's logits; 0 gives the target."""
+    filter_rate: float = 0.001
+    """Only tokens with at least this share of the likeliest token's probability are changed; 0 means all."""
+
+
+@dataclass(frozen=True)
+class PickOptions:
+    """Choose alpha, filter_rate and rule on validation rows instead of taking those of `combination`."""
+
+    enabled: bool = False
+    """Whether to choose. Needs a retain model."""
+    validation_share: float = 0.25
+    """Share of the forget and retain evaluation rows used to choose; the test rows are the others."""
+    alphas: tuple[float, ...] = (0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+    """Values of alpha to try."""
+    filter_rates: tuple[float, ...] = (0.0, 0.001, 0.01)
+    """Values of filter_rate to try."""
+    rules: tuple[Rule, ...] = ("centred", "suppress")
+    """Rules to try."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Which rows are scored, and how."""
+
+    retain_model: str = ""
+    """A model trained without the forget set (folder or hub id), its results.json or a published log; for forget quality."""
+    max_rows: int = 0
+    """Score only the first N rows of each split; 0 means all."""
+    generate_rows: int = 0
+    """Generate answers (ROUGE-L) for only the first N rows of each split; 0 means all scored rows."""
+    max_new_tokens: int = 200
+    """Longest generated answer."""
+    batch_size: int = 32
+    """Rows scored or generated at once."""
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Ordinary training of a whole model on a data set, to make target and retain models."""
+
+    learning_rate: float = 1e-5
+    """Peak learning rate of AdamW."""
+    epochs: float = 5.0
+    """Passes over the rows."""
+    batch_size: int = 32
+    """Rows in a step."""
+    loss_on: Literal["answer", "all"] = "answer"
+    """Which tokens carry loss."""
+    weight_decay: float = 0.01
+    """AdamW weight decay."""
+    warmup_share: float = 0.1
+    """Share of the steps over which the learning rate rises; it falls by a cosine after."""
+    max_tokens: int = 512
+    """Longest row in tokens."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type (weights stay float32). `auto`: bfloat16 where it is measured to be faster."""
+    save_steps: int = 50
+    """Steps between checkpoints."""
+    logging_steps: int = 10
+    """Steps between log lines."""
+    seed: int = 0
+    """Seed of row order."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The whole way, from documents to a scored unlearned model: what `unlogit run` reads."""
+
+    output: str
+    """Run folder: config.yaml, data/, assistant/, unlearned/, results.json."""
+    target: str
+    """Model that must forget: a folder or hub id."""
+    data: DataOptions = field(default_factory=DataOptions)
+    assistant: AssistantOptions = field(default_factory=AssistantOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    combination: CombinationOptions = field(default_factory=CombinationOptions)
+    pick: PickOptions = field(default_factory=PickOptions)
+    evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)

@@ -1,0 +1,127 @@
+"""What training an assistant and fine-tuning a whole model share: transformers' Trainer with our row order, log lines
+and safe resumption. Everything else (DDP, FSDP, accumulation, loggers) is the Trainer's own.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from unlogit.errors import ConfigError
+
+
+class RowTrainer(Trainer):
+    """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``)."""
+
+    def __init__(self, sampler: Sampler[int], log_file: Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sampler = sampler
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm))
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        return self.sampler
+
+
+class LogLines(ProgressCallback):
+    """The Trainer's progress bar, with one readable line for each log entry, also kept as JSON lines."""
+
+    def __init__(self, log_file: Path, bar: bool) -> None:
+        super().__init__()
+        self.log_file, self.bar = log_file, bar
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Drop log entries of steps that a resumed run repeats, then open the bar."""
+        if self.log_file.exists():
+            lines = self.log_file.read_text().splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+            self.log_file.write_text("".join(line + "\n" for line in kept))
+        if self.bar:
+            super().on_train_begin(args, state, control, **kwargs)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self.bar:
+            super().on_step_end(args, state, control, **kwargs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        if self.bar:
+            super().on_train_end(args, state, control, **kwargs)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print and keep one line."""
+        if not state.is_world_process_zero or "train_runtime" in logs:
+            return
+        entry = {"step": state.global_step, **logs}
+        with self.log_file.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        parts = [f"step {state.global_step}/{state.max_steps}"]
+        names = {"loss": "loss", "forget": "forget", "uniform": "uniform", "learning_rate": "lr", "grad_norm": "grad"}
+        parts += [f"{short} {logs[name]:.3g}" for name, short in names.items() if name in logs]
+        line = " · ".join(parts)
+        if self.bar and self.training_bar is not None:
+            self.training_bar.write(line)
+        elif not self.bar:
+            print(line, flush=True)
+
+
+class StopOnNonFinite(TrainerCallback):
+    """End at once when the loss is no longer a number, with the setting to change."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Look at the logged loss."""
+        if logs and "loss" in logs and not math.isfinite(logs["loss"]):
+            raise ConfigError(
+                f"the loss is {logs['loss']} at step {state.global_step}; expected a finite number: "
+                f"lower learning_rate (now {args.learning_rate:g})"
+            )
+
+
+def training_arguments(
+    folder: Path, options: Any, *, steps_a_epoch: int, row_batch: int, dtype: torch.dtype, device: torch.device
+) -> TrainingArguments:
+    """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
+    total = max(1, math.ceil(options.epochs * steps_a_epoch))
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=row_batch,
+        max_steps=total,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        warmup_steps=math.ceil(options.warmup_share * total),
+        lr_scheduler_type="cosine",
+        max_grad_norm=getattr(options, "max_grad_norm", 1.0),
+        logging_steps=options.logging_steps,
+        logging_nan_inf_filter=False,
+        save_steps=options.save_steps,
+        save_total_limit=2,
+        seed=options.seed,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=device.type == "cpu",
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        optim="adamw_torch",
+    )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint of a training folder, or None.
+
+    The Trainer writes ``trainer_state.json`` last; a checkpoint without it was cut off while being written.
+    """
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            step = json.loads((path / "trainer_state.json").read_text())["global_step"]
+        except (OSError, ValueError, KeyError):
+            continue
+        found.append((step, path))
+    return max(found)[1] if found else None
