@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unlogit.decoder import anatomy, linear_paths, replaced, with_blocks
+from unlogit.decoder import anatomy, answer_logits, linear_paths, replaced, with_blocks
 from unlogit.errors import ModelError
 from unlogit.files import atomic_file, write_json
 from unlogit.options import AssistantOptions
@@ -45,6 +45,8 @@ class AssistantConfig:
     """See ``fingerprint``."""
     target_name: str
     """Name of the target when the assistant was made, for messages."""
+    target_signs: str = ""
+    """The same digest of the weights' signs alone, for a target loaded in float16."""
 
 
 class LowRank(nn.Module):
@@ -52,15 +54,16 @@ class LowRank(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float, like: Tensor) -> None:
         super().__init__()
-        place: dict[str, Any] = {"device": like.device, "dtype": torch.float32}
+        device = "cpu" if like.is_meta else like.device  # meta: the target's weights are offloaded
+        place: dict[str, Any] = {"device": device, "dtype": torch.float32}
         self.scale = scale
         self.lora_A = nn.Parameter(torch.empty(rank, inputs, **place))
         self.lora_B = nn.Parameter(torch.zeros(outputs, rank, **place))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the delta, in the type of ``x``."""
-        a, b = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
+        """Return the delta, in the type of ``x`` and where ``x`` is."""
+        a, b = self.lora_A.to(x.device, x.dtype), self.lora_B.to(x.device, x.dtype)
         delta: Tensor = nn.functional.linear(nn.functional.linear(x, a), b) * self.scale
         return delta
 
@@ -87,7 +90,7 @@ class Assistant(nn.Module):
 
     def __init__(self, target: nn.Module, config: AssistantConfig) -> None:
         super().__init__()
-        self.config = config
+        self.settings = config
         parts = anatomy(target)
         if not 0 < config.num_layers < parts.depth:
             raise ModelError(
@@ -105,6 +108,7 @@ class Assistant(nn.Module):
             self.deltas = nn.ModuleList(self._new_deltas(block) for block in own_blocks)
             views = [self._block_view(i, block, WithDelta) for i, block in enumerate(own_blocks)]
             view = with_blocks(target, views)
+        self.view: nn.Module
         self.__dict__["view"] = view  # not registered: its other parameters are the target's
 
     def _new_deltas(self, block: nn.Module) -> nn.ModuleDict:
@@ -112,25 +116,27 @@ class Assistant(nn.Module):
         if not linears:
             raise ModelError(f"{type(block).__name__} has no linear layer; expected at least one: use adapter full")
         like = next(block.parameters())
-        scale = self.config.lora_alpha / self.config.rank
+        scale = self.settings.lora_alpha / self.settings.rank
         return nn.ModuleDict(
-            {p.replace(".", "/"): LowRank(i, o, self.config.rank, scale, like) for p, (i, o) in linears.items()}
+            {p.replace(".", "/"): LowRank(i, o, self.settings.rank, scale, like) for p, (i, o) in linears.items()}
         )
 
-    def _block_view(
-        self, index: int, block: nn.Module, wrap: Callable[[nn.Module, LowRank], nn.Module]
-    ) -> nn.Module:
+    def _block_view(self, index: int, block: nn.Module, wrap: Callable[[nn.Module, LowRank], nn.Module]) -> nn.Module:
         """Return a view of the target's block ``index`` whose linear layers are ``wrap(layer, delta)``."""
         deltas: Any = self.deltas[index]
         paths = {key.replace("/", "."): delta for key, delta in deltas.items()}
         return replaced(block, {path: wrap(block.get_submodule(path), delta) for path, delta in paths.items()})
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """Return the assistant's logits [N, V] at the N positions where ``keep`` [B, T] is True."""
+        return answer_logits(self.view, input_ids, attention_mask, keep)
 
     def save(self, folder: Path) -> None:
         """Write the adapter (0600) and its config into ``folder``."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with atomic_file(folder / WEIGHTS_FILE, mode=0o600) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
-        write_json(folder / CONFIG_FILE, asdict(self.config))
+        write_json(folder / CONFIG_FILE, asdict(self.settings))
 
     @classmethod
     def load(cls, folder: Path, target: nn.Module) -> "Assistant":
@@ -140,6 +146,8 @@ class Assistant(nn.Module):
             ModelError: no assistant in ``folder``, or it was trained on another target.
         """
         config = load_config(folder)
+        if not (folder / WEIGHTS_FILE).exists():
+            raise ModelError(f"no {WEIGHTS_FILE} in {folder}; expected it beside {CONFIG_FILE}: copy the whole folder")
         check_fingerprint(config, target)
         assistant = cls(target, config)
         assistant.load_state_dict(load_file(folder / WEIGHTS_FILE))
@@ -160,6 +168,7 @@ def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str
         lora_alpha=options.lora_alpha,
         target_fingerprint=fingerprint(target),
         target_name=target_name,
+        target_signs=fingerprint(target, signs=True),
     )
     return Assistant(target, config)
 
@@ -179,11 +188,12 @@ def load_config(folder: Path) -> AssistantConfig:
 SAMPLES_A_TENSOR = 1024
 
 
-def fingerprint(target: nn.Module) -> str:
+def fingerprint(target: nn.Module, signs: bool = False) -> str:
     """Return a digest of a model's weights: 16 hexadecimal digits of SHA-256.
 
     Up to 1,024 evenly spaced values of every floating-point parameter count, rounded to bfloat16, so that the digest
-    is the same in every type that the model may be loaded in, and a large model takes no longer than a second.
+    is the same in float32, bfloat16 and float64, and a large model takes no longer than a second. With ``signs`` only
+    their signs count: rounding to float16 first would change some of the rounded values, but no sign.
     """
     digest = hashlib.sha256()
     for name, parameter in sorted(target.named_parameters()):
@@ -191,18 +201,22 @@ def fingerprint(target: nn.Module) -> str:
             continue
         flat = parameter.detach().flatten()
         step = max(1, flat.numel() // SAMPLES_A_TENSOR)
-        values = flat[::step].to(torch.bfloat16).view(torch.int16).cpu()
+        sample = flat[::step]
+        values = sample.signbit() if signs else sample.to(torch.bfloat16).view(torch.int16)
         digest.update(f"{name} {tuple(parameter.shape)}".encode())
-        digest.update(values.numpy().tobytes())
+        digest.update(values.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def check_fingerprint(config: AssistantConfig, target: nn.Module) -> None:
     """Refuse a target that the assistant was not trained on.
 
-    A quantised target cannot be compared, since its weights are packed; it passes.
+    A quantised or offloaded target passes: its weights are packed or elsewhere and cannot be compared.
     """
-    if getattr(target, "is_quantized", False):
+    if getattr(target, "is_quantized", False) or any(parameter.is_meta for parameter in target.parameters()):
+        return
+    half = any(parameter.dtype == torch.float16 for parameter in target.parameters())
+    if half and fingerprint(target, signs=True) == config.target_signs:
         return
     found = fingerprint(target)
     if found != config.target_fingerprint:

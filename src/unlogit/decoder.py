@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
@@ -36,7 +35,7 @@ class Anatomy:
     """Number of blocks, L."""
 
 
-def anatomy(lm: nn.Module) -> Anatomy:
+def anatomy(lm: Any) -> Anatomy:
     """Find blocks, norm and head of a causal language model of transformers.
 
     Raises:
@@ -65,7 +64,7 @@ def anatomy(lm: nn.Module) -> Anatomy:
 
 
 def linear_paths(block: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return the linear layers of a block as ``{dotted path: (inputs, outputs)}``, quantised ones and Conv1D included."""
+    """Return the linear layers of a block as ``{dotted path: (inputs, outputs)}``, quantised ones and Conv1D too."""
     found = {}
     for path, module in block.named_modules():
         if isinstance(module, nn.Linear):

@@ -23,7 +23,7 @@ from unlogit.errors import ConfigError, nearest
 
 
 def centred(assistant_logits: Tensor) -> Tensor:
-    """d = z − mean over the vocabulary: adding a constant to z changes nothing; a flat assistant gives 0 exactly-ish."""
+    """d = z − mean over the vocabulary: a constant added to z changes nothing, and a flat assistant gives 0."""
     return assistant_logits - assistant_logits.mean(dim=-1, keepdim=True)
 
 
@@ -71,14 +71,13 @@ def combine_logits(
         Logits [..., V] in the target's type.
 
     Raises:
-        ConfigError: an unknown rule, a filter_rate outside [0, 1), or as many weights as branches not given.
+        ConfigError: see ``check_combination``; or as many weights as branches not given.
     """
-    if rule not in RULES:
-        raise ConfigError(f"unknown rule {rule!r}{nearest(rule, list(RULES))}; expected one of {', '.join(RULES)}")
-    if not 0 <= filter_rate < 1:
-        raise ConfigError(f"filter_rate is {filter_rate}; expected at least 0 and below 1")
+    check_combination(rule, alpha, filter_rate)
     if len(weights) != len(assistant_logits):
         raise ConfigError(f"{len(weights)} weights for {len(assistant_logits)} branches; expected one for each")
+    if alpha == 0:
+        return target_logits
     target = target_logits.float()
     difference = torch.zeros_like(target)
     for weight, logits in zip(weights, assistant_logits, strict=True):
@@ -93,3 +92,18 @@ def combine_logits(
             combined = combined + (before - after)
         combined = torch.where(kept, combined, target)
     return combined.to(target_logits.dtype)
+
+
+def check_combination(rule: str, alpha: float, filter_rate: float) -> None:
+    """Refuse settings that mean nothing.
+
+    Raises:
+        ConfigError: an unknown rule, an alpha that is no finite number, or a filter_rate outside [0, 1).
+    """
+    if rule not in RULES:
+        raise ConfigError(f"unknown rule {rule!r}{nearest(rule, list(RULES))}; expected one of {', '.join(RULES)}")
+    for name, value in (("alpha", alpha), ("filter_rate", filter_rate)):
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"{name} is {value!r}; expected a finite number")
+    if not 0 <= filter_rate < 1:
+        raise ConfigError(f"filter_rate is {filter_rate}; expected at least 0 and below 1")

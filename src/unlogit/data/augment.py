@@ -1,22 +1,25 @@
 """Wrong answers where the files have none: by exchange between similar questions.
 
-ULD trains the assistant to be flat on "right question, wrong answer" (Ji et al. 2024, section 3.3; there a language
-model writes the wrong answers). Here the answer of another question takes their place: right in style, often in
-subject, wrong in substance. Ways to augment are in ``AUGMENTERS``, by name; all have the same signature.
+ULD trains the assistant to be flat on "right question, wrong answer" (Ji et al. 2024, arXiv 2406.08607; there
+a language model writes the wrong answers). Here the answer of another question takes their place: right in
+style, often in subject, wrong in substance. Ways to augment are in ``AUGMENTERS``, by name; all have the same
+signature.
 """
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from unlogit.data.examples import Example
 
-STOP_WORDS = frozenset(
-    "a an and are as at be been but by did do does for from had has have he her his how i in is it its me my of on or "
-    "our she so that the their them these they this those to was we were what when where which who whom whose why "
-    "will with would you your s".split()
-)
+_STOP_WORDS = """
+a an and are as at be been but by did do does for from had has have he her his how i in is it its me my of on or our
+she so that the their them these they this those to was we were what when where which who whom whose why will with
+would you your s
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 """Words that carry little of a question's or answer's substance."""
 
 _BLOCK = 256  # questions compared with all others at once: bounds the memory of the similarity matrix
@@ -35,9 +38,9 @@ def same_words(first: str, second: str) -> bool:
 def says_the_same(candidate: str, question: str, answer: str) -> bool:
     """Whether ``candidate`` holds what ``answer`` tells, and so is no wrong answer to ``question``.
 
-    What an answer tells are its content words that the question does not already hold (all its content words, or all
-    its words, where that leaves none). The candidate says the same if it holds all of these, or if all that it tells
-    beyond the question stands in the answer.
+    What an answer tells are its content words that the question does not already hold (all its content words,
+    or all its words, where that leaves none). The candidate says the same if it holds all of these, or if all
+    that it tells beyond the question stands in the answer.
     """
     if same_words(candidate, answer):
         return True
@@ -52,8 +55,9 @@ def exchange_answers(examples: Sequence[Example], per_example: int, seed: int) -
 
     Similarity is the cosine between the questions' content words, each weighted by its inverse document frequency
     (tf-idf with counts of 0 and 1). Ties, questions that share no word included, are broken at random by ``seed``.
-    An answer that says the same as the true one, or was taken already, is passed over. Rows that have perturbed
-    answers of their own and pieces of running text (no question to answer) get an empty tuple.
+    An answer that says the same as the true one, or was taken already, is passed over, as are other answers to the
+    same question. Rows that have perturbed answers of their own and pieces of running text (no question to answer)
+    get an empty tuple.
     """
     if per_example <= 0 or len(examples) < 2:
         return [()] * len(examples)
@@ -84,12 +88,12 @@ def _content(text: str) -> set[str]:
     return every - STOP_WORDS or every
 
 
-def _pick(example: Example, others: Any, per_example: int) -> tuple[str, ...]:
+def _pick(example: Example, others: Iterable[Example], per_example: int) -> tuple[str, ...]:
     picked: list[str] = []
     for other in others:
         if len(picked) == per_example:
             break
-        if other is example or other.kind == "text":
+        if other.kind == "text" or same_words(other.question, example.question):  # itself among them
             continue
         if says_the_same(other.answer, example.question, example.answer):
             continue
@@ -109,6 +113,6 @@ def _vectors(questions: list[str]) -> Any:
     counts = np.bincount(columns, minlength=len(column))
     weights = np.log((1 + len(questions)) / (1 + counts))[columns] + 1
     ends = np.cumsum([0, *(len(bag) for bag in bags)])
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         weights[start:end] /= np.linalg.norm(weights[start:end]) if end > start else 1.0
     return csr_matrix((weights, columns, ends), shape=(len(questions), len(column)))

@@ -1,7 +1,6 @@
 """Batches without waste: rows of like length together, padded to the longest of their batch only."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +64,49 @@ class LengthSortedSampler(Sampler[int]):
         return (i for batch in batches for i in batch)
 
 
-def batch_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Move a batch's tensors to a device."""
-    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
+    """Return ``count`` indices from position ``begin`` of an endless row of permutations of ``range(size)``.
+
+    So a pass that takes fewer rows than there are goes on where the last pass stopped, and every row comes equally often.
+    """
+    taken: list[int] = []
+    turn, offset = divmod(begin, size)
+    while len(taken) < count:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + turn)
+        taken += torch.randperm(size, generator=generator).tolist()[offset:]
+        turn, offset = turn + 1, 0
+    return taken[:count]
+
+
+class TwoSidedSampler(Sampler[int]):
+    """Indices for two-sided steps: ``batch_size`` forget rows, then as many of the uniform side.
+
+    The rows of all pools stand in one data set, pool after pool: forget first, then the uniform pools. Each step takes
+    ``shares[i]`` rows from uniform pool i. Rows of a step are of like length; an epoch is one pass over the forget pool.
+    """
+
+    def __init__(self, lengths: Sequence[Sequence[int]], shares: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.seed, self.epoch = lengths, seed, 0
+        self.counts = [batch_size, *shares]
+        self.starts = [sum(len(pool) for pool in lengths[:i]) for i in range(len(lengths))]
+        self.steps = -(-len(lengths[0]) // batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer at the start of each pass, also when it resumes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps * sum(self.counts)
+
+    def __iter__(self) -> Iterator[int]:
+        steps: list[list[int]] = [[] for _ in range(self.steps)]
+        for pool, (lengths, count, start) in enumerate(zip(self.lengths, self.counts, self.starts, strict=True)):
+            rows = stream(len(lengths), self.epoch * self.steps * count, self.steps * count, self.seed * 31 + pool)
+            for group in range(0, self.steps, LENGTH_POOL_BATCHES):
+                size = min(LENGTH_POOL_BATCHES, self.steps - group)
+                some = sorted(rows[group * count : (group + size) * count], key=lambda i: lengths[i])
+                for k in range(size):
+                    steps[group + k] += [start + i for i in some[k * count : (k + 1) * count]]
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.steps, generator=generator).tolist()
+        return (i for k in order for i in steps[k])

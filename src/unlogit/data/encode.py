@@ -15,6 +15,10 @@ IGNORED = -100
 """The label of a token that carries no loss (PyTorch's own default)."""
 
 
+_SPEAKERS = {"user": "Question: ", "assistant": "Answer: "}
+"""What a turn opens with where there is no chat template; turns of others (a system prompt) open with nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Token ids of prompt, answer and end-of-text; ``prompt_tokens`` of them, counted from the left, carry no loss."""
@@ -47,9 +51,9 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
     if tokenizer.chat_template:
         turns = [{"role": m.role, "content": m.content} for m in example.history]
         turns.append({"role": "user", "content": example.question})
-        prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        prompt = _templated(turns, tokenizer, add_generation_prompt=True)
         turns.append({"role": "assistant", "content": example.answer})
-        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+        whole = _templated(turns, tokenizer)
         if not whole.startswith(prompt):  # templates that strip or rewrite earlier turns
             end = whole.rfind(example.answer.strip())
             if end < 0:
@@ -59,8 +63,8 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
                 )
             prompt = whole[:end]
         return prompt, whole[len(prompt) :], True
-    turns_text = [f"{'Question' if m.role == 'user' else 'Answer'}: {m.content}" for m in example.history]
-    prompt = "\n".join([*turns_text, f"Question: {example.question}", "Answer:"])
+    turns_text = [f"{_SPEAKERS.get(m.role, '')}{m.content}" for m in example.history]
+    prompt = "\n".join([*turns_text, f"{_SPEAKERS['user']}{example.question}", "Answer:"])
     return prompt, f" {example.answer}", False
 
 
@@ -88,16 +92,16 @@ def encode(example: Example, tokenizer: Any, max_tokens: int | None = None) -> E
     start = next((i for i, end in enumerate(ends) if end > len(prompt)), len(ids))
     if not has_special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > start:
         ids.pop()  # some tokenizers add it themselves
-    if example.kind == "text":
-        start = max(start, 1)  # the first token has nothing to be predicted from
-    else:
+    start = max(start, 1)  # the first token has nothing to be predicted from
+    if example.kind != "text":
         ids = _closed(ids, start, tokenizer)
     if max_tokens is not None:
         ids = ids[:max_tokens]
     if len(ids) <= start:
+        limit = "" if max_tokens is None else f" within the {max_tokens} tokens of max_tokens"
         raise DataError(
-            f"a row has {start} prompt tokens and no room for its answer; expected at most "
-            f"{max_tokens} tokens in all: raise max_tokens or shorten the prompt"
+            f"a row has {start} prompt tokens and no answer token{limit}; expected at least one: "
+            f"{'give it a longer answer' if max_tokens is None else 'raise max_tokens or shorten the prompt'}"
         )
     return Encoded(tuple(ids), start)
 
@@ -107,10 +111,37 @@ def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -
     return [encode(replace(example, answer=answer), tokenizer) for answer in answers]
 
 
+def _templated(turns: list[dict[str, str]], tokenizer: Any, add_generation_prompt: bool = False) -> str:
+    """Apply the chat template; what it refuses (a system turn, two user turns in a row) is an error of one line."""
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise DataError(
+            f"the tokenizer's chat template refuses turns of the roles {roles} ({error}); expected what it was made "
+            "for: leave out the turns it does not know"
+        ) from error
+    return str(text)
+
+
 def _closed(ids: list[int], start: int, tokenizer: Any) -> list[int]:
     """End the answer with the one token that stops generation: the template's own end of turn, or end-of-text."""
-    special = set(tokenizer.all_special_ids)
+    special = _stop_tokens(tokenizer)
     for i in range(start, len(ids)):
         if ids[i] in special:
             return ids[: i + 1]
     return [*ids, tokenizer.eos_token_id]
+
+
+def _stop_tokens(tokenizer: Any) -> set[int]:
+    """Ids that can end a turn: all special tokens, those without a role of their own (Phi-3's <|end|>) included.
+
+    The unknown token is none of them, unless it is end-of-text too (GPT-2): it may stand anywhere in an answer.
+    """
+    special = set(tokenizer.all_special_ids)
+    special |= {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+    if tokenizer.unk_token_id != tokenizer.eos_token_id:
+        special.discard(tokenizer.unk_token_id)
+    return special

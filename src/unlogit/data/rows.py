@@ -1,9 +1,11 @@
-"""From raw rows to examples: the four forms people have, their optional columns, and long documents cut into pieces.
+"""From raw rows to examples: the four forms people have, their optional columns, and long documents cut into
+pieces.
 
-Forms: ``question``/``answer``; ``prompt``/``completion`` (raw text, or lists of messages as in TRL); ``messages``
-(the last turn is the assistant's); ``text``. Optional with all but ``text``: ``paraphrased_question``,
-``paraphrased_answer``, ``perturbed_answer`` (text or a list; in CSV a list is JSON in a string). What
-``Example.to_row`` wrote (``kind``, ``history``) is read back. Texts are kept as they stand: nothing is stripped.
+Forms: ``question``/``answer``; ``prompt``/``completion`` (raw text, or lists of messages as in TRL);
+``messages`` (the last turn is the assistant's); ``text``. Optional with all but ``text``:
+``paraphrased_question``, ``paraphrased_answer``, ``perturbed_answer`` (text or a list; in CSV a list is JSON
+in a string). What ``Example.to_row`` wrote (``kind``, ``history``) is read back. Texts are kept as they
+stand: nothing is stripped.
 """
 
 import json
@@ -21,7 +23,20 @@ FORMS: dict[str, tuple[str, ...]] = {
 }
 OPTIONAL = ("paraphrased_question", "paraphrased_answer", "perturbed_answer")
 KNOWN = (*(name for columns in FORMS.values() for name in columns), *OPTIONAL, "kind", "history")
-IGNORED = ("", "id", "idx", "index", "title", "source", "url", "author", "category", "topic", "split", "metadata")
+IGNORED = (
+    "",
+    "id",
+    "idx",
+    "index",
+    "title",
+    "source",
+    "url",
+    "author",
+    "category",
+    "topic",
+    "split",
+    "metadata",
+)
 """Columns that say something about a row but nothing that is learnt; any other name is taken for a misspelling."""
 
 MIN_PIECE_TOKENS = 8
@@ -40,13 +55,14 @@ def examples_from(
     """Turn a table's rows into examples, in order; a ``text`` row gives one example for every piece.
 
     Raises:
-        DataError: unknown columns, no form or several of them, or rows that lack or mistype a value (all at once).
+        DataError: unknown columns, no form or several of them, or rows that lack or mistype a value (all at
+        once).
     """
     form = _form(table, ignored)
     if form == "text" and tokenizer is None:
         raise DataError(
-            f"{table.name} has a text column, whose documents are cut by tokens; expected a tokenizer to count them: "
-            "give the target's"
+            f"{table.name} has a text column, whose documents are cut by tokens; expected a tokenizer to "
+            "count them: give the target's"
         )
     examples: list[Example] = []
     problems: list[tuple[int, str]] = []
@@ -150,7 +166,7 @@ def _messages(value: Any, column: str) -> list[Message]:
     return messages
 
 
-def _optional(row: dict[str, Any], text_only: bool) -> dict[str, tuple[str, ...]]:
+def _optional(row: dict[str, Any], text_only: bool) -> dict[str, Any]:
     return {column: _texts(row, column, text_only) for column in OPTIONAL}
 
 
@@ -190,9 +206,7 @@ def _completion_row(row: dict[str, Any], text_only: bool) -> Example:
     if isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
         turns = _messages(row["prompt"], "prompt") + _messages(row["completion"], "completion")
         return _conversation(turns, "prompt and completion", row, text_only)
-    return Example(
-        _text(row, "prompt"), _text(row, "completion"), kind="completion", **_optional(row, text_only)
-    )
+    return Example(_text(row, "prompt"), _text(row, "completion"), kind="completion", **_optional(row, text_only))
 
 
 def _messages_row(row: dict[str, Any], text_only: bool) -> Example:
@@ -212,10 +226,11 @@ def _text_row(row: dict[str, Any], tokenizer: Any, chunk_tokens: int) -> list[Ex
 
 
 def cut_text(text: str, tokenizer: Any, chunk_tokens: int) -> list[str]:
-    """Cut a document at token boundaries into pieces of ``chunk_tokens`` tokens; joined, they are the document.
+    """Cut a document at token boundaries into pieces of ``chunk_tokens`` tokens; joined, they are the
+    document.
 
-    The last piece is shorter, or up to ``MIN_PIECE_TOKENS`` longer. A text of less than two tokens has no pieces:
-    nothing in it can be predicted. Raises DataError where the tokenizer gives no offsets.
+    The last piece is shorter, or up to ``MIN_PIECE_TOKENS`` longer. A text of less than two tokens has no
+    pieces: nothing in it can be predicted. Raises DataError where the tokenizer gives no offsets.
     """
     if not tokenizer.is_fast:
         raise DataError("the tokenizer gives no character offsets; expected a fast tokenizer to cut documents with")

@@ -1,6 +1,7 @@
 """Where examples come from: a file, a folder of files, a hub data set, or TOFU by name.
 
-``read_examples`` finds out which; ``tables`` reads, ``rows`` says what the rows mean, ``tofu`` knows the benchmark.
+``read_examples`` finds out which; ``tables`` reads, ``rows`` says what the rows mean, ``tofu`` knows the
+benchmark.
 """
 
 import json
@@ -22,7 +23,8 @@ def read_examples(
     """Read every example of a source, in order; never an empty list.
 
     Args:
-        source: a file (.jsonl, .json, .csv, .parquet), a folder of such files (read in the order of their names), a
+        source: a file (.jsonl, .json, .csv, .parquet), a folder of such files (read in the order of their
+        names), a
             hub data set ``owner/name`` or ``owner/name:config``, or ``tofu:NAME`` (see ``tofu.load_tofu``).
         tokenizer: a fast tokenizer; needed for ``text`` columns only.
         chunk_tokens: length in tokens of the pieces that documents are cut into.
@@ -50,9 +52,7 @@ def read_examples(
             "(owner/name) or tofu:NAME: check the path"
         )
     return [
-        example
-        for table in tables
-        for example in examples_from(table, tokenizer=tokenizer, chunk_tokens=chunk_tokens)
+        example for table in tables for example in examples_from(table, tokenizer=tokenizer, chunk_tokens=chunk_tokens)
     ]
 
 

@@ -1,7 +1,9 @@
-"""Raw rows of a file or a hub data set, numbered so that an error can point at them. What they mean: see ``rows``.
+"""Raw rows of a file or a hub data set, numbered so that an error can point at them. What they mean: see
+``rows``.
 
-CSV is read with every value as text (no guessing of numbers, so that "007" stays), Parquet with pyarrow, hub data
-sets with ``datasets``. A ``.json`` file may be a list of rows, one row, or JSON lines in disguise, as TOFU's are.
+CSV is read with every value as text (no guessing of numbers, so that "007" stays), Parquet with pyarrow, hub
+data sets with ``datasets``. A ``.json`` file may be a list of rows, one row, or JSON lines in disguise, as
+TOFU's are.
 """
 
 import csv
@@ -71,7 +73,8 @@ def read_hub(name: str, config: str = "") -> Table:
     """Read a data set of the Hugging Face hub: its ``train`` split, or its only one.
 
     Raises:
-        DataError: there is none of this name or configuration, it cannot be reached, or has several splits, none of
+        DataError: there is none of this name or configuration, it cannot be reached, or has several splits,
+        none of
             them ``train``.
     """
     import datasets
@@ -83,7 +86,8 @@ def read_hub(name: str, config: str = "") -> Table:
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{shown} is no local file and could not be read from the hub ({type(error).__name__}: {reason}); "
+            f"{shown} is no local file and could not be read from the hub ({type(error).__name__}: "
+            f"{reason}); "
             "expected a file, a folder or a hub data set: check the name, or download it and give the folder"
         ) from error
     split = "train" if "train" in splits else next(iter(splits))
@@ -139,8 +143,8 @@ def _json(path: Path) -> Table:
         if not text.lstrip().startswith("["):
             return _json_lines(path, text)
         raise DataError(
-            f"{path} is not JSON ({error.msg} in line {error.lineno}, column {error.colno}); expected a list of rows "
-            "or one row a line: mend that line"
+            f"{path} is not JSON ({error.msg} in line {error.lineno}, column {error.colno}); expected a "
+            "list of rows or one row a line: mend that line"
         ) from error
     table = Table(str(path))
     rows = whole if isinstance(whole, list) else [whole]
@@ -164,8 +168,8 @@ def _csv(path: Path) -> Table:
             table.add(number, row)
     except csv.Error as error:
         raise DataError(
-            f"{path} is not CSV ({error}, line {reader.line_num}); expected comma-separated fields under a header, "
-            "quoted where they hold commas, quotes or line breaks: mend that line"
+            f"{path} is not CSV ({error}, line {reader.line_num}); expected comma-separated fields under a "
+            "header, quoted where they hold commas, quotes or line breaks: mend that line"
         ) from error
     if problems:
         raise_bad_rows(table, problems, "as many fields as columns, quoted where they hold commas")
@@ -180,9 +184,7 @@ def _parquet(path: Path) -> Table:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"{path} is not Parquet ({reason}); expected a Parquet file: check how it was made"
-        ) from error
+        raise DataError(f"{path} is not Parquet ({reason}); expected a Parquet file: check how it was made") from error
     table = Table(str(path))
     for number, row in enumerate(rows, start=1):
         table.add(number, row)

@@ -1,4 +1,4 @@
-"""How well a model forgot, and what it kept: one metric per file, typed results, published logs, and the choice of α.
+"""How well a model forgot and what it kept: metrics, typed results, published logs, the choice of α.
 
     examples ──scoring──▶ Score ──metrics──▶ MetricResult ──evaluate──▶ Results (results.json)
 

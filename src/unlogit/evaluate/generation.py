@@ -1,7 +1,7 @@
 """Greedy answers of any causal language model, in left-padded batches sorted by length.
 
-The model's own sampling settings and repetition penalties are set aside: the text is the likeliest token each time,
-the same distribution that scoring measures.
+The model's own sampling settings and repetition penalties are set aside: the text is the likeliest token each
+time, the same distribution that scoring measures.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ def generate_answers(
     max_new_tokens: int,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Return the greedy answer to each example's prompt, without special tokens, of at most ``max_new_tokens``."""
+    """Return the greedy answer to each prompt, at most ``max_new_tokens`` long, without special tokens."""
     from transformers import GenerationConfig
 
     encoded = [encode(example, tokenizer) for example in examples]
-    prompts = [row.input_ids[: max(row.prompt_tokens, 1)] for row in encoded]
+    prompts = [row.prompt_ids for row in encoded]
     stops = stop_ids(model, tokenizer, examples, encoded)
     pad = padding_id(tokenizer)
     settings = GenerationConfig(
@@ -65,16 +65,12 @@ def generate_answers(
     return answers
 
 
-def stop_ids(
-    model: Any, tokenizer: Any, examples: Sequence[Example], encoded: Sequence[Encoded]
-) -> frozenset[int]:
-    """Return the tokens that end an answer: the model's, the tokenizer's, and the one the examples' answers end with.
+def stop_ids(model: Any, tokenizer: Any, examples: Sequence[Example], encoded: Sequence[Encoded]) -> frozenset[int]:
+    """Return the tokens that end an answer: the model's, the tokenizer's, and what the examples end with.
 
     The last is the chat template's end of turn, which is not always the tokenizer's end-of-text token.
     """
     own = model.generation_config.eos_token_id
     own_ids = [] if own is None else [own] if isinstance(own, int) else list(own)
-    closing = [
-        row.input_ids[-1] for example, row in zip(examples, encoded, strict=True) if example.kind != "text"
-    ]
+    closing = [row.input_ids[-1] for example, row in zip(examples, encoded, strict=True) if example.kind != "text"]
     return frozenset([*own_ids, tokenizer.eos_token_id, *closing])

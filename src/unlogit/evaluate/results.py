@@ -2,9 +2,9 @@
 
     Results ── splits ──▶ SplitResult ── metrics ──▶ MetricResult (value and one number per row)
 
-Rows are named by digests, so that two models are compared on the same rows or not at all. No text of a row is kept,
-except generated answers where they are asked for. A digest confirms a guess at a question with its answer: results
-of a secret forget set are safe from reading, not from guessing.
+Rows are named by digests, so that two models are compared on the same rows or not at all. No text of a row is
+kept, except generated answers where they are asked for. A digest confirms a guess at a question with its
+answer: results of a secret forget set are safe from reading, not from guessing.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ Direction = Literal["higher", "lower", "retain_model"]
 """What is good: a high value, a low one, or the value of a model that never saw the forget set."""
 
 Role = Literal["forget", "retain", "knowledge"]
-"""What a split is for: what must go, what must stay, or general questions with wrong answers to choose from."""
+"""What a split is: what must go, what must stay, or general questions with wrong answers to choose from."""
 
 ROLES: dict[str, Role] = {
     "forget": "forget",
@@ -43,9 +43,9 @@ _DIGITS = 12  # hexadecimal, 48 bits: two of 4,000 rows share one by chance once
 class MetricResult:
     """One metric on one split (or over all).
 
-    ``per_example`` has one number for each row in ``row_indices`` (positions in the split; rows that lack what the
-    metric needs are left out) and ``value`` is their mean, except where the metric's file says otherwise.
-    ``parts`` holds named numbers that the value was made from.
+    ``per_example`` has one number for each row in ``row_indices`` (positions in the split; rows that lack
+    what the metric needs are left out) and ``value`` is their mean, except where the metric's file says
+    otherwise. ``parts`` holds named numbers that the value was made from.
     """
 
     name: str
@@ -74,7 +74,7 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """All metrics of one split. ``rows`` has the digest of each scored row; ``generated`` is empty unless asked for."""
+    """All metrics of one split; ``rows`` are digests, ``generated`` is empty unless it was asked for."""
 
     name: str
     metrics: Mapping[str, MetricResult]
@@ -94,39 +94,41 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class TruthRatios:
-    """Truth ratios of one model on rows given by digest: what forget quality compares. ``source`` names the model."""
+    """One model's truth ratios by row digest: what forget quality compares. ``source`` names the model."""
 
     source: str
     rows: tuple[str, ...]
     values: tuple[float, ...]
 
-    def on_rows_of(self, other: "TruthRatios") -> tuple[float, ...]:
-        """Return this model's truth ratios on exactly the rows of ``other``, in their order.
+    def on_rows(self, rows: Sequence[str], name: str) -> tuple[float, ...]:
+        """Return this model's truth ratios on exactly these rows (digests), in their order.
+
+        ``name`` is the model that they are compared with, for the messages.
 
         Raises:
-            DataError: some of those rows were not scored here, or with other wrong answers.
+            DataError: some of the rows were not scored here, or with other wrong answers.
         """
         known = {_question_part(row): (row, value) for row, value in zip(self.rows, self.values, strict=True)}
-        missing = sum(_question_part(row) not in known for row in other.rows)
+        missing = sum(_question_part(row) not in known for row in rows)
         if missing:
             raise DataError(
-                f"{missing} of the {len(other.rows)} forget rows of {other.source!r} are not among the "
-                f"{len(self.rows)} of {self.source!r}; expected both models scored on the same rows: "
-                "evaluate the retain model on these forget rows"
+                f"{missing} of the {len(rows)} forget rows of {name!r} are not among the {len(self.rows)} of "
+                f"{self.source!r}; expected both models scored on the same rows: evaluate the retain model on these "
+                "forget rows"
             )
-        changed = sum(_choices_differ(row, known[_question_part(row)][0]) for row in other.rows)
+        changed = sum(_choices_differ(row, known[_question_part(row)][0]) for row in rows)
         if changed:
             raise DataError(
-                f"{changed} of the {len(other.rows)} forget rows of {other.source!r} have other paraphrased or wrong "
-                f"answers than those of {self.source!r}; expected the same, since the truth ratio depends on them: "
-                "evaluate the retain model on these forget rows"
+                f"{changed} of the {len(rows)} forget rows of {name!r} have other paraphrased or wrong answers than "
+                f"those of {self.source!r}; expected the same, since they make the truth ratio: evaluate the retain "
+                "model on these forget rows"
             )
-        return tuple(known[_question_part(row)][1] for row in other.rows)
+        return tuple(known[_question_part(row)][1] for row in rows)
 
 
 @dataclass(frozen=True)
 class Results:
-    """One model's evaluation. ``forget_quality`` needs a retain model, ``model_utility`` rows that must stay."""
+    """One model's evaluation; ``forget_quality`` needs a retain model, ``model_utility`` rows to keep."""
 
     model: str
     splits: Mapping[str, SplitResult]
@@ -146,8 +148,8 @@ class Results:
         metrics: Mapping[str, MetricResult] = self.splits["forget"].metrics if "forget" in self.splits else {}
         if "truth_ratio" not in metrics:
             raise DataError(
-                f"the results of {self.model!r} have no truth ratios on a forget split; expected forget rows with "
-                "perturbed_answer: evaluate the model on such rows"
+                f"the results of {self.model!r} have no truth ratios on a forget split; expected forget rows "
+                "with perturbed_answer: evaluate the model on such rows"
             )
         metric, rows = metrics["truth_ratio"], self.splits["forget"].rows
         return TruthRatios(self.model, tuple(rows[i] for i in metric.row_indices), metric.per_example)
@@ -211,7 +213,7 @@ def role_of(split: str) -> Role:
 
 
 def row_digest(example: Example) -> str:
-    """Name a row: 12 hexadecimal digits of question and answer and, after a hyphen, of its other answers if any."""
+    """Name a row: 12 hexadecimal digits of question and answer; after a hyphen, of its wrong answers."""
     digest = text_digest(example.question, example.answer)
     if not example.perturbed_answer:
         return digest
@@ -237,9 +239,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); expected a JSON file: check the path"
-        ) from error
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected a JSON file: check the path") from error
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}); expected results or a log: check the file") from error
 

@@ -1,8 +1,8 @@
-"""What a causal language model does on rows: losses and greedy hits on their answers, and the answers it generates.
+"""What a causal language model does on rows: losses and greedy hits on their answers, generated answers.
 
 Any model of transformers is scored alike, through its forward and its ``generate``; the unlearned model is no
-exception, so that scores and generated text come from one distribution. Rows are sorted by length, padded to their
-batch's longest, and the softmax is taken in float32 on answer positions only.
+exception, so that scores and generated text come from one distribution. Rows are sorted by length, padded to
+their batch's longest, and the softmax is taken in float32 on answer positions only.
 
 Shapes: B rows of a batch, T tokens, V vocabulary, n answer positions of a batch in row-major order.
 Losses are in nats per answer token, the token that ends the answer included.
@@ -21,17 +21,20 @@ from torch.nn.functional import cross_entropy
 
 from unlogit.data.encode import Encoded, encode_answers
 from unlogit.data.examples import Example
-from unlogit.errors import DataError, ModelError
+from unlogit.errors import ModelError
 from unlogit.options import CombinationOptions
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many rows are done, and how many there are."""
 
 Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
-"""(input_ids, attention_mask, keep) -> logits of the target and of each branch at the positions kept, [n, V] each."""
+"""(input_ids, attention_mask, keep) -> logits [n, V] of target and of each branch, where ``keep`` is true."""
 
 MAX_BATCH_TOKENS = 4096
-"""Padded tokens of a batch: at a vocabulary of 128k, 2 GiB of float32 logits if every position were an answer's."""
+"""Most padded tokens of a batch."""
+
+MAX_BATCH_LOGITS = 2**27
+"""Most numbers that a batch's logits may hold (512 MiB in float32); a large vocabulary lowers the tokens by it."""
 
 _CHUNK = 256  # answer positions whose float32 softmax is held at once
 
@@ -40,10 +43,11 @@ _CHUNK = 256  # answer positions whose float32 softmax is held at once
 class Score:
     """What a model did on one row; every metric is computed from these alone.
 
-    ``answer_loss`` is the mean cross-entropy of the answer's ``answer_tokens`` tokens; ``hits[i]`` says whether the
-    likeliest token was the right one at each (empty where unknown). ``paraphrased_loss`` is that of the first
-    paraphrased answer to the same question, None where there is none; ``perturbed_loss`` those of the wrong answers.
-    ``generated`` is the greedy answer, None where none was made; ``answer`` is the reference for it.
+    ``answer_loss`` is the mean cross-entropy of the answer's ``answer_tokens`` tokens; ``hits[i]`` says
+    whether the likeliest token was the right one at each (empty where unknown). ``paraphrased_loss`` is that
+    of the first paraphrased answer to the same question, None where there is none; ``perturbed_loss`` those
+    of the wrong answers. ``generated`` is the greedy answer, None where none was made; ``answer`` is the
+    reference for it.
     """
 
     answer_loss: float
@@ -57,7 +61,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows. ``keep`` marks the positions that predict an answer token, ``tokens`` are those tokens."""
+    """Right-padded rows; ``keep`` marks positions that predict an answer token, ``tokens`` what they should."""
 
     input_ids: Tensor  # [B, T]
     attention_mask: Tensor  # [B, T]
@@ -86,7 +90,7 @@ def score_examples(
     """Score every example, and with ``generate`` let the model answer the first ``generate_rows`` (0: all).
 
     Raises:
-        DataError: an answer has no token that could be predicted.
+        DataError: an answer has no token.
         ModelError: a loss is not a finite number.
     """
     from unlogit.evaluate.generation import generate_answers
@@ -96,18 +100,14 @@ def score_examples(
     def forward(batch: Batch) -> list[Tensor]:
         first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
         kept = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
-        output = model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept
-        )
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept)
         return [output.logits[batch.keep[:, first:]]]  # [B, T - first, V] -> [n, V]
 
     def rule(logits: list[Tensor], _: int) -> Tensor:
         return logits[0]
 
     with evaluating(model):
-        (measured,) = _measure_all(
-            forward, rule, 1, tokenizer, examples, model.device, batch_size, progress or _silent
-        )
+        (measured,) = _measure_all(forward, rule, 1, tokenizer, examples, model.device, batch_size, progress or _silent)
         generated: list[str | None] = [None] * len(examples)
         if generate:
             count = min(generate_rows or len(examples), len(examples))
@@ -157,21 +157,17 @@ def score_settings(
             filter_rate=chosen.filter_rate,
         )
 
-    found = _measure_all(
-        forward, rule, len(combinations), tokenizer, examples, device, batch_size, progress or _silent
-    )
+    found = _measure_all(forward, rule, len(combinations), tokenizer, examples, device, batch_size, progress or _silent)
     return [
-        [_score(example, rows, None) for example, rows in zip(examples, measured, strict=True)]
-        for measured in found
+        [_score(example, rows, None) for example, rows in zip(examples, measured, strict=True)] for measured in found
     ]
 
 
-def length_batches(
-    lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS
-) -> Iterator[list[int]]:
-    """Yield positions in ``lengths``, longest first, at most ``batch_size`` and ``max_tokens`` padded tokens at once.
+def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS) -> Iterator[list[int]]:
+    """Yield positions in ``lengths``, at most ``batch_size`` and ``max_tokens`` padded tokens at once.
 
-    The longest come first so that a batch too large for memory fails at once. One row may exceed ``max_tokens``.
+    The longest come first so that a batch too large for memory fails at once. One row may exceed
+    ``max_tokens``.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
@@ -182,7 +178,7 @@ def length_batches(
 
 
 def right_padded(rows: Sequence[Encoded], pad_token_id: int, device: torch.device | str) -> Batch:
-    """Put rows into one batch; a first token that belongs to the answer is left out, as nothing predicts it."""
+    """Put rows into one batch; every row has at least one prompt token to predict its answer from."""
     length = max(len(row.input_ids) for row in rows)
     ids = torch.full((len(rows), length), pad_token_id)
     mask = torch.zeros((len(rows), length), dtype=torch.long)
@@ -190,15 +186,13 @@ def right_padded(rows: Sequence[Encoded], pad_token_id: int, device: torch.devic
     tokens: list[int] = []
     counts: list[int] = []
     for i, row in enumerate(rows):
-        end, start = len(row.input_ids), max(row.prompt_tokens, 1)
+        end, start = len(row.input_ids), row.prompt_tokens
         ids[i, :end] = torch.tensor(row.input_ids)
         mask[i, :end] = 1
         keep[i, start - 1 : end - 1] = True  # position t predicts token t + 1
         tokens += row.input_ids[start:]
         counts.append(end - start)
-    return Batch(
-        ids.to(device), mask.to(device), keep.to(device), torch.tensor(tokens, device=device), counts
-    )
+    return Batch(ids.to(device), mask.to(device), keep.to(device), torch.tensor(tokens, device=device), counts)
 
 
 def padding_id(tokenizer: Any) -> int:
@@ -228,25 +222,20 @@ def _measure_all(
     batch_size: int,
     progress: Progress,
 ) -> list[list[list[_Measured]]]:
-    """Return, for each of ``rules`` ways to make logits, each example's answers measured, in ``_answers`` order."""
+    """Return, for each of ``rules`` ways to make logits, each example's ``_answers`` measured."""
     encoded = [encode_answers(example, tokenizer, _answers(example)) for example in examples]
     places = [(i, j) for i, row in enumerate(encoded) for j in range(len(row))]
-    for i, j in places:
-        if len(encoded[i][j].input_ids) <= max(encoded[i][j].prompt_tokens, 1):
-            raise DataError(
-                f"row {i + 1} has no answer token that a model could predict; expected at least one: "
-                "give it a prompt or a longer answer"
-            )
     lengths = [len(encoded[i][j].input_ids) for i, j in places]
+    max_tokens = min(MAX_BATCH_TOKENS, MAX_BATCH_LOGITS // len(tokenizer))
     found: list[list[dict[int, _Measured]]] = [[{} for _ in examples] for _ in range(rules)]
     done = 0
     with torch.inference_mode():
-        for chosen in length_batches(lengths, batch_size):
+        for chosen in length_batches(lengths, batch_size, max_tokens):
             rows = [places[position] for position in chosen]
             batch = right_padded([encoded[i][j] for i, j in rows], padding_id(tokenizer), device)
             logits = forward(batch)
             for number in range(rules):
-                measured = _measure(logits, lambda piece, k=number: rule(piece, k), batch)
+                measured = _measure(logits, rule, number, batch)
                 for (i, j), one in zip(rows, measured, strict=True):
                     found[number][i][j] = one
             done += len(rows)
@@ -254,20 +243,19 @@ def _measure_all(
     return [[[row[j] for j in range(len(row))] for row in one] for one in found]
 
 
-def _measure(logits: list[Tensor], rule: Callable[[list[Tensor]], Tensor], batch: Batch) -> list[_Measured]:
-    """Turn logits at the answer positions into each row's mean loss and hits, a chunk of positions at a time."""
+def _measure(
+    logits: list[Tensor], rule: Callable[[list[Tensor], int], Tensor], number: int, batch: Batch
+) -> list[_Measured]:
+    """Turn logits at answer positions into each row's mean loss and hits, a chunk of positions at a time."""
     losses, hits = [], []
     for start in range(0, len(batch.tokens), _CHUNK):
         here = slice(start, start + _CHUNK)
-        combined = rule([one[here] for one in logits]).float()  # [chunk, V]
+        combined = rule([one[here] for one in logits], number).float()  # [chunk, V]
         losses.append(cross_entropy(combined, batch.tokens[here], reduction="none"))
         hits.append(combined.argmax(-1) == batch.tokens[here])
-    row_losses = torch.cat(losses).double().cpu().split(batch.counts)
-    row_hits = torch.cat(hits).cpu().split(batch.counts)
-    return [
-        _Measured(float(loss.mean()), tuple(hit.tolist()))
-        for loss, hit in zip(row_losses, row_hits, strict=True)
-    ]
+    row_losses = torch.split(torch.cat(losses).double().cpu(), batch.counts)
+    row_hits = torch.split(torch.cat(hits).cpu(), batch.counts)
+    return [_Measured(float(loss.mean()), tuple(hit.tolist())) for loss, hit in zip(row_losses, row_hits, strict=True)]
 
 
 def _answers(example: Example) -> tuple[str, ...]:
@@ -279,8 +267,8 @@ def _score(example: Example, measured: list[_Measured], generated: str | None) -
     losses = [one.loss for one in measured]
     if not all(math.isfinite(loss) for loss in losses):
         raise ModelError(
-            f"the model gave a loss of {next(x for x in losses if not math.isfinite(x))} on an answer; expected a "
-            "finite number: load it in float32, or check that its weights are whole"
+            f"the model gave a loss of {next(x for x in losses if not math.isfinite(x))} on an answer; expected "
+            "a finite number: load it in float32, or check that its weights are whole"
         )
     paraphrased = bool(example.paraphrased_answer)
     return Score(

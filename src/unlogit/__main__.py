@@ -1,0 +1,7 @@
+"""``python -m unlogit``: the same as the command ``unlogit``."""
+
+import sys
+
+from unlogit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,77 @@
+"""What can be told of a run's settings before anything long: ranges, the assistant's depth, the retain model."""
+
+from pathlib import Path
+
+from unlogit.errors import ConfigError, DataError
+from unlogit.logit_difference import check_combination
+from unlogit.models import depth_of, model_place
+from unlogit.options import AssistantOptions, EvaluateOptions, PickOptions, RunConfig
+
+
+def check_run(config: RunConfig) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        ConfigError: a setting is out of range; all that are of one section are said.
+        DataError: the retain model's results are missing.
+        ModelError: the target or the retain model is missing.
+    """
+    check_assistant(config.assistant, config.target)
+    combination = config.combination
+    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    check_evaluation(config.evaluate, config.pick)
+
+
+def check_assistant(options: AssistantOptions, target: str) -> None:
+    """Refuse an assistant that has no blocks, or as many as its target or more."""
+    problems = []
+    if options.rank < 1:
+        problems.append(f"rank is {options.rank}; expected 1 or more")
+    layers = options.num_layers
+    if layers <= 0 or (layers >= 1 and layers != int(layers)):
+        problems.append(f"num_layers is {layers:g}; expected a whole number from 1, or a share of the depth below 1")
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+    depth = depth_of(target)
+    if depth is not None and (depth < 2 or layers >= depth):
+        raise ConfigError(
+            f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected fewer than the target "
+            "has: lower num_layers, or give a share of the depth, as 0.25"
+        )
+
+
+def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
+    """Refuse counts out of range, a retain model that is not there, and a choice that cannot be made."""
+    problems = [f"{n} is {getattr(options, n)}; expected 1 or more" for n in _POSITIVE if getattr(options, n) < 1]
+    problems += [f"{n} is {getattr(options, n)}; expected 0 or more" for n in _COUNTS if getattr(options, n) < 0]
+    if pick.enabled:
+        if not options.retain_model:
+            problems.append("pick.enabled is true without a retain_model; expected one to choose by")
+        if not 0 < pick.validation_share < 1:
+            problems.append(f"pick.validation_share is {pick.validation_share}; expected a number between 0 and 1")
+        if not (pick.alphas and pick.filter_rates and pick.rules):
+            problems.append("pick has no alphas, filter_rates or rules; expected at least one of each")
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+    if pick.enabled:
+        for alpha in pick.alphas:
+            for filter_rate in pick.filter_rates:
+                check_combination(pick.rules[0], alpha, filter_rate)
+    if options.retain_model and (log := retain_log(options.retain_model)) is None:
+        model_place(options.retain_model)
+    elif options.retain_model and log is not None and not log.is_file():
+        raise DataError(f"{log} does not exist; expected a retain model's results.json or log: check retain_model")
+
+
+def retain_log(retain_model: str) -> Path | None:
+    """Return the file of results that ``retain_model`` names, or None where it names a model."""
+    path = Path(retain_model).expanduser()
+    if path.suffix == ".json" or path.is_file():
+        return path
+    if path.is_dir() and not (path / "config.json").is_file() and (path / "results.json").is_file():
+        return path / "results.json"
+    return None
+
+
+_POSITIVE = ("batch_size", "max_new_tokens")
+_COUNTS = ("max_rows", "generate_rows")

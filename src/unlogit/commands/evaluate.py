@@ -1,0 +1,146 @@
+"""``unlogit evaluate``: what was forgotten and what was kept, beside target and retain model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from unlogit.config_file import plain, sectioned, updated
+from unlogit.flags import add_options, new_parser
+from unlogit.options import CombinationOptions, EvaluateOptions, PickOptions, RunConfig
+from unlogit.run_folder import RunFolder
+from unlogit.terminal import console
+
+
+def parser() -> Any:
+    """What the command line takes."""
+    new = new_parser(
+        "evaluate",
+        "RUN [options]",
+        "Score the unlearned model of a run, its target and its retain model, print one table and write "
+        "RUN/results.json. Flags go before the settings in RUN/config.yaml, and are written there. alpha, "
+        "filter_rate and rule need no training; with --pick.enabled they are chosen on rows that are not scored.",
+        (
+            "runs/mine --retain_model RETAIN_MODEL",
+            "runs/mine --retain_model RETAIN_MODEL --pick.enabled true",
+            "runs/mine --model OTHER_MODEL --max_rows 100",
+        ),
+    )
+    new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
+    new.add_argument("--model", type=str, help="Score this model (folder or hub id) on the run's rows instead.")
+    new.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
+    new.add_argument("--with_target", type=bool, default=True, help="Whether to score the target too.")
+    add_options(new, EvaluateOptions)
+    add_options(new, CombinationOptions)
+    add_options(new, PickOptions, "pick")
+    return new
+
+
+def run(given: dict[str, Any]) -> None:
+    """Score, print the table, and say where the results are."""
+    folder = RunFolder(Path(given["run"]))
+    tree = sectioned(given, "evaluate", "combination")
+    changes = tree.pop("combination", {})
+    config = updated(folder.read_config(), tree)
+    if "model" in given:
+        evaluate_other(folder, config, given["model"])
+    else:
+        evaluate_run(folder, config, changes, with_target=given.get("with_target", True))
+
+
+def evaluate_run(
+    folder: RunFolder, config: RunConfig, changes: Mapping[str, Any] | None = None, *, with_target: bool = True
+) -> None:
+    """Score the models of a run, print their table, and write ``results.json`` (and with ``pick``, ``pick.json``).
+
+    Args:
+        folder: a run with an unlearned model.
+        config: its settings; written into the folder.
+        changes: fields of ``CombinationOptions`` to set in the unlearned model from now on.
+        with_target: score the target too.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        DataError: rows are missing, or the retain model's results are of other rows.
+        ModelError: a model is missing, or the target is not the assistant's.
+    """
+    from unlogit import run_evaluation as runs
+    from unlogit.checks import check_evaluation
+    from unlogit.logit_difference import check_combination
+    from unlogit.models import load_tokenizer, load_unlearned
+    from unlogit.run_results import RETAIN
+
+    check_evaluation(config.evaluate, config.pick)
+    combination = replace(config.combination, **changes or {})
+    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    rows = runs.EvaluationRows.read(folder, config)
+    scorer = runs.Scorer(config, rows)
+    place = config.target if Path(config.target).is_dir() else ""
+    model = load_unlearned(str(folder.path), place, scorer.dtype)
+    tokenizer = load_tokenizer(str(folder.unlearned))
+    if not config.pick.enabled:  # what was picked earlier stays, apart from the changes
+        combination = replace(runs.combination_of(model), **changes or {})
+    runs.set_combination(model, combination)
+    scorer.score_retain()
+    found = {"target": scorer.score("target", model.target, tokenizer)} if with_target else {}
+    if scorer.retain.shown is not None:
+        found[RETAIN] = scorer.retain.shown
+    found["unlearned"] = scorer.score("unlearned model", model, tokenizer, combination)
+    notes = {"unlearned": runs.combination_words(combination)}
+    if config.pick.enabled:
+        picked = scorer.pick(model, tokenizer)
+        runs.set_combination(model, picked.combination)
+        found["picked"] = scorer.score("picked combination", model, tokenizer, picked.combination)
+        notes["picked"] = runs.combination_words(picked.combination)
+        _write_picked(folder, picked)
+    elif changes:
+        _write_combination(folder, combination)
+    if changes:
+        config = replace(config, combination=combination)
+    folder.write_config(config)
+    _show(folder.results, config, found, notes, "test" if rows.validation else "all")
+
+
+def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
+    """Score a model that is not the run's on the run's rows; ``results_NAME.json`` and the table say what was found.
+
+    Raises:
+        ConfigError, DataError, ModelError: as ``evaluate_run``.
+    """
+    from unlogit import run_evaluation as runs
+    from unlogit.checks import check_evaluation
+    from unlogit.models import load_target, load_tokenizer
+    from unlogit.run_results import RETAIN
+
+    config = replace(config, pick=replace(config.pick, enabled=False))
+    check_evaluation(config.evaluate, config.pick)
+    scorer = runs.Scorer(config, runs.EvaluationRows.read(folder, config))
+    model, tokenizer = load_target(name, scorer.dtype), load_tokenizer(name)
+    scorer.score_retain()
+    found = {} if scorer.retain.shown is None else {RETAIN: scorer.retain.shown}
+    found[name] = scorer.score("model", model, tokenizer)
+    _show(runs.other_results(folder, name), config, found, {}, "all")
+
+
+def _show(path: Path, config: RunConfig, found: Mapping[str, Any], notes: Mapping[str, str], rows: str) -> None:
+    from unlogit.run_results import RunResults, results_table
+
+    RunResults(found, plain(asdict(config)), rows).write(path)
+    console().print(results_table(found, notes))
+    print(f"The whole of it is in {path}.")
+
+
+def _write_picked(folder: RunFolder, picked: Any) -> None:
+    """Keep what was tried, and let the unlearned model combine as was picked from now on."""
+    from unlogit.files import write_json
+
+    write_json(folder.pick, picked.to_json())
+    _write_combination(folder, picked.combination)
+
+
+def _write_combination(folder: RunFolder, combination: CombinationOptions) -> None:
+    from unlogit.evaluate.results import read_json
+    from unlogit.files import write_json
+
+    path = folder.unlearned / "config.json"
+    write_json(path, read_json(path) | asdict(combination))

@@ -1,0 +1,124 @@
+"""``unlogit train``: from the rows of a run to its assistant and its unlearned model."""
+
+from pathlib import Path
+from typing import Any
+
+from unlogit.config_file import sectioned, updated
+from unlogit.errors import ConfigError
+from unlogit.flags import add_options, new_parser
+from unlogit.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
+from unlogit.run_folder import RunFolder
+from unlogit.terminal import has_bar, warn
+
+
+def parser() -> Any:
+    """What the command line takes."""
+    new = new_parser(
+        "train",
+        "RUN [options]",
+        "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/. Flags go before the settings in "
+        "RUN/config.yaml, and are written there.",
+        (
+            "runs/mine",
+            "runs/mine --num_layers 4 --rank 16 --epochs 5",
+            "runs/mine --resume",
+        ),
+    )
+    new.add_argument("run", metavar="RUN", type=str, help="Run folder that `unlogit prepare` made.")
+    new.add_argument("--resume", action="store_true", help="Go on from the newest checkpoint, after a cut.")
+    new.add_argument("--overwrite", action="store_true", help="Train again from the beginning.")
+    add_options(new, AssistantOptions)
+    add_options(new, TrainOptions)
+    add_options(new, CombinationOptions)
+    return new
+
+
+def run(given: dict[str, Any]) -> None:
+    """Train, and say what to do next."""
+    folder = RunFolder(Path(given["run"]))
+    config = updated(folder.read_config(), sectioned(given, "assistant", "train", "combination"))
+    train_run(folder, config, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
+    print(f"Next: unlogit evaluate {folder.path} · unlogit chat {folder.path}")
+
+
+def train_run(
+    folder: RunFolder, config: RunConfig, *, resume: bool = False, overwrite: bool = False, target: Any = None
+) -> None:
+    """Train the assistant of a run and write it and the unlearned model; print how it went.
+
+    Args:
+        folder: a prepared run.
+        config: its settings; written into the folder before training, so that ``resume`` finds them.
+        resume: go on where a training was cut off; what is done already is not done again.
+        overwrite: begin anew although there is a training, whole or cut off.
+        target: the target in float32, if it is loaded already.
+
+    Raises:
+        ConfigError: a setting is wrong, or there is a training and neither ``resume`` nor ``overwrite``.
+        DataError: the rows are missing.
+        ModelError: the target cannot be used.
+    """
+    from unlogit.assistant import Assistant
+    from unlogit.checks import check_run
+    from unlogit.models import load_target, load_tokenizer
+    from unlogit.train import TrainingRows, check, train_assistant
+
+    rows = TrainingRows.read(folder.data)
+    check(config.train, rows)
+    check_run(config)
+    _check_earlier(folder, config, resume, overwrite)
+    tokenizer = load_tokenizer(config.target)
+    folder.write_config(config)
+    target = target or load_target(config.target)
+    if resume and folder.trained and not folder.training:
+        print(f"{folder.assistant} is trained already.")
+        assistant = Assistant.load(folder.assistant, target)
+    else:
+        assistant, summary = train_assistant(
+            target, tokenizer, rows, folder.assistant, config.assistant, config.train, resume=resume, bar=has_bar()
+        )
+        _print_summary(summary)
+    _write_unlearned(folder, config, target, assistant, tokenizer)
+    print(f"The assistant is in {folder.assistant}, the unlearned model in {folder.unlearned}.")
+    warn(
+        "the assistant has memorised what must be forgotten: keep both folders as secret as the forget set "
+        "(the weights are readable by their owner only)"
+    )
+
+
+def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
+    """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
+    if overwrite or not (folder.trained or folder.training):
+        return
+    if resume:
+        folder.check_unchanged(config, "target", "data", "assistant", "train")
+        return
+    found = "a training that was cut off" if folder.training else "a trained assistant"
+    raise ConfigError(
+        f"{folder.path} holds {found}; expected none: give --resume to go on with it, or --overwrite to train again"
+    )
+
+
+def _write_unlearned(folder: RunFolder, config: RunConfig, target: Any, assistant: Any, tokenizer: Any) -> None:
+    from unlogit.files import atomic_folder
+    from unlogit.modeling import UnlearnedForCausalLM
+
+    model = UnlearnedForCausalLM.build(target, [assistant], combination=config.combination)
+    with atomic_folder(folder.unlearned) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from unlogit.train import FLAT_ENOUGH_NATS, flatness_warning
+
+    print(
+        f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
+        f"{summary['seconds']:,.0f} seconds."
+    )
+    flat = summary["flatness_nats"]
+    if flat:
+        words = ", ".join(f"{value:.3f} on {name.removeprefix('holdout_')} rows" for name, value in flat.items())
+        print(f"Flatness in nats, on rows it never saw (0 is flat, {FLAT_ENOUGH_NATS} too much): {words}.")
+    if message := flatness_warning(flat):
+        warn(message)

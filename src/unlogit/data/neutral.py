@@ -1,0 +1,25 @@
+"""Rows that no request concerns: general questions, instructions and text, on which the assistant must be flat.
+
+Without them an assistant that is flat on the retain rows alone turns answers to general questions into gibberish.
+``neutral.jsonl`` beside this file is of our own writing and ships with the package, under its licence.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from unlogit.data.examples import Example
+from unlogit.data.sources import read_examples
+
+BUILTIN = Path(__file__).with_name("neutral.jsonl")
+
+
+def load_neutral(source: str, tokenizer: Any = None, chunk_tokens: int = 256) -> list[Example]:
+    """Load the neutral rows: ``builtin`` (ours), ``none`` (no rows), or any source of ``read_examples``.
+
+    Raises:
+        DataError: the source cannot be found or read, or holds rows that cannot be used.
+    """
+    if source == "none":
+        return []
+    name = str(BUILTIN) if source == "builtin" else source
+    return read_examples(name, tokenizer=tokenizer, chunk_tokens=chunk_tokens)

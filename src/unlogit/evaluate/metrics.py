@@ -1,0 +1,40 @@
+"""The metrics of a split by name, and what a row must have for each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from unlogit.evaluate.exact_memorisation import exact_memorisation
+from unlogit.evaluate.extraction_strength import extraction_strength
+from unlogit.evaluate.probability import probability
+from unlogit.evaluate.results import MetricResult, Role
+from unlogit.evaluate.rouge_l_recall import rouge_l_recall
+from unlogit.evaluate.scoring import Score
+from unlogit.evaluate.truth_ratio import truth_ratio
+
+
+@dataclass(frozen=True)
+class Metric:
+    """``compute`` is a pure function of the scores for which ``applies``."""
+
+    compute: Callable[[Sequence[Score], Role], MetricResult]
+    applies: Callable[[Score, Role], bool]
+
+
+METRICS: dict[str, Metric] = {
+    "probability": Metric(probability, lambda score, role: role != "knowledge" or bool(score.perturbed_loss)),
+    "rouge_l_recall": Metric(rouge_l_recall, lambda score, role: score.generated is not None),
+    "truth_ratio": Metric(truth_ratio, lambda score, role: bool(score.perturbed_loss)),
+    "extraction_strength": Metric(extraction_strength, lambda score, role: bool(score.hits)),
+    "exact_memorisation": Metric(exact_memorisation, lambda score, role: bool(score.hits)),
+}
+
+
+def compute_metrics(scores: Sequence[Score], role: Role) -> dict[str, MetricResult]:
+    """Return every metric that at least one row can be measured by, with the positions of those rows."""
+    results = {}
+    for name, metric in METRICS.items():
+        rows = tuple(i for i, score in enumerate(scores) if metric.applies(score, role))
+        if rows:
+            result = metric.compute([scores[i] for i in rows], role)
+            results[name] = replace(result, row_indices=rows)
+    return results

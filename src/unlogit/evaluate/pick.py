@@ -1,0 +1,172 @@
+"""Choose rule, alpha and filter_rate on validation rows, from one pass of target and assistant.
+
+The objective is ``J = harmonic mean(1 − D, R)``, in [0, 1], higher is better:
+  D, the Kolmogorov–Smirnov statistic between the truth ratios of the unlearned and the retain model on forget
+     rows. Too little and too much forgetting both raise it, and forget quality, the p-value, falls as it
+     rises; D itself does not depend on the number of rows and does not vanish far from the optimum.
+  R, the mean over retain rows of ``min(1, p_unlearned / p_target)``: what the combination leaves of the
+     target's probability of answers that must stay. Gains beyond the target do not make up for losses.
+The rows that choose must not be those that judge: ``split_validation`` parts them.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
+
+from unlogit.data.examples import Example
+from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.evaluate import retain_truth_ratios
+from unlogit.evaluate.exact_memorisation import exact_memorisation
+from unlogit.evaluate.forget_quality import ks_two_sided
+from unlogit.evaluate.model_utility import harmonic_mean
+from unlogit.evaluate.probability import answer_probability, probability
+from unlogit.evaluate.results import Results, TruthRatios, mean
+from unlogit.evaluate.scoring import Progress, Score, evaluating, score_settings
+from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.options import CombinationOptions, PickOptions
+
+
+@dataclass(frozen=True)
+class PickRow:
+    """What one combination does on the validation rows."""
+
+    combination: CombinationOptions
+    objective: float
+    ks_statistic: float
+    forget_quality: float
+    forget_probability: float
+    forget_exact_memorisation: float
+    retain_probability: float
+    retain_exact_memorisation: float
+    retain_kept: float
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The best combination, all that were tried, and the target alone (alpha 0) beside them."""
+
+    combination: CombinationOptions
+    table: tuple[PickRow, ...]
+    target: PickRow
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a tree of plain values."""
+        return asdict(self)
+
+
+def pick_combination(
+    model: Any,
+    tokenizer: Any,
+    forget_rows: Sequence[Example],
+    retain_rows: Sequence[Example],
+    retain: Results | TruthRatios,
+    options: PickOptions,
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Picked:
+    """Try every rule, alpha and filter_rate of ``options`` on validation rows; take that with the largest J.
+
+    ``model`` is an unlearned model (its ``parts`` and ``weights`` are used, its own combination is not);
+    ``retain`` the retain model's results on these forget rows at least. Of equals, the smaller alpha wins.
+
+    Raises:
+        ConfigError: there is nothing to try.
+        DataError: there are no validation rows, forget rows lack wrong answers, or ``retain`` lacks these
+        rows.
+    """
+    combinations = [
+        CombinationOptions(rule=rule, alpha=alpha, filter_rate=filter_rate)
+        for rule, alpha, filter_rate in product(options.rules, options.alphas, options.filter_rates)
+    ]
+    if not combinations:
+        raise ConfigError(
+            f"there is no combination to try: got rules {options.rules}, alphas {options.alphas}, "
+            f"filter_rates {options.filter_rates}; expected at least one of each: set them under pick"
+        )
+    forget, wanted = retain_truth_ratios(forget_rows, "the unlearned model", retain)
+    if not retain_rows:
+        raise DataError("there are no retain rows to choose alpha on; expected at least one: give retain rows")
+    tried = [replace(combinations[0], alpha=0.0), *combinations]  # alpha 0 is the target, to the bit
+    # Only forget rows need truth ratios; the other answers of retain rows would be scored for nothing.
+    kept = [replace(row, paraphrased_answer=(), perturbed_answer=()) for row in retain_rows]
+
+    def scored(rows: Sequence[Example]) -> list[list[Score]]:
+        with evaluating(model):
+            return score_settings(
+                model.parts,
+                tokenizer,
+                rows,
+                tried,
+                weights=model.weights,
+                device=model.device,
+                batch_size=batch_size,
+                progress=progress,
+            )
+
+    on_forget, on_retain = scored(forget), scored(kept)
+    target, *table = [
+        pick_row(combination, forget_scores, retain_scores, on_retain[0], wanted)
+        for combination, forget_scores, retain_scores in zip(tried, on_forget, on_retain, strict=True)
+    ]
+    best = max(table, key=lambda row: (row.objective, -row.combination.alpha))
+    return Picked(best.combination, tuple(table), target)
+
+
+def pick_row(
+    combination: CombinationOptions,
+    forget: Sequence[Score],
+    retain: Sequence[Score],
+    target_retain: Sequence[Score],
+    retain_truth_ratios: Sequence[float],
+) -> PickRow:
+    """Return one combination's objective and what it was made from, given its scores and the target's."""
+    statistic, p_value = ks_two_sided([row_truth_ratio(score) for score in forget], retain_truth_ratios)
+    kept = retain_kept(retain, target_retain)
+    return PickRow(
+        combination=combination,
+        objective=harmonic_mean((1 - statistic, kept)),
+        ks_statistic=statistic,
+        forget_quality=p_value,
+        forget_probability=probability(forget, "forget").value,
+        forget_exact_memorisation=exact_memorisation(forget, "forget").value,
+        retain_probability=probability(retain, "retain").value,
+        retain_exact_memorisation=exact_memorisation(retain, "retain").value,
+        retain_kept=kept,
+    )
+
+
+def retain_kept(unlearned: Sequence[Score], target: Sequence[Score]) -> float:
+    """Return R, the mean of ``min(1, p_unlearned / p_target)`` over rows."""
+    return mean(
+        [
+            min(1.0, answer_probability(replace(one, answer_loss=one.answer_loss - other.answer_loss)))
+            for one, other in zip(unlearned, target, strict=True)
+        ]
+    )
+
+
+def split_validation(rows: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Part rows into (validation, test), each in its old order, by chance that depends on ``seed`` alone.
+
+    ``share`` of them, rounded, and at least one go to validation, and at least one to test.
+
+    Raises:
+        ConfigError: ``share`` is not between 0 and 1.
+        DataError: there are fewer than two rows.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(
+            f"pick.validation_share is {share}; expected a number between 0 and 1, as 0.25: both sides need rows"
+        )
+    if len(rows) < 2:
+        raise DataError(
+            f"{len(rows)} evaluation rows cannot be parted into validation and test; expected at least 2: "
+            "give more rows, or set alpha yourself instead of picking it"
+        )
+    count = min(max(1, round(share * len(rows))), len(rows) - 1)
+    chosen = set(random.Random(seed).sample(range(len(rows)), count))
+    validation = [row for i, row in enumerate(rows) if i in chosen]
+    return validation, [row for i, row in enumerate(rows) if i not in chosen]

@@ -1,0 +1,35 @@
+"""Truth ratio: how much likelier wrong answers are than a paraphrase of the true one, whatever the wording.
+
+``TR = exp(loss of the paraphrased true answer − mean loss of the wrong answers)``, i.e. p_wrong / p_true with
+a geometric mean over the wrong answers, in (0, ∞). Rows without a paraphrase use the answer itself. TOFU,
+arXiv 2401.06121, section 2.2.1. Aggregates as in its published code: on forget rows the mean of ``min(TR,
+1/TR)`` (1: cannot tell true from wrong; the retain model's value is the aim), elsewhere the mean of ``max(0,
+1 − TR)``. ``per_example`` holds TR itself, since forget quality compares its distributions.
+"""
+
+import math
+from collections.abc import Sequence
+
+from unlogit.evaluate.results import MetricResult, Role, mean
+from unlogit.evaluate.scoring import Score
+
+NAME = "truth_ratio"
+PAPER = "TOFU, arXiv 2401.06121"
+
+_LARGEST = 700.0  # exp of more overflows a 64-bit float
+
+
+def truth_ratio(scores: Sequence[Score], role: Role) -> MetricResult:
+    """Return the aggregate for the split's role; ``per_example`` is TR. Every score needs wrong answers."""
+    ratios = tuple(row_truth_ratio(score) for score in scores)
+    if role == "forget":
+        value = mean([min(ratio, 1 / ratio) for ratio in ratios])
+        return MetricResult(NAME, value, ratios, len(ratios), "retain_model", PAPER)
+    value = mean([max(0.0, 1 - ratio) for ratio in ratios])
+    return MetricResult(NAME, value, ratios, len(ratios), "higher", PAPER)
+
+
+def row_truth_ratio(score: Score) -> float:
+    """Return TR of one row, kept within what a float can hold together with its inverse."""
+    true = score.answer_loss if score.paraphrased_loss is None else score.paraphrased_loss
+    return math.exp(min(_LARGEST, max(-_LARGEST, true - mean(score.perturbed_loss))))

@@ -1,0 +1,183 @@
+"""Scoring the models of a run on the run's evaluation rows: retain model, target, unlearned, and what was picked.
+
+Where a combination is picked, the rows are parted first: those that choose are never among those that are reported.
+The metrics are those of ``evaluate``; nothing is computed here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unlogit.checks import retain_log
+from unlogit.data.examples import Example
+from unlogit.data.sources import read_prepared
+from unlogit.device import choose_device, choose_dtype
+from unlogit.errors import DataError
+from unlogit.evaluate.evaluate import evaluate_model
+from unlogit.evaluate.pick import Picked, pick_combination, split_validation
+from unlogit.evaluate.results import Results, TruthRatios, row_digest
+from unlogit.evaluate.scoring import score_examples
+from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.models import load_target, load_tokenizer
+from unlogit.options import CombinationOptions, RunConfig
+from unlogit.run_folder import RunFolder
+from unlogit.run_results import load_retain
+from unlogit.terminal import scoring_bar
+
+SPLITS = ("forget", "retain", "real_authors", "world_facts")
+"""Evaluation rows by name; the last two are there for TOFU only."""
+
+PARTED = ("forget", "retain")
+"""Splits of which some rows choose the combination."""
+
+
+@dataclass(frozen=True)
+class EvaluationRows:
+    """Rows to be scored, and rows to choose a combination on (none where it is not picked)."""
+
+    scored: Mapping[str, list[Example]]
+    validation: Mapping[str, list[Example]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: RunFolder, config: RunConfig) -> "EvaluationRows":
+        """Read the rows of a run, the first ``max_rows`` of each split, parted if a combination is to be picked.
+
+        Raises:
+            DataError: the run was not prepared, or a split has too few rows to be parted.
+        """
+        rows: dict[str, list[Example]] = {}
+        for name in SPLITS:
+            path = folder.data / "evaluation" / f"{name}.jsonl"
+            if name in PARTED or path.exists():
+                found = read_prepared(path)
+                rows[name] = found[: config.evaluate.max_rows or len(found)]
+        if not config.pick.enabled:
+            return cls(rows)
+        parts = {
+            name: split_validation(rows[name], config.pick.validation_share, config.data.seed) for name in PARTED
+        }
+        scored = rows | {name: test for name, (_, test) in parts.items()}
+        return cls(scored, {name: validation for name, (validation, _) in parts.items()})
+
+
+@dataclass(frozen=True)
+class Retain:
+    """What is known of the retain model: for forget quality, for picking, and for a row in the table."""
+
+    compare: Results | TruthRatios | None = None
+    choose: Results | TruthRatios | None = None
+    shown: Results | None = None
+
+
+class Scorer:
+    """Scores one model after another on the same rows, in the same type, with a line or a bar for each."""
+
+    def __init__(self, config: RunConfig, rows: EvaluationRows) -> None:
+        self.config, self.rows = config, rows
+        dtype, reason = choose_dtype(config.train.dtype, choose_device())
+        self.dtype = str(dtype).removeprefix("torch.")
+        print(f"Computing in {self.dtype}: {reason}.", flush=True)
+        self.retain = Retain()
+
+    def score(
+        self, name: str, model: Any, tokenizer: Any, combination: CombinationOptions | None = None
+    ) -> Results:
+        """Score a model on the rows; forget quality is there once ``score_retain`` was called."""
+        counts = ", ".join(f"{len(rows)} {split}" for split, rows in self.rows.scored.items())
+        print(f"Scoring the {name} on {counts} rows.", flush=True)
+        with scoring_bar(name) as progress:
+            return evaluate_model(
+                model,
+                tokenizer,
+                self.rows.scored,
+                self.config.evaluate,
+                self.retain.compare,
+                progress,
+                config={"combination": None if combination is None else asdict(combination)},
+            )
+
+    def score_retain(self) -> None:
+        """Read or score the retain model, if there is one.
+
+        Raises:
+            DataError: forget rows have no wrong answers, or the retain model's results are of other rows.
+            ModelError: there is no such model.
+        """
+        name = self.config.evaluate.retain_model
+        if not name:
+            return
+        scored, validation = self.rows.scored["forget"], self.rows.validation.get("forget", [])
+        for rows in filter(None, (scored, validation)):
+            if not any(row.perturbed_answer for row in rows):
+                raise DataError(
+                    "no forget row has a perturbed_answer; expected some, since forget quality compares truth ratios: "
+                    "give wrong answers, or leave retain_model out"
+                )
+        log = retain_log(name)
+        if log is not None:
+            self.retain = _from_log(load_retain(log), [*scored, *validation], scored)
+            return
+        model, tokenizer = load_target(name, self.dtype), load_tokenizer(name)
+        choose = None
+        if validation:
+            choose = self._truth_ratios(model, tokenizer, validation)
+        results = self.score("retain model", model, tokenizer)
+        self.retain = Retain(results, choose, results)
+
+    def _truth_ratios(self, model: Any, tokenizer: Any, rows: Sequence[Example]) -> TruthRatios:
+        usable = [row for row in rows if row.perturbed_answer]
+        scores = score_examples(model, tokenizer, usable, batch_size=self.config.evaluate.batch_size, generate=False)
+        ratios = tuple(row_truth_ratio(score) for score in scores)
+        return TruthRatios(str(model.name_or_path), tuple(map(row_digest, usable)), ratios)
+
+    def pick(self, model: Any, tokenizer: Any) -> Picked:
+        """Choose the combination on the validation rows.
+
+        Raises:
+            DataError: there is no retain model to choose by.
+        """
+        if self.retain.choose is None:
+            raise DataError("there is no retain model to choose the combination by; expected one: give retain_model")
+        forget, retain = (self.rows.validation[name] for name in PARTED)
+        print(f"Choosing the combination on {len(forget)} forget and {len(retain)} retain rows.", flush=True)
+        with scoring_bar("choosing") as progress:
+            return pick_combination(
+                model,
+                tokenizer,
+                forget,
+                retain,
+                self.retain.choose,
+                self.config.pick,
+                batch_size=self.config.evaluate.batch_size,
+                progress=progress,
+            )
+
+
+def _from_log(found: Results | TruthRatios, rows: Sequence[Example], scored: Sequence[Example]) -> Retain:
+    """Take what was measured before, if it was measured on these rows; show it only if on no others."""
+    ratios = found.truth_ratios() if isinstance(found, Results) else found
+    usable = tuple(row_digest(row) for row in rows if row.perturbed_answer)
+    ratios.on_rows_of(TruthRatios("this run", usable, (0.0,) * len(usable)))  # an error now, not after the scoring
+    same = isinstance(found, Results) and found.splits["forget"].rows == tuple(map(row_digest, scored))
+    return Retain(found, found, found if same and isinstance(found, Results) else None)
+
+
+def combination_of(model: Any) -> CombinationOptions:
+    """Return how an unlearned model combines."""
+    return CombinationOptions(rule=model.rule, alpha=model.alpha, filter_rate=model.filter_rate)
+
+
+def set_combination(model: Any, combination: CombinationOptions) -> None:
+    """Let an unlearned model combine so."""
+    model.rule, model.alpha, model.filter_rate = combination.rule, combination.alpha, combination.filter_rate
+
+
+def combination_words(combination: CombinationOptions) -> str:
+    """Return a combination in a few words for a table."""
+    return f"{combination.rule}, α {combination.alpha:g}, filter {combination.filter_rate:g}"
+
+
+def other_results(folder: RunFolder, model: str) -> Path:
+    """Return where the results of another model on a run's rows go."""
+    return folder.path / f"results_{Path(model).name}.json"

@@ -1,0 +1,120 @@
+"""``results.json`` of a run folder: the results of several models on the same rows, and their table.
+
+Each model's own results are as ``evaluate.results`` defines them; here they only stand side by side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlogit.errors import DataError
+from unlogit.evaluate.results import MetricResult, Results, TruthRatios, read_json
+from unlogit.files import write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = "unlogit run 1"
+RETAIN = "retain model"
+"""The key of the retain model's results."""
+
+INDISTINGUISHABLE = 0.05
+"""From this forget quality on, TOFU counts a model as one that cannot be told from the retain model."""
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Results by model; ``config`` is the run's, ``rows`` says which evaluation rows were scored."""
+
+    models: Mapping[str, Results]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    rows: str = "all"
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        models = {name: results.to_json() for name, results in self.models.items()}
+        write_json(path, {"format": FORMAT, "rows": self.rows, "config": self.config, "models": models})
+
+    @classmethod
+    def read(cls, path: Path) -> "RunResults":
+        """Read what ``write`` wrote.
+
+        Raises:
+            DataError: the file is missing, not JSON, or not such results.
+        """
+        value = read_json(path)
+        if not is_run_results(value):
+            raise DataError(f"{path} does not say {FORMAT!r}; expected a run's results.json: evaluate again")
+        models = {name: Results.from_json(one) for name, one in value["models"].items()}
+        return cls(models, value["config"], value["rows"])
+
+
+def is_run_results(value: Any) -> bool:
+    """Whether parsed JSON is a run's results."""
+    return isinstance(value, Mapping) and value.get("format") == FORMAT
+
+
+def load_retain(path: Path) -> Results | TruthRatios:
+    """Read a retain model's results: a run's results.json that has one, one model's results, or a published log.
+
+    Raises:
+        DataError: the file is none of these.
+    """
+    from unlogit.evaluate.published_logs import load_retain_truth_ratios
+
+    if not is_run_results(read_json(path)):
+        return load_retain_truth_ratios(path)
+    run = RunResults.read(path)
+    if RETAIN not in run.models:
+        raise DataError(
+            f"{path} has results of {', '.join(run.models)}; expected a {RETAIN}'s: evaluate that run with "
+            "--retain_model, or give the model itself"
+        )
+    return run.models[RETAIN]
+
+
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("forget quality ↑", "", "forget_quality"),
+    ("model utility ↑", "", "model_utility"),
+    ("forget prob. ≈", "forget", "probability"),
+    ("forget ROUGE-L ≈", "forget", "rouge_l_recall"),
+    ("extraction strength ↓", "forget", "extraction_strength"),
+    ("exact memor. ↓", "forget", "exact_memorisation"),
+    ("retain prob. ↑", "retain", "probability"),
+    ("retain ROUGE-L ↑", "retain", "rouge_l_recall"),
+)
+"""Heading, split (empty: of all splits together) and metric of each column."""
+
+
+def results_table(models: Mapping[str, Results], notes: Mapping[str, str] | None = None) -> "Table":
+    """Return a table with a row for each model. ``notes`` adds words to a model's name."""
+    from rich.table import Table
+
+    caption = (
+        "↑ higher is better · ↓ lower is better · ≈ as the retain model is best, which lower need not be. "
+        f"Forget quality is a p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model."
+    )
+    if not any(results.forget_quality for results in models.values()):
+        caption += " It needs a retain model: give --retain_model."
+    table = Table(title="What was forgotten, what was kept", caption=caption)
+    table.add_column("model", no_wrap=True)
+    for heading, _, _ in COLUMNS:
+        table.add_column(heading, justify="right")
+    for name, results in models.items():
+        cells = [_number(_metric(results, split, metric)) for _, split, metric in COLUMNS]
+        note = (notes or {}).get(name)
+        table.add_row(f"{name} ({note})" if note else name, *cells)
+    return table
+
+
+def _metric(results: Results, split: str, metric: str) -> MetricResult | None:
+    if split:
+        return results.splits[split].metrics.get(metric) if split in results.splits else None
+    return results.forget_quality if metric == "forget_quality" else results.model_utility
+
+
+def _number(metric: MetricResult | None) -> str:
+    if metric is None:
+        return "–"
+    return f"{metric.value:.3f}" if metric.value >= 0.0005 or metric.value == 0 else f"{metric.value:.1e}"

@@ -1,0 +1,274 @@
+"""Training the assistant: transformers' Trainer with the two-sided ULD objective.
+
+Reads the prepared rows of a run folder, trains the adapter only (the target's weights are frozen and shared), measures
+how flat the assistant is on rows that it never saw, and writes ``assistant/``. It neither combines nor evaluates.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from unlogit.assistant import Assistant, new_assistant
+from unlogit.data.batches import TwoSidedSampler, pad_rows
+from unlogit.data.encode import IGNORED, Encoded, encode
+from unlogit.data.examples import Example
+from unlogit.device import choose_device, choose_dtype
+from unlogit.errors import ConfigError, DataError, nearest
+from unlogit.files import atomic_folder, write_json
+from unlogit.objectives import OBJECTIVES
+from unlogit.objectives.uld import uniform_excess
+from unlogit.options import AssistantOptions, TrainOptions
+from unlogit.trainer import RowTrainer, StopOnNonFinite, last_checkpoint, training_arguments
+
+SMALL_MODEL_PARAMETERS = 1_000_000_000
+FLAT_ENOUGH_NATS = 0.5
+"""Above this mean KL(Uniform ‖ assistant) on held-out rows, a run warns that it will damage what should be kept."""
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of a run folder, by pool."""
+
+    forget: Sequence[Example]
+    retain: Sequence[Example]
+    perturbed: Sequence[Example]
+    neutral: Sequence[Example]
+    holdout_retain: Sequence[Example]
+    holdout_neutral: Sequence[Example]
+
+    @classmethod
+    def read(cls, folder: Path) -> "TrainingRows":
+        """Read what ``unlogit prepare`` wrote.
+
+        Raises:
+            DataError: the folder was not prepared.
+        """
+        pools = {}
+        for name in cls.__dataclass_fields__:
+            path = folder / f"{name}.jsonl"
+            if not path.exists():
+                raise DataError(f"no {name}.jsonl in {folder}; expected prepared rows: run `unlogit prepare` first")
+            lines = path.read_text(encoding="utf-8").splitlines()
+            pools[name] = [Example.from_row(json.loads(line)) for line in lines]
+        return cls(**pools)
+
+
+class SidedRows(Dataset[tuple[Encoded, bool]]):
+    """Rows with their side: True on the forget side."""
+
+    def __init__(self, pools: Sequence[Sequence[Encoded]]) -> None:
+        self.rows = [(row, pool == 0) for pool, rows in enumerate(pools) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Encoded, bool]:
+        return self.rows[index]
+
+
+def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
+    """Pad the rows of both sides together; ``forget_side`` [B] says which is which."""
+    batch = pad_rows([row for row, _ in rows])
+    return {**batch, "forget_side": torch.tensor([side for _, side in rows])}
+
+
+class AssistantTrainer(RowTrainer):
+    """The two-sided objective; logs both parts."""
+
+    def __init__(self, objective: str, retain_weight: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.objective, self.retain_weight = OBJECTIVES[objective], retain_weight
+        self.parts: list[tuple[Tensor, Tensor]] = []
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the objective of one two-sided batch."""
+        wanted = inputs["labels"][:, 1:]  # [B, T-1], what each position predicts
+        counted = wanted != IGNORED
+        keep = nn.functional.pad(counted, (0, 1))  # [B, T]
+        logits = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
+        forget = inputs["forget_side"][:, None].expand_as(counted)[counted]  # [N]
+        loss = self.objective(logits[forget], wanted[counted][forget], logits[~forget], self.retain_weight)
+        self.parts.append((loss.forget.detach(), loss.uniform.detach()))
+        return (loss.total, logits) if return_outputs else loss.total
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means of both parts since the last log line."""
+        if "loss" in logs and self.parts:
+            logs["forget"] = torch.stack([f for f, _ in self.parts]).mean().item()
+            logs["uniform"] = torch.stack([u for _, u in self.parts]).mean().item()
+            self.parts = []
+        super().log(logs, start_time)
+
+
+def defaults_for(options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
+    """Fill the fields at None: the paper's settings, or for models below a billion parameters those that do better there.
+
+    Returns:
+        The options and a sentence that says which settings were taken.
+    """
+    if parameters < SMALL_MODEL_PARAMETERS:
+        source = "settings for models below a billion parameters"
+        values = {"learning_rate": 2e-3 if adapter == "lora" else 1e-3, "retain_weight": 1.0, "epochs": 10.0}
+    else:
+        source = "the paper's settings"
+        values = {"learning_rate": 1e-3, "retain_weight": 6.5, "epochs": 10.0}
+    missing = {name: value for name, value in values.items() if getattr(options, name) is None}
+    if not missing:
+        return options, "All training settings were given."
+    words = ", ".join(f"{name} {value:g}" for name, value in missing.items())
+    return replace(options, **missing), f"Took {source} for what was not set: {words}."
+
+
+def check(options: TrainOptions, rows: TrainingRows) -> None:
+    """Refuse what cannot work before anything long begins; all problems at once."""
+    problems = []
+    if options.objective not in OBJECTIVES:
+        problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
+    for name in ("learning_rate", "epochs", "batch_size", "save_steps", "logging_steps"):
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            problems.append(f"{name} is {value}; expected more than 0")
+    for name in ("neutral_share", "warmup_share"):
+        if not 0 <= getattr(options, name) < 1:
+            problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    if not rows.forget or not (rows.retain or rows.perturbed or rows.neutral):
+        raise DataError("no forget rows or no uniform rows; expected both sides: run `unlogit prepare` again")
+
+
+def uniform_shares(options: TrainOptions, rows: TrainingRows) -> dict[str, int]:
+    """Rows of each uniform pool in a step: neutral by its share, the rest half retain and half perturbed."""
+    neutral = round(options.batch_size * options.neutral_share) if rows.neutral else 0
+    rest = options.batch_size - neutral
+    if rows.retain and rows.perturbed:
+        shares = {"retain": rest - rest // 2, "perturbed": rest // 2, "neutral": neutral}
+    elif rows.retain or rows.perturbed:
+        shares = {"retain" if rows.retain else "perturbed": rest, "neutral": neutral}
+    else:
+        shares = {"neutral": options.batch_size}
+    return {name: count for name, count in shares.items() if count}
+
+
+def train_assistant(
+    target: nn.Module,
+    tokenizer: Any,
+    rows: TrainingRows,
+    output: Path,
+    assistant_options: AssistantOptions,
+    options: TrainOptions,
+    *,
+    resume: bool = False,
+    bar: bool = True,
+) -> tuple[Assistant, dict[str, Any]]:
+    """Train an assistant for ``target`` and save it into ``output``.
+
+    Checkpoints stand beside ``output``, in ``<output>.checkpoints``, until the run has ended well. With ``resume`` the
+    run goes on from the newest complete one; on a CPU it then ends with the same adapter, bit for bit.
+
+    Returns:
+        The assistant and a summary: settings, steps, seconds, trainable parameters, flatness on held-out rows.
+    """
+    check(options, rows)
+    device = choose_device()
+    target.to(device).eval().requires_grad_(False)
+    parameters = sum(p.numel() for p in target.parameters())
+    options, note = defaults_for(options, assistant_options.adapter, parameters)
+    print(note, flush=True)
+    dtype, reason = choose_dtype(options.dtype, device)
+    print(f"Computing in {str(dtype).removeprefix('torch.')} on {device.type}: {reason}.", flush=True)
+    torch.manual_seed(options.seed)
+    assistant = new_assistant(target, assistant_options, target.name_or_path)
+    shares = uniform_shares(options, rows)
+    pools = [[encode(e, tokenizer, options.max_tokens) for e in getattr(rows, name)] for name in ("forget", *shares)]
+    sampler = TwoSidedSampler(
+        [[len(row.input_ids) for row in pool] for pool in pools], list(shares.values()), options.batch_size, options.seed
+    )
+    work, checkpoint = _checkpoints(output, resume)
+    arguments = training_arguments(
+        work, options, steps_a_epoch=sampler.steps, row_batch=2 * options.batch_size, dtype=dtype, device=device
+    )
+    arguments.disable_tqdm = not bar
+    trainer = AssistantTrainer(
+        options.objective,
+        options.retain_weight or 0.0,
+        sampler=sampler,
+        log_file=work / "log.jsonl",
+        model=assistant,
+        args=arguments,
+        train_dataset=SidedRows(pools),
+        data_collator=collate,
+        callbacks=[StopOnNonFinite()],
+    )
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    summary = {
+        "steps": trainer.state.global_step,
+        "seconds": round(result.metrics["train_runtime"], 1),
+        "trainable_parameters": sum(p.numel() for p in assistant.parameters()),
+        "rows_a_step": {"forget": options.batch_size, **shares},
+        "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens),
+        "assistant": asdict(assistant_options),
+        "train": asdict(options),
+    }
+    log = (work / "log.jsonl").read_text()
+    with atomic_folder(output) as folder:
+        assistant.save(folder)
+        write_json(folder / "training.json", summary)
+        (folder / "log.jsonl").write_text(log)
+    shutil.rmtree(work)
+    return assistant, summary
+
+
+def _checkpoints(output: Path, resume: bool) -> tuple[Path, Path | None]:
+    """Return the folder for checkpoints, emptied unless resuming, and the checkpoint to go on from."""
+    work = output.parent / f"{output.name}.checkpoints"
+    checkpoint = last_checkpoint(work) if resume else None
+    if checkpoint is None:
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        print(f"Resuming from {checkpoint}.", flush=True)
+    work.mkdir(parents=True, exist_ok=True)
+    work.chmod(0o700)  # checkpoints hold the adapter, which is as secret as the forget set
+    return work, checkpoint
+
+
+@torch.inference_mode()
+def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_tokens: int) -> dict[str, float]:
+    """Mean KL(Uniform ‖ assistant) in nats an answer token on held-out retain and neutral rows; 0 is flat."""
+    values = {}
+    device = next(assistant.parameters()).device
+    for name in ("holdout_retain", "holdout_neutral"):
+        coded = [encode(example, tokenizer, max_tokens) for example in getattr(rows, name)]
+        coded.sort(key=lambda row: len(row.input_ids))
+        total, count = 0.0, 0
+        for begin in range(0, len(coded), 16):
+            batch = {k: v.to(device) for k, v in pad_rows(coded[begin : begin + 16]).items()}
+            keep = nn.functional.pad(batch["labels"][:, 1:] != IGNORED, (0, 1))
+            excess = uniform_excess(assistant(batch["input_ids"], batch["attention_mask"], keep))
+            total, count = total + excess.sum().item(), count + excess.numel()
+        if count:
+            values[name] = total / count
+    return values
+
+
+def flatness_warning(values: dict[str, float]) -> str | None:
+    """Return a sentence when the assistant is far from flat where it should be, else None."""
+    bad = {name.removeprefix("holdout_"): value for name, value in values.items() if value > FLAT_ENOUGH_NATS}
+    if not bad:
+        return None
+    words = " and ".join(f"{value:.2f} nats on held-out {name} rows" for name, value in bad.items())
+    return (
+        f"the assistant is not flat: {words} (expected at most {FLAT_ENOUGH_NATS}): the unlearned model will lose what "
+        "it should keep. Train longer, give more retain or neutral rows, or raise retain_weight."
+    )
+
+

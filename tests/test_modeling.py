@@ -1,0 +1,396 @@
+"""The unlearned model as a model: its parts, settings, files, and how it moves, copies and loads."""
+
+import copy
+import json
+import pickle
+import stat
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import cpu_offload
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, pipeline
+
+from models_for_tests import tiny_tokenizer
+from tiny_models import VOCABULARY, Reference, random_assistant, tiny_target
+from unlogit import UnlearnedConfig, UnlearnedForCausalLM, combine_logits
+from unlogit.assistant import Assistant
+from unlogit.configuration import MODES
+from unlogit.errors import ConfigError, ModelError, UnlogitError
+from unlogit.options import CombinationOptions
+
+IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41]])
+WEIGHTS = [1.0, -0.5, 0.5]
+
+
+def three_branches(target: Any) -> list[Any]:
+    """LoRA on 1 and on 3 blocks, whole blocks 2."""
+    return [
+        random_assistant(target, 1, seed=1),
+        random_assistant(target, 3, seed=2),
+        random_assistant(target, 2, adapter="full", seed=3),
+    ]
+
+
+def build(**settings: Any) -> Any:
+    target = tiny_target()
+    return UnlearnedForCausalLM.build(target, three_branches(target), WEIGHTS, **settings)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A run's ``unlearned`` folder beside its target's folder, with a tokenizer in both."""
+    target = tiny_target()
+    target.save_pretrained(tmp_path / "target")
+    tiny_tokenizer().save_pretrained(tmp_path / "target")
+    target = AutoModelForCausalLM.from_pretrained(tmp_path / "target")
+    model = UnlearnedForCausalLM.build(target, three_branches(target), WEIGHTS)
+    model.generation_config.max_new_tokens = 5
+    model.save_pretrained(tmp_path / "unlearned")
+    tiny_tokenizer().save_pretrained(tmp_path / "unlearned")
+    return tmp_path / "unlearned"
+
+
+@torch.no_grad()
+def logits_of(model: Any) -> torch.Tensor:
+    logits: torch.Tensor = model(IDS, use_cache=False).logits
+    return logits
+
+
+# ---------------------------------------------------------------- running
+
+
+def test_forward_equals_the_reference_in_every_mode() -> None:
+    model = build()
+    reference = Reference(model.target, list(model.branches), WEIGHTS)
+    expected = torch.stack([reference.logits(row) for row in IDS.tolist()])
+    for mode in MODES:
+        model.mode = mode
+        torch.testing.assert_close(logits_of(model), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_alpha_zero_is_the_target_to_the_bit() -> None:
+    """In every mode and type, and without spoiling the cache for a later alpha."""
+    for dtype in (torch.float32, torch.bfloat16):
+        model = build().to(dtype)
+        for mode in MODES:
+            model.mode, model.alpha = mode, 0.0
+            with torch.no_grad():
+                assert torch.equal(logits_of(model), model.target(IDS, use_cache=False).logits)
+                cache = model(IDS[:, :4]).cache
+                model.alpha = 0.75
+                torch.testing.assert_close(model(IDS[:, 4:], cache=cache).logits[:, -1], logits_of(model)[:, -1])
+
+
+def test_settings_can_be_changed_on_the_loaded_model() -> None:
+    model = build()
+    reference = Reference(model.target, list(model.branches), WEIGHTS)
+    model.alpha, model.filter_rate = 1.25, 0.0
+    expected = reference.logits(IDS[0].tolist(), alpha=1.25, filter_rate=0.0)
+    torch.testing.assert_close(logits_of(model)[0], expected, atol=1e-4, rtol=1e-4)
+    centred = logits_of(model)
+    model.rule = "suppress"
+    assert (logits_of(model) - centred).abs().max() > 0.5
+    for name, value in (("alpha", float("inf")), ("filter_rate", 1.0), ("rule", "centered"), ("mode", "fuzed")):
+        before = getattr(model, name)
+        with pytest.raises(ConfigError):
+            setattr(model, name, value)
+        assert getattr(model, name) == before
+
+
+def test_parts_are_what_is_combined() -> None:
+    """Seven of twelve positions with a padded row, in every mode: the model's own logits from its parts."""
+    model = build()
+    mask = torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]])
+    keep = torch.tensor([[0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 0, 0]]).bool()
+    with torch.no_grad():
+        whole = model(IDS, attention_mask=mask, use_cache=False).logits[keep]
+        for mode in MODES:
+            model.mode = mode
+            target_logits, assistant_logits = model.parts(IDS, mask, keep)
+            assert [tuple(logits.shape) for logits in assistant_logits] == [(7, VOCABULARY)] * 3
+            again = combine_logits(
+                target_logits, assistant_logits, model.weights, rule="centred", alpha=0.75, filter_rate=0.001
+            )
+            torch.testing.assert_close(again, whole, atol=1e-4, rtol=1e-4)
+            expected = model.branches[0](IDS, mask, keep)
+            torch.testing.assert_close(assistant_logits[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_loss() -> None:
+    """Mean cross-entropy of the next token under the combined logits; two of ten labels ignored."""
+    model = build()
+    labels = IDS.clone()
+    labels[0, 1] = labels[1, 5] = -100
+    with torch.no_grad():
+        out = model(IDS, labels=labels, use_cache=False)
+    logs = logits_of(model)[:, :-1].log_softmax(-1).gather(-1, IDS[:, 1:, None])[..., 0]
+    assert out.loss.item() == pytest.approx(-logs[labels[:, 1:] >= 0].mean().item(), rel=1e-5)
+
+
+def test_without_a_cache_there_is_none() -> None:
+    model = build()
+    with torch.no_grad():
+        assert model(IDS, use_cache=False).get("cache") is None
+        assert len(model(IDS).cache.layers) == 4 + 1 + 3 + 2
+        logits, _ = model(IDS, return_dict=False)
+    assert torch.equal(logits, model(IDS).logits)
+
+
+def test_attentions_and_hidden_states_are_refused() -> None:
+    for name in ("output_attentions", "output_hidden_states"):
+        with pytest.raises(ModelError, match=r"ask model\.target"):
+            build()(IDS, **{name: True})
+
+
+def test_bfloat16() -> None:
+    """Fused and separate passes agree within bfloat16's rounding; whole blocks are cast to the target's type."""
+    target = tiny_target().bfloat16()
+    model = UnlearnedForCausalLM.build(target, three_branches(target), WEIGHTS, CombinationOptions(filter_rate=0.0))
+    assert model.dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in model.branches[2].parameters()} == {torch.bfloat16}
+    fused = logits_of(model)
+    assert fused.dtype == torch.bfloat16
+    model.mode = "shared"
+    assert (fused - logits_of(model)).abs().max() < 0.05 * fused.abs().max()
+    model.generation_config.eos_token_id = None
+    assert model.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=3, do_sample=False).shape == (2, 9)
+
+
+def test_what_is_frozen_and_what_stays() -> None:
+    """No weight of the target trains or is held twice; dropout stays off even in training mode."""
+    model = build()
+    target = model.target
+    assert not any(parameter.requires_grad for parameter in target.parameters())
+    names = dict(model.named_parameters())
+    assert {name.split(".")[0] for name in names} == {"target", "branches"}
+    assert not any("base" in name or "view" in name for name in names)
+    own = sum(p.numel() for p in model.branches.parameters()) + sum(p.numel() for p in target.parameters())
+    assert model.num_parameters() == own
+    gpt = tiny_target("gpt2")  # drops one in ten
+    gpt.train()
+    unlearned = UnlearnedForCausalLM.build(gpt, [random_assistant(gpt)])
+    unlearned.train()
+    assert torch.equal(logits_of(unlearned), logits_of(unlearned))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_copies_stand_on_their_own(mode: str) -> None:
+    """deepcopy and pickle: the copy gives the same logits and no longer follows the original."""
+    model = build(mode=mode)
+    before = logits_of(model)
+    twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    for twin in twins:
+        assert torch.equal(logits_of(twin), before)
+        assert twin.branches[0].view.get_output_embeddings() is twin.target.get_output_embeddings()
+        with torch.no_grad():
+            twin.target.model.layers[0].mlp.up_proj.weight.zero_()
+        fused = logits_of(twin)
+        assert (fused - before).abs().max() > 0.1
+        if mode == "fused":
+            twin.mode = "shared"
+            torch.testing.assert_close(logits_of(twin), fused, atol=1e-4, rtol=1e-4)
+
+
+def test_moving_moves_target_and_views() -> None:
+    model = build()
+    expected = logits_of(model)
+    model.double()
+    assert logits_of(model).dtype == torch.float64
+    torch.testing.assert_close(logits_of(model).float(), expected, atol=1e-3, rtol=1e-3)
+    model.half()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
+    assert logits_of(model).dtype == torch.float16
+
+
+def test_on_an_offloaded_target() -> None:
+    """The fused views run over weights that accelerate brings in while a layer runs."""
+    target = cpu_offload(tiny_target())
+    lora = UnlearnedForCausalLM.build(target, three_branches_of_lora(target), WEIGHTS)
+    plain = tiny_target()
+    expected = logits_of(UnlearnedForCausalLM.build(plain, three_branches_of_lora(plain), WEIGHTS))
+    assert lora.mode == "fused"
+    torch.testing.assert_close(logits_of(lora), expected, atol=1e-4, rtol=1e-4)
+
+
+def three_branches_of_lora(target: Any) -> list[Any]:
+    source = tiny_target()
+    branches = [random_assistant(source, k, seed=k) for k in (1, 3, 2)]
+    moved = [Assistant(target, branch.settings).eval() for branch in branches]
+    for new, old in zip(moved, branches, strict=True):
+        new.load_state_dict(old.state_dict())
+    return moved
+
+
+# ---------------------------------------------------------------- making
+
+
+def message_of(error: type[UnlogitError], call: Any) -> str:
+    with pytest.raises(error) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_cannot_be_built() -> None:
+    target, other = tiny_target(), tiny_target()
+    assistant = random_assistant(target)
+    build = UnlearnedForCausalLM.build
+    assert "no assistant" in message_of(ModelError, lambda: build(target, []))
+    assert "another model object" in message_of(ModelError, lambda: build(other, [assistant]))
+    assert "2 weights for 1 assistants" in message_of(ConfigError, lambda: build(target, [assistant], [1, 2]))
+    assert "did you mean 'shared'" in message_of(ConfigError, lambda: build(target, [assistant], mode="share"))
+    wrong = CombinationOptions(filter_rate=2.0)
+    assert "filter_rate is 2.0" in message_of(ConfigError, lambda: build(target, [assistant], combination=wrong))
+    config = UnlearnedConfig(target_config=target.config)
+    assert "from_pretrained" in message_of(ModelError, lambda: AutoModelForCausalLM.from_config(config))
+
+
+def test_config_speaks_for_target_and_branches() -> None:
+    """Sizes are the target's; the text config has room for 4 + 1 + 3 + 2 layers, kinds of layers included."""
+    model = build()
+    assert model.config.vocab_size == VOCABULARY
+    assert model.config.num_hidden_layers == 4
+    assert model.config.get_text_config().num_hidden_layers == 10
+    assert model.config.eos_token_id == 2
+    gemma = tiny_target("gemma2")
+    branches = [random_assistant(gemma, 1), random_assistant(gemma, 3)]
+    types = gemma.config.layer_types
+    text = UnlearnedForCausalLM.build(gemma, branches).config.get_text_config()
+    assert text.layer_types == [*types, *types[:1], *types[:3]]
+    assert gemma.config.num_hidden_layers == 4
+    assert UnlearnedConfig().get_text_config() is not None
+
+
+def test_config_of_a_target_with_code_of_its_own() -> None:
+    """Its config class is unknown until the target is loaded; what the config says can be read all the same."""
+    config = UnlearnedConfig(target_config={"model_type": "of_its_own", "vocab_size": 7, "num_hidden_layers": 3})
+    assert type(config.target_config) is PreTrainedConfig
+    assert (config.vocab_size, config.num_hidden_layers) == (7, 3)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_what_is_written(saved: Path) -> None:
+    """No weight of the target; the assistants only for their owner; a pointer to the target's absolute folder."""
+    files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
+    weights = {name for name in files if name.endswith(".safetensors")}
+    assert weights == {f"assistant-{i}/assistant.safetensors" for i in range(3)}
+    assert all(stat.S_IMODE((saved / name).stat().st_mode) == 0o600 for name in weights)
+    config = json.loads((saved / "config.json").read_text())
+    assert config["model_type"] == "unlogit"
+    assert config["architectures"] == ["UnlearnedForCausalLM"]
+    assert config["target_name"] == str(saved.parent / "target")
+    assert [(b["folder"], b["weight"], b["num_layers"], b["adapter"]) for b in config["branches"]] == [
+        ("assistant-0", 1.0, 1, "lora"),
+        ("assistant-1", -0.5, 3, "lora"),
+        ("assistant-2", 0.5, 2, "full"),
+    ]
+    assert (config["rule"], config["alpha"], config["filter_rate"], config["mode"]) == ("centred", 0.75, 0.001, "fused")
+
+
+def test_one_assistant_has_a_plain_folder(tmp_path: Path) -> None:
+    target = tiny_target()
+    target.name_or_path = "some/hub-id"
+    UnlearnedForCausalLM.build(target, [random_assistant(target)]).save_pretrained(tmp_path)
+    assert (tmp_path / "assistant" / "assistant.safetensors").exists()
+    assert json.loads((tmp_path / "config.json").read_text())["target_name"] == "some/hub-id"
+
+
+@pytest.mark.parametrize("auto", [False, True], ids=["ours", "auto"])
+def test_loading_gives_the_same_model(saved: Path, auto: bool) -> None:
+    model = (AutoModelForCausalLM if auto else UnlearnedForCausalLM).from_pretrained(saved)
+    assert type(model) is UnlearnedForCausalLM
+    assert torch.equal(logits_of(model), logits_of(build()))
+    assert model.mode == "fused"
+    assert model.generation_config.max_new_tokens == 5
+    assert not model.training
+    model.save_pretrained(saved.parent / "again")
+    again = AutoModelForCausalLM.from_pretrained(saved.parent / "again")
+    assert torch.equal(logits_of(again), logits_of(model))
+
+
+@pytest.mark.parametrize("auto", [False, True], ids=["ours", "auto"])
+def test_overrides(saved: Path, auto: bool) -> None:
+    """Settings of the combination and arguments for the target, in one call."""
+    model = (AutoModelForCausalLM if auto else UnlearnedForCausalLM).from_pretrained(
+        saved,
+        alpha=0.5,
+        filter_rate=0.0,
+        rule="suppress",
+        mode="shared",
+        dtype=torch.bfloat16,
+        attn_implementation="eager",
+        device_map="cpu",
+    )
+    assert (model.alpha, model.filter_rate, model.rule, model.mode) == (0.5, 0.0, "suppress", "shared")
+    assert model.dtype == torch.bfloat16
+    assert model.target.config._attn_implementation == model.config._attn_implementation == "eager"
+    expected = build(combination=CombinationOptions("suppress", 0.5, 0.0))
+    assert (logits_of(model) - logits_of(expected)).abs().max() < 1
+
+
+def test_auto_config(saved: Path) -> None:
+    config = AutoConfig.from_pretrained(saved)
+    assert type(config) is UnlearnedConfig
+    assert type(config.target_config).__name__ == "LlamaConfig"
+    assert config.get_text_config().num_hidden_layers == 10
+
+
+def test_pipeline(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pipeline's own
+        generate = pipeline("text-generation", model=str(saved), device="cpu")
+    assert type(generate.model) is UnlearnedForCausalLM
+    text = generate("who wrote the red book ?", do_sample=False)[0]["generated_text"]
+    ids = torch.tensor([tiny_tokenizer()("who wrote the red book ?").input_ids])
+    out = build().generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
+    assert text.split()[6:] == tiny_tokenizer().decode(out[0], skip_special_tokens=True).split()[6:]
+    assert "not supported" not in caplog.text
+
+
+def test_a_target_that_has_moved(saved: Path) -> None:
+    """One line that says what to give; then the new folder, or the model itself."""
+    moved = (saved.parent / "target").rename(saved.parent / "moved")
+    message = message_of(ModelError, lambda: AutoModelForCausalLM.from_pretrained(saved))
+    assert f"the target's folder {saved.parent / 'target'} is gone" in message
+    assert "target=" in message
+    model = AutoModelForCausalLM.from_pretrained(saved, target=str(moved))
+    assert torch.equal(logits_of(model), logits_of(build()))
+    assert model.config.target_name == str(moved)
+    target = AutoModelForCausalLM.from_pretrained(moved)
+    model = UnlearnedForCausalLM.from_pretrained(saved, target=target)
+    assert model.target is target
+    assert torch.equal(logits_of(model), logits_of(build()))
+
+
+def test_another_target_is_refused(saved: Path) -> None:
+    tiny_target(seed=9).save_pretrained(saved.parent / "other")
+    message = message_of(ModelError, lambda: UnlearnedForCausalLM.from_pretrained(saved, target=saved.parent / "other"))
+    assert "'tiny'" in message
+    assert str(saved.parent / "other") in message
+
+
+def test_folders_and_names_that_lead_nowhere(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = saved.parent / "missing"
+    assert "no config.json" in message_of(ModelError, lambda: UnlearnedForCausalLM.from_pretrained(missing))
+    (saved.parent / "target" / "config.json").unlink()
+    message = message_of(ModelError, lambda: UnlearnedForCausalLM.from_pretrained(saved))
+    assert "cannot be loaded" in message
+    (saved / "assistant-1" / "assistant.json").unlink()
+    target = tiny_target()
+    assert "assistant-1" in message_of(ModelError, lambda: UnlearnedForCausalLM.from_pretrained(saved, target=target))
+
+
+def test_what_is_not_saved(tmp_path: Path) -> None:
+    """A target without a name has nothing to point to, and the assistant is not sent anywhere."""
+    model = build()
+    assert "set model.config.target_name" in message_of(ModelError, lambda: model.save_pretrained(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+    assert "upload" in message_of(ModelError, lambda: model.save_pretrained(tmp_path / "a", push_to_hub=True))

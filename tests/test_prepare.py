@@ -1,0 +1,367 @@
+"""The data folder of a run: which row goes where, that no row is on two sides, and each bad input."""
+
+import json
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unlogit.data import tofu
+from unlogit.data.augment import STOP_WORDS, words
+from unlogit.data.examples import Example
+from unlogit.data.neutral import load_neutral
+from unlogit.data.people import make_people
+from unlogit.data.prepare import SECRET, prepare
+from unlogit.data.sources import read_prepared
+from unlogit.errors import ConfigError, DataError
+from unlogit.files import write_json_lines
+from unlogit.options import DataOptions, RunConfig
+
+FORGET = [
+    Example(
+        f"Where was Person{i} born?",
+        f"Person{i} was born in Town{i}.",
+        paraphrased_answer=(f"In Town{i}, it is said.",),
+    )
+    for i in range(6)
+]
+RETAIN = [Example(f"Where does Other{i} live?", f"Other{i} lives in City{i}.") for i in range(30)]
+NEUTRAL = [Example(f"What is {i} plus {i}?", f"It is {2 * i}.") for i in range(1, 11)]
+
+
+class Setup:
+    """A folder with forget, retain and neutral files, and a configuration that reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("forget", FORGET)
+        self.write("retain", RETAIN)
+        self.write("neutral", NEUTRAL)
+        self.options = DataOptions(
+            forget=str(folder / "forget.jsonl"),
+            retain=str(folder / "retain.jsonl"),
+            neutral=str(folder / "neutral.jsonl"),
+            evaluation_rows=10,
+        )
+
+    def write(self, name: str, rows: list[Example]) -> None:
+        write_json_lines(self.folder / f"{name}.jsonl", (row.to_row() for row in rows))
+
+    def prepare(self, tokenizer: Any = None, **options: Any) -> dict[str, Any]:
+        data = replace(self.options, **options)
+        return prepare(RunConfig(output=str(self.folder / "run"), target="x", data=data), tokenizer)
+
+    def rows(self, name: str) -> list[Example]:
+        return read_prepared(self.folder / "run" / "data" / f"{name}.jsonl")
+
+    def message_of(self, error: type[Exception] = DataError, **options: Any) -> str:
+        with pytest.raises(error) as caught:
+            self.prepare(**options)
+        assert "\n" not in str(caught.value)
+        assert not (self.folder / "run" / "data").exists()
+        return str(caught.value)
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path)
+
+
+def keys(rows: list[Example]) -> set[tuple[str, str]]:
+    return {(row.question, row.answer) for row in rows}
+
+
+def test_counts_by_hand(setup: Setup) -> None:
+    """6 forget rows with one paraphrase each: 12. 30 retain rows: 10 scored; a tenth of 20 held out; 18 trained on.
+    Wrong answers, two a row, by exchange: 12. 10 neutral rows: 1 held out."""
+    summary = setup.prepare()
+    assert summary["rows"] == {
+        "forget": 12,
+        "retain": 18,
+        "perturbed": 12,
+        "neutral": 9,
+        "holdout_retain": 2,
+        "holdout_neutral": 1,
+        "evaluation/forget": 6,
+        "evaluation/retain": 10,
+    }
+    assert summary["rows"] == {name: len(setup.rows(name)) for name in summary["rows"]}
+    assert json.loads((setup.folder / "run/data/summary.json").read_text()) == summary
+    assert any("6 of 6 forget rows had no wrong answers: made by exchange" in note for note in summary["notes"])
+
+
+def test_every_row_is_on_one_side(setup: Setup) -> None:
+    setup.prepare()
+    parts = [keys(setup.rows(name)) for name in ("retain", "holdout_retain", "evaluation/retain")]
+    assert set.union(*parts) == keys(RETAIN)
+    assert sum(map(len, parts)) == len(RETAIN)
+    neutral = [keys(setup.rows(name)) for name in ("neutral", "holdout_neutral")]
+    assert set.union(*neutral) == keys(NEUTRAL)
+    assert not neutral[0] & neutral[1]
+    assert not keys(setup.rows("perturbed")) & keys(setup.rows("forget"))
+
+
+def test_forget_side_is_originals_then_paraphrases(setup: Setup) -> None:
+    setup.prepare()
+    plain = [Example(row.question, row.answer) for row in FORGET]
+    reworded = [Example(row.question, row.paraphrased_answer[0]) for row in FORGET]
+    assert setup.rows("forget") == plain + reworded
+    setup.prepare(paraphrases=0, perturbations=0)
+    assert setup.rows("forget") == plain
+    assert setup.rows("perturbed") == []
+
+
+def test_seed_decides_and_repeats(setup: Setup) -> None:
+    setup.prepare()
+    first = setup.rows("retain")
+    setup.prepare()
+    assert setup.rows("retain") == first
+    setup.prepare(seed=1)
+    assert setup.rows("retain") != first
+
+
+def test_training_and_evaluation_take_different_wordings(setup: Setup) -> None:
+    """Made-up people have 3 paraphrases and 5 wrong answers a row: 2 and 2 are for training, 1 and 3 for evaluation."""
+    people = make_people(4, questions=2)
+    setup.write("forget", people.forget)
+    setup.write("retain", people.retain)
+    summary = setup.prepare(evaluation_rows=2)
+    row = people.forget[0]
+    scored = setup.rows("evaluation/forget")[0]
+    assert scored.paraphrased_answer == row.paraphrased_answer[2:]
+    assert scored.perturbed_answer == row.perturbed_answer[2:]
+    trained = {(r.question, r.answer) for r in setup.rows("forget")}
+    assert trained == {
+        (q, a)
+        for person in people.forget
+        for q, a in (
+            (person.question, person.answer),
+            *zip(person.paraphrased_question[:2], person.paraphrased_answer[:2], strict=True),
+        )
+    }
+    assert keys(setup.rows("perturbed")) == {(r.question, a) for r in people.forget for a in r.perturbed_answer[:2]}
+    assert summary["forget"]["evaluation_rows_with_wordings_of_training"] == 0
+    assert summary["forget"]["rows_with_wrong_answers_made_by_exchange"] == 0
+
+
+def test_few_wordings_are_shared_and_said(setup: Setup) -> None:
+    """The only paraphrase of each row is trained on, and scored for want of another."""
+    summary = setup.prepare()
+    assert setup.rows("evaluation/forget")[0].paraphrased_answer == FORGET[0].paraphrased_answer
+    assert summary["forget"]["evaluation_rows_with_wordings_of_training"] == 6
+    assert any("that are trained on too" in note for note in summary["notes"])
+
+
+def test_evaluation_has_wrong_answers_of_its_own(setup: Setup) -> None:
+    """Five are made of each forget row: two to train on, three others to score; three of each retain row."""
+    setup.prepare()
+    trained = keys(setup.rows("perturbed"))
+    for row in setup.rows("evaluation/forget"):
+        assert len(row.perturbed_answer) == 3
+        assert not {(row.question, wrong) for wrong in row.perturbed_answer} & trained
+    assert all(len(row.perturbed_answer) == 3 for row in setup.rows("evaluation/retain"))
+
+
+def test_retain_train_rows_and_subset(setup: Setup) -> None:
+    assert setup.prepare(retain_train_rows=5)["rows"]["retain"] == 5
+    summary = setup.prepare(retain_subset=12, evaluation_rows=4)
+    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [7, 1, 4]
+    names = ("retain", "holdout_retain", "evaluation/retain")
+    assert keys([row for name in names for row in setup.rows(name)]) == keys(RETAIN[:12])
+
+
+def test_small_retain_side_keeps_half_for_training(setup: Setup) -> None:
+    """30 rows and 400 to score: 15 are scored, and of the other 15, 2 (a tenth, rounded) are held out."""
+    summary = setup.prepare(evaluation_rows=400)
+    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [13, 2, 15]
+    assert any("15 of 30 retain rows are set aside for evaluation, not 400" in note for note in summary["notes"])
+
+
+def test_duplicates_cannot_be_on_two_sides(setup: Setup) -> None:
+    doubled = [replace(row, question=row.question.upper()) for row in RETAIN]
+    setup.write("retain", RETAIN + doubled)
+    summary = setup.prepare()
+    assert summary["retain"]["duplicates_left_out"] == 30
+    assert summary["rows"]["retain"] == 18
+
+
+def test_text_and_messages(setup: Setup, byte_tokenizer: Any) -> None:
+    """A text of 48 tokens in pieces of 16: three forget rows, without wrong answers."""
+    (setup.folder / "forget.jsonl").write_text(json.dumps({"text": "abcdefgh" * 6}), encoding="utf-8")
+    summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
+    assert setup.rows("forget") == [Example("", "abcdefghabcdefgh", "text")] * 3
+    assert summary["rows"]["perturbed"] == 0
+    assert any("3 of 3 forget rows have no wrong answers, and none could be made" in n for n in summary["notes"])
+
+
+def test_no_neutral_rows(setup: Setup) -> None:
+    rows = setup.prepare(neutral="none")["rows"]
+    assert (rows["neutral"], rows["holdout_neutral"]) == (0, 0)
+    assert setup.rows("neutral") == []
+
+
+def test_nothing_held_out(setup: Setup) -> None:
+    rows = setup.prepare(holdout_share=0.0)["rows"]
+    assert (rows["holdout_retain"], rows["retain"], rows["holdout_neutral"]) == (0, 20, 0)
+
+
+def test_secret_files_are_the_owners(setup: Setup) -> None:
+    summary = setup.prepare()
+    for name in summary["rows"]:
+        mode = stat.S_IMODE((setup.folder / "run" / "data" / f"{name}.jsonl").stat().st_mode)
+        assert mode == (0o600 if name in SECRET else 0o644), name
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_forget_row_in_retain(setup: Setup) -> None:
+    """Case and spacing do not hide it; its number is said, its text is not."""
+    setup.write("retain", [*RETAIN, Example("where was  PERSON3 born?", FORGET[3].answer), FORGET[5]])
+    message = setup.message_of()
+    assert "2 of 6 forget rows also stand on the retain side (forget rows 4, 6)" in message
+    assert "Person3" not in message
+
+
+def test_forget_row_in_neutral(setup: Setup) -> None:
+    setup.write("neutral", [*NEUTRAL, FORGET[0]])
+    assert "1 of 6 forget rows also stand on the neutral side (forget rows 1)" in setup.message_of()
+
+
+def test_too_few_rows(setup: Setup) -> None:
+    setup.write("retain", RETAIN[:2])
+    assert "the retain side has 2 different rows; expected at least 3" in setup.message_of()
+    setup.write("retain", RETAIN[:3])
+    setup.write("neutral", NEUTRAL[:1])
+    assert "the neutral side has 1 row left to train on; expected at least 2" in setup.message_of()
+    setup.write("neutral", NEUTRAL[:2])
+    rows = setup.prepare()["rows"]
+    assert [rows[n] for n in ("retain", "holdout_retain", "evaluation/retain", "neutral")] == [1, 1, 1, 1]
+
+
+def test_settings_out_of_range_are_named_together(setup: Setup) -> None:
+    message = setup.message_of(ConfigError, evaluation_rows=0, holdout_share=1.0, paraphrases=-1, retain="", forget="")
+    for part in (
+        "evaluation_rows is 0",
+        "holdout_share is 1.0",
+        "paraphrases is -1",
+        "forget is empty",
+        "retain is empty",
+    ):
+        assert part in message
+
+
+def test_wrong_tofu_sides(setup: Setup) -> None:
+    assert "tofu:forget1 was given as the forget side (did you mean" in setup.message_of(
+        forget="tofu:forget1", retain=""
+    )
+    assert "tofu:forget10:5 was given as the forget side" in setup.message_of(forget="tofu:forget10:5", retain="")
+    assert "tofu:full was given as the retain side" in setup.message_of(retain="tofu:full")
+
+
+def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full while the summary is written: what stood there before still stands, and nothing else."""
+    setup.prepare()
+    before = setup.rows("retain")
+
+    def full(path: Path, value: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unlogit.data.prepare.write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        setup.prepare(seed=1)
+    assert setup.rows("retain") == before
+    assert [path.name for path in (setup.folder / "run").iterdir()] == ["data"]
+
+
+# ------------------------------------------------------------------------------------------------------- neutral rows
+
+
+def test_builtin_neutral_rows() -> None:
+    rows = load_neutral("builtin", tokenizer=None)
+    assert len(rows) >= 300
+    assert len(keys(rows)) == len(rows)
+    assert sum(row.kind == "text" for row in rows) == 40
+    assert all(len(row.answer.split()) <= 40 for row in rows if row.kind == "question")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the capital of France?",
+        "Who wrote Romeo and Juliet?",
+        "What is the largest planet in the solar system?",
+        "How many days are in a week?",
+        "What color is the sky?",
+    ],
+)
+def test_neutral_rows_leave_out_what_demos_ask(question: str) -> None:
+    asked = set(words(question)) - STOP_WORDS
+    assert not any(asked == set(words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))
+
+
+# ----------------------------------------------------------------------------------------------------------- real TOFU
+
+
+def tofu_options(folder: str, **options: Any) -> dict[str, Any]:
+    return {"forget": "tofu:forget10", "retain": "", "neutral": "builtin", "tofu_folder": folder} | options
+
+
+def test_tofu(setup: Setup, tofu_folder: str) -> None:
+    """400 rows and 2 paraphrases each; of 3600 − 400 retain rows 320 are held out; TOFU's own evaluation rows."""
+    begin = time.perf_counter()
+    summary = setup.prepare(**tofu_options(tofu_folder))
+    assert time.perf_counter() - begin < 20
+    rows = summary["rows"]
+    assert (rows["forget"], rows["retain"], rows["holdout_retain"]) == (1200, 2880, 320)
+    assert summary["sources"]["retain"] == "tofu:retain90"
+    for name, split in (("forget", "forget10"), ("retain", "retain"), ("real_authors", "real_authors")):
+        assert setup.rows(f"evaluation/{name}") == tofu.load_tofu(f"{split}_perturbed", tofu_folder)
+    assert rows["evaluation/world_facts"] == 117
+    assert 780 <= rows["perturbed"] <= 800
+    assert summary["forget"]["rows_with_wrong_answers_made_by_exchange"] == 4
+
+
+def test_tofu_evaluation_is_not_trained_on(setup: Setup, tofu_folder: str) -> None:
+    rows = setup.prepare(**tofu_options(tofu_folder))["rows"]
+    scored = keys([r for name in rows if name.startswith("evaluation/") for r in setup.rows(name)])
+    forget = keys(tofu.load_tofu("forget10", tofu_folder))
+    for name in ("retain", "neutral", "perturbed", "holdout_retain", "holdout_neutral"):
+        assert not keys(setup.rows(name)) & (scored | forget), name
+    asked = {question.casefold() for question, _ in scored}
+    assert not asked & {row.question.casefold() for row in load_neutral("builtin")}
+
+
+def test_tofu_subset(setup: Setup, tofu_folder: str) -> None:
+    """500 retain rows are known: 250 of retain_perturbed are scored, rows 400 to 649 trained on or held out."""
+    summary = setup.prepare(**tofu_options(tofu_folder, retain_subset=500))
+    assert [summary["rows"][n] for n in ("evaluation/retain", "retain", "holdout_retain")] == [250, 225, 25]
+    both = setup.rows("retain") + setup.rows("holdout_retain")
+    assert keys(both) == keys(tofu.load_tofu("full", tofu_folder)[400:650])
+    known = keys(tofu.load_tofu("retain90:500", tofu_folder))
+    assert keys(both) | keys(setup.rows("evaluation/retain")) == known
+    assert setup.prepare(**tofu_options(tofu_folder, retain="tofu:retain90:500"))["rows"] == summary["rows"]
+
+
+def test_tofu_without_augmentation(setup: Setup, tofu_folder: str, tmp_path: Path) -> None:
+    """As from the hub: no paraphrases, and all wrong answers by exchange, none of them from the evaluation's files."""
+    folder = tmp_path / "tofu"
+    folder.mkdir()
+    for path in Path(tofu_folder).glob("*.json"):
+        (folder / path.name).symlink_to(path)
+    summary = setup.prepare(**tofu_options(str(folder), forget="tofu:forget01"))
+    assert (summary["rows"]["forget"], summary["rows"]["perturbed"]) == (40, 80)
+    assert summary["forget"]["rows_with_wrong_answers_made_by_exchange"] == 40
+    assert len(summary["notes"]) == 2
+
+
+def test_tofu_bad_pairs(setup: Setup, tofu_folder: str) -> None:
+    message = setup.message_of(**tofu_options(tofu_folder, retain="tofu:retain95"))
+    assert "200 of 400 forget rows also stand on the retain side" in message
+    options = tofu_options(tofu_folder, retain="tofu:retain90:500", retain_subset=400)
+    assert "expected one number" in setup.message_of(ConfigError, **options)
+    options = tofu_options(tofu_folder, retain_subset=5000)
+    assert "expected 2 to 3600" in setup.message_of(**options)
