@@ -12,6 +12,8 @@ from transformers import (
     MambaConfig,
     MambaForCausalLM,
     Qwen3NextConfig,
+    RwkvConfig,
+    RwkvForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -125,9 +127,11 @@ def test_encoder_decoder_is_refused() -> None:
 
 
 def test_state_spaces_are_refused() -> None:
-    """Mamba, and a model that mixes linear attention in: neither has a key-value cache in every block."""
+    """Mamba, RWKV, and a model that mixes linear attention in: none has a key-value cache in every block."""
     mamba = MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4)
-    assert "MambaForCausalLM" in refused(MambaForCausalLM(mamba))
+    assert "MambaForCausalLM has ['linear_attention'] blocks" in refused(MambaForCausalLM(mamba))
+    rwkv = RwkvConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16)
+    assert "RwkvForCausalLM keeps no key-value cache" in refused(RwkvForCausalLM(rwkv))
     mixed = Qwen3NextConfig(**{**COMMON, "head_dim": 8}, linear_num_key_heads=2, linear_num_value_heads=2,
                             num_experts=2, moe_intermediate_size=8, shared_expert_intermediate_size=8)  # fmt: skip
     assert "linear_attention" in refused(AutoModelForCausalLM.from_config(mixed))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import pickle
 import stat
 import warnings
@@ -78,7 +79,12 @@ def test_alpha_zero_is_the_target_to_the_bit() -> None:
         for mode in MODES:
             model.mode, model.alpha = mode, 0.0
             with torch.no_grad():
-                assert torch.equal(logits_of(model), model.target(IDS, use_cache=False).logits)
+                for ids in (
+                    IDS,
+                    IDS[:1, :1],
+                    IDS[:1, :3],
+                ):  # one row alone may round otherwise
+                    assert torch.equal(model(ids, use_cache=False).logits, model.target(ids, use_cache=False).logits)
                 cache = model(IDS[:, :4]).cache
                 model.alpha = 0.75
                 torch.testing.assert_close(model(IDS[:, 4:], cache=cache).logits[:, -1], logits_of(model)[:, -1])
@@ -115,6 +121,8 @@ def test_parts_are_what_is_combined() -> None:
                 target_logits, assistant_logits, model.weights, rule="centred", alpha=0.75, filter_rate=0.001
             )
             torch.testing.assert_close(again, whole, atol=1e-4, rtol=1e-4)
+            nothing = model.parts(IDS, mask, torch.zeros_like(keep))
+            assert [len(logits) for logits in (nothing[0], *nothing[1])] == [0] * 4
             expected = model.branches[0](IDS, mask, keep)
             torch.testing.assert_close(assistant_logits[0], expected, atol=1e-4, rtol=1e-4)
 
@@ -267,6 +275,16 @@ def test_config_speaks_for_target_and_branches() -> None:
     assert UnlearnedConfig().get_text_config() is not None
 
 
+def test_generation_settings_are_the_targets() -> None:
+    """As a copy: what is changed on the model does not change the target."""
+    target = tiny_target()
+    target.generation_config.repetition_penalty = 1.25
+    model = UnlearnedForCausalLM.build(target, [random_assistant(target)])
+    assert model.generation_config.repetition_penalty == 1.25
+    model.generation_config.repetition_penalty = 1.5
+    assert target.generation_config.repetition_penalty == 1.25
+
+
 def test_config_of_a_target_with_code_of_its_own() -> None:
     """Its config class is unknown until the target is loaded; what the config says can be read all the same."""
     config = UnlearnedConfig(target_config={"model_type": "of_its_own", "vocab_size": 7, "num_hidden_layers": 3})
@@ -343,7 +361,8 @@ def test_auto_config(saved: Path) -> None:
     assert config.get_text_config().num_hidden_layers == 10
 
 
-def test_pipeline(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pipeline(saved: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pipeline's own
         generate = pipeline("text-generation", model=str(saved), device="cpu")
@@ -377,7 +396,7 @@ def test_another_target_is_refused(saved: Path) -> None:
     assert str(saved.parent / "other") in message
 
 
-def test_folders_and_names_that_lead_nowhere(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_and_names_that_lead_nowhere(saved: Path) -> None:
     missing = saved.parent / "missing"
     assert "no config.json" in message_of(ModelError, lambda: UnlearnedForCausalLM.from_pretrained(missing))
     (saved.parent / "target" / "config.json").unlink()

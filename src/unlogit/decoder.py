@@ -9,6 +9,7 @@ Shape legend: B rows, T tokens, H hidden, V vocabulary, L blocks of the target, 
 """
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,9 @@ def anatomy(lm: Any) -> Anatomy:
         raise ModelError(f"{name} is an encoder-decoder; {expected}: choose a causal language model")
     strange = set(getattr(config, "layer_types", None) or ()) - KNOWN_ATTENTION
     if strange:
-        raise ModelError(f"{name} has {sorted(strange)} blocks; {expected}, each with attention and a key-value cache")
+        raise ModelError(f"{name} has {sorted(strange)} blocks; {expected}, each with attention")
+    if not {"cache", "past_key_values"} & set(inspect.signature(type(lm).forward).parameters):
+        raise ModelError(f"{name} keeps no key-value cache; {expected}, each with attention")
     inner = lm.get_decoder()
     if inner is lm or lm.get_output_embeddings() is None:
         raise ModelError(f"{name} has no inner model or no head; {expected}")

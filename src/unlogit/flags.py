@@ -95,7 +95,8 @@ def _refuse(message: str, before: str, known: list[str], mend: str) -> NoReturn:
     if text.startswith("unrecognized arguments: "):
         _refuse_unknown(text.removeprefix("unrecognized arguments: ").split(), known, mend)
     if found := re.fullmatch(r"the following arguments are required: (.*)", text):
-        raise ConfigError(f"{found[1]} is missing; expected it on the command line: {mend}")
+        names = [f"--{name}" if f"--{name}" in known else name.upper() for name in found[1].split(", ")]
+        raise ConfigError(f"missing: {', '.join(names)}; expected on the command line: {mend}")
     if found := re.fullmatch(r"argument (\S+): expected (.*)", text):
         raise ConfigError(f"{found[1]} has no value; expected {found[2]}: {mend}")
     if found := re.fullmatch(r"Group '(.*)' does not accept option '(.*)'", text):

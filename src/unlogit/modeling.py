@@ -200,11 +200,11 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         for name in OVERRIDES:
             if name in kwargs:
                 setattr(config, name, kwargs.pop(name))
+        revision = revision or config.target_revision
         if target is None or isinstance(target, (str, Path)):
             if config._attn_implementation is not None:
                 kwargs.setdefault("attn_implementation", config._attn_implementation)
             place = str(target or config.target_name)
-            revision = revision or config.target_revision
             target = load_target(place, folder, revision=revision, trust_remote_code=bool(trust_remote_code), **kwargs)
         assistants = [Assistant.load(folder / branch["folder"], target) for branch in config.branches]
         model = cls.build(
@@ -359,7 +359,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         logits: dict[int, Tensor] = {}
         for view, streams in self._passes():
             rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in (input_ids, attention_mask, keep)]
-            logits.update(zip(streams, answer_logits(view, *rows).chunk(len(streams)), strict=True))
+            logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
         target_logits, *assistant_logits = (logits[stream] for stream in range(len(logits)))
         return target_logits, assistant_logits
 
@@ -427,7 +427,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def train(self, mode: bool = True) -> "UnlearnedForCausalLM":
         """Keep target, branches and their views in evaluation mode: nothing here is to be trained."""
         super().train(False)
-        for view, _ in self.together:
+        for view, _ in (*self.separate, *self.together):
             view.train(False)
         return self
 

@@ -89,17 +89,12 @@ def load_target(name: str, dtype: str = "float32") -> Any:
     weights = torch.float32 if dtype == "float32" else choose_dtype(dtype, device)[0]
     try:
         model = AutoModelForCausalLM.from_pretrained(place, dtype=weights)
-    except ModelError:
-        raise
-    except MemoryError:
+    except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # missing, unreachable, of an unknown type, cut off, not safetensors, …
-        if "OutOfMemory" in type(error).__name__ or "No space left" in str(error):
+        if "No space left" in str(error):
             raise
-        raise ModelError(
-            f"the model {name!r} cannot be loaded ({_reason(error)}); expected a folder or hub id of a causal language "
-            "model: check the name, or download it and give its folder"
-        ) from error
+        raise _not_loaded(name, error) from error
     return model.to(device).eval()
 
 
@@ -117,17 +112,13 @@ def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
     from unlogit.configuration import UnlearnedConfig
     from unlogit.modeling import UnlearnedForCausalLM
 
-    quiet()
-    place = Path(model_place(folder))
-    try:
-        config = UnlearnedConfig.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder!r} has no readable config ({_reason(error)}); expected an unlearned one") from error
-    if config.model_type != UnlearnedConfig.model_type or not config.branches:
+    config = _config(folder)
+    if not isinstance(config, UnlearnedConfig):
         raise ModelError(
             f"{folder!r} holds a model of type {config.model_type!r}; expected an unlearned model: give a run folder, "
             "or its unlearned/"
         )
+    place = Path(model_place(folder))
     model = load_target(target or config.target_name, dtype)
     return UnlearnedForCausalLM.from_pretrained(place, target=model, config=config)
 
@@ -138,19 +129,26 @@ def depth_of(name: str) -> int | None:
     Raises:
         ModelError: there is no such model.
     """
+    depth: int | None = getattr(_config(name).get_text_config(), "num_hidden_layers", None)
+    return depth
+
+
+def _config(name: str) -> Any:
     from transformers import AutoConfig
 
     quiet()
     place = model_place(name)
     try:
-        config = AutoConfig.from_pretrained(place)
+        return AutoConfig.from_pretrained(place)
     except Exception as error:  # as in load_target
-        raise ModelError(
-            f"the model {name!r} cannot be loaded ({_reason(error)}); expected a folder or hub id of a causal language "
-            "model: check the name, or download it and give its folder"
-        ) from error
-    depth: int | None = getattr(config.get_text_config(), "num_hidden_layers", None)
-    return depth
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"the model {name!r} cannot be loaded ({_reason(error)}); expected a folder or hub id of a causal language "
+        "model: check the name, or download it and give its folder"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -158,7 +158,7 @@ def _from_log(found: Results | TruthRatios, rows: Sequence[Example], scored: Seq
     """Take what was measured before, if it was measured on these rows; show it only if on no others."""
     ratios = found.truth_ratios() if isinstance(found, Results) else found
     usable = tuple(row_digest(row) for row in rows if row.perturbed_answer)
-    ratios.on_rows_of(TruthRatios("this run", usable, (0.0,) * len(usable)))  # an error now, not after the scoring
+    ratios.on_rows(usable, "this run")  # an error now, not after the scoring
     same = isinstance(found, Results) and found.splits["forget"].rows == tuple(map(row_digest, scored))
     return Retain(found, found, found if same and isinstance(found, Results) else None)
 

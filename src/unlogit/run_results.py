@@ -75,36 +75,50 @@ def load_retain(path: Path) -> Results | TruthRatios:
 
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("forget quality ↑", "", "forget_quality"),
-    ("model utility ↑", "", "model_utility"),
-    ("forget prob. ≈", "forget", "probability"),
-    ("forget ROUGE-L ≈", "forget", "rouge_l_recall"),
-    ("extraction strength ↓", "forget", "extraction_strength"),
-    ("exact memor. ↓", "forget", "exact_memorisation"),
-    ("retain prob. ↑", "retain", "probability"),
-    ("retain ROUGE-L ↑", "retain", "rouge_l_recall"),
+    ("forget\nquality\n↑", "", "forget_quality"),
+    ("model\nutility\n↑", "", "model_utility"),
+    ("forget\nproba-\nbility ≈", "forget", "probability"),
+    ("forget\nROUGE-L\n≈", "forget", "rouge_l_recall"),
+    ("extrac-\ntion str.\n↓", "forget", "extraction_strength"),
+    ("exact\nmemor.\n↓", "forget", "exact_memorisation"),
+    ("retain\nproba-\nbility ↑", "retain", "probability"),
+    ("retain\nROUGE-L\n↑", "retain", "rouge_l_recall"),
 )
 """Heading, split (empty: of all splits together) and metric of each column."""
 
 
-def results_table(models: Mapping[str, Results], notes: Mapping[str, str] | None = None) -> "Table":
-    """Return a table with a row for each model. ``notes`` adds words to a model's name."""
+def results_table(
+    models: Mapping[str, Results], notes: Mapping[str, str] | None = None, seconds: Mapping[str, float] | None = None
+) -> "Table":
+    """Return a table with a row for each model, 80 columns wide (88 with seconds).
+
+    Args:
+        models: results by model.
+        notes: how a model was made, said below the table.
+        seconds: training time by model, a last column.
+    """
+    from rich import box
     from rich.table import Table
 
     caption = (
-        "↑ higher is better · ↓ lower is better · ≈ as the retain model is best, which lower need not be. "
-        f"Forget quality is a p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model."
+        "↑ higher is better · ↓ lower is better · ≈ best as the retain model's. Extraction strength and exact "
+        "memorisation are those of the forget rows. Forget quality is a p-value: from "
+        f"{INDISTINGUISHABLE} on, the model cannot be told from the retain model."
     )
     if not any(results.forget_quality for results in models.values()):
         caption += " It needs a retain model: give --retain_model."
-    table = Table(title="What was forgotten, what was kept", caption=caption)
-    table.add_column("model", no_wrap=True)
+    caption += "".join(f"\n{name}: {note}" for name, note in (notes or {}).items())
+    table = Table(
+        caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False
+    )
+    table.add_column("model", overflow="fold", min_width=12)
     for heading, _, _ in COLUMNS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
+    if seconds:
+        table.add_column("training\nseconds", justify="right", no_wrap=True)
     for name, results in models.items():
-        cells = [_number(_metric(results, split, metric)) for _, split, metric in COLUMNS]
-        note = (notes or {}).get(name)
-        table.add_row(f"{name} ({note})" if note else name, *cells)
+        took = [f"{seconds[name]:.0f}" if name in seconds else "–"] if seconds else []
+        table.add_row(name, *(_number(_metric(results, split, metric)) for _, split, metric in COLUMNS), *took)
     return table
 
 

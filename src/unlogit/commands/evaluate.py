@@ -49,7 +49,12 @@ def run(given: dict[str, Any]) -> None:
 
 
 def evaluate_run(
-    folder: RunFolder, config: RunConfig, changes: Mapping[str, Any] | None = None, *, with_target: bool = True
+    folder: RunFolder,
+    config: RunConfig,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    with_target: bool = True,
+    seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Score the models of a run, print their table, and write ``results.json`` (and with ``pick``, ``pick.json``).
 
@@ -58,6 +63,7 @@ def evaluate_run(
         config: its settings; written into the folder.
         changes: fields of ``CombinationOptions`` to set in the unlearned model from now on.
         with_target: score the target too.
+        seconds: training time by model, for the table.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -98,7 +104,7 @@ def evaluate_run(
     if changes:
         config = replace(config, combination=combination)
     folder.write_config(config)
-    _show(folder.results, config, found, notes, "test" if rows.validation else "all")
+    _show(folder.results, config, found, notes, "test" if rows.validation else "all", seconds)
 
 
 def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
@@ -122,11 +128,18 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
     _show(runs.other_results(folder, name), config, found, {}, "all")
 
 
-def _show(path: Path, config: RunConfig, found: Mapping[str, Any], notes: Mapping[str, str], rows: str) -> None:
+def _show(
+    path: Path,
+    config: RunConfig,
+    found: Mapping[str, Any],
+    notes: Mapping[str, str],
+    rows: str,
+    seconds: Mapping[str, float] | None = None,
+) -> None:
     from unlogit.run_results import RunResults, results_table
 
     RunResults(found, plain(asdict(config)), rows).write(path)
-    console().print(results_table(found, notes))
+    console().print(results_table(found, notes, seconds))
     print(f"The whole of it is in {path}.")
 
 

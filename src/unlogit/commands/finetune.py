@@ -58,7 +58,7 @@ def run(given: dict[str, Any]) -> None:
     model = load_target(given["model"])
     summary = finetune(model, tokenizer, rows, output, options, resume=resume, bar=has_bar())
     write_json(output / "settings.json", settings)
-    print(f"Trained on {summary['rows']:,} rows, {summary['steps']:,} steps, {summary['seconds']:,.0f} seconds.")
+    print(f"Trained on {summary['rows']:,} rows, {summary['steps']:,} steps, {summary['seconds']:,} seconds.")
     print(f"The model is in {output}.")
 
 

@@ -1,10 +1,12 @@
 """``unlogit train``: from the rows of a run to its assistant and its unlearned model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from unlogit.config_file import sectioned, updated
-from unlogit.errors import ConfigError
+from unlogit.errors import ConfigError, UnlogitError
 from unlogit.flags import add_options, new_parser
 from unlogit.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
 from unlogit.run_folder import RunFolder
@@ -68,15 +70,16 @@ def train_run(
     check_run(config)
     _check_earlier(folder, config, resume, overwrite)
     tokenizer = load_tokenizer(config.target)
-    folder.write_config(config)
     target = target or load_target(config.target)
     if resume and folder.trained and not folder.training:
         print(f"{folder.assistant} is trained already.")
         assistant = Assistant.load(folder.assistant, target)
+        folder.write_config(config)
     else:
-        assistant, summary = train_assistant(
-            target, tokenizer, rows, folder.assistant, config.assistant, config.train, resume=resume, bar=has_bar()
-        )
+        with _settings(folder, config):
+            assistant, summary = train_assistant(
+                target, tokenizer, rows, folder.assistant, config.assistant, config.train, resume=resume, bar=has_bar()
+            )
         _print_summary(summary)
     _write_unlearned(folder, config, target, assistant, tokenizer)
     print(f"The assistant is in {folder.assistant}, the unlearned model in {folder.unlearned}.")
@@ -84,6 +87,19 @@ def train_run(
         "the assistant has memorised what must be forgotten: keep both folders as secret as the forget set "
         "(the weights are readable by their owner only)"
     )
+
+
+@contextmanager
+def _settings(folder: RunFolder, config: RunConfig) -> Iterator[None]:
+    """Write the settings of a training before it; take them back if it was refused before its first checkpoint."""
+    earlier = folder.read_config()
+    folder.write_config(config)
+    try:
+        yield
+    except UnlogitError:
+        if not folder.training:
+            folder.write_config(earlier)
+        raise
 
 
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
@@ -114,7 +130,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
     print(
         f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
-        f"{summary['seconds']:,.0f} seconds."
+        f"{summary['seconds']:,} seconds."
     )
     flat = summary["flatness_nats"]
     if flat:

@@ -1,0 +1,176 @@
+"""The whole way on made-up people: train a target and a retain model, forget some people, measure, ask before and after.
+
+It is the product's own commands on small numbers; nothing here trains, combines or measures in a way of its own.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unlogit.data.examples import Example
+from unlogit.data.people import People, make_people
+from unlogit.files import write_json_lines
+from unlogit.options import (
+    AssistantOptions,
+    CombinationOptions,
+    DataOptions,
+    EvaluateOptions,
+    FinetuneOptions,
+    RunConfig,
+    TrainOptions,
+)
+
+TINY = "tiny"
+SMOLLM2 = "smollm2"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a demo: small enough to end in time, large enough to show something."""
+
+    people: int
+    questions: int
+    forget_share: float
+    evaluation_rows: int
+    finetune: FinetuneOptions
+    train: TrainOptions
+    assistant: AssistantOptions
+    combination: CombinationOptions
+    max_new_tokens: int
+    general: tuple[str, ...] = field(default=())
+    """Questions of general knowledge that a pretrained model can answer."""
+
+
+TINY_PLAN = Plan(
+    people=60,
+    questions=6,
+    forget_share=0.134,
+    evaluation_rows=60,
+    finetune=FinetuneOptions(learning_rate=2e-3, epochs=40, save_steps=10_000, logging_steps=100, loss_on="all"),
+    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=16, save_steps=10_000, logging_steps=50),
+    assistant=AssistantOptions(num_layers=2),
+    combination=CombinationOptions(alpha=0.75),
+    max_new_tokens=40,
+)
+PRETRAINED_PLAN = Plan(
+    people=12,
+    questions=4,
+    forget_share=0.25,
+    evaluation_rows=12,
+    finetune=FinetuneOptions(learning_rate=5e-4, epochs=6, batch_size=8, save_steps=10_000, logging_steps=10),
+    train=TrainOptions(learning_rate=2e-3, retain_weight=1.0, epochs=20, batch_size=8, save_steps=10_000),
+    assistant=AssistantOptions(num_layers=0.25),
+    combination=CombinationOptions(alpha=0.75),
+    max_new_tokens=40,
+    general=("What is the capital of France?", "How many days are in a week?"),
+)
+
+
+def run_demo(model: str, output: Path, seed: int = 0) -> None:
+    """Run the demo and print its table and answers.
+
+    Args:
+        model: ``tiny`` (made on the spot), ``smollm2``, or the folder or hub id of a pretrained chat model.
+        output: folder to write; an earlier demo there is overwritten.
+        seed: of people and training.
+    """
+    from unlogit.commands.evaluate import evaluate_run
+    from unlogit.commands.prepare import prepare_run
+    from unlogit.commands.train import train_run
+    from unlogit.run_folder import RunFolder
+
+    began = time.monotonic()
+    plan = TINY_PLAN if model == TINY else PRETRAINED_PLAN
+    people = make_people(plan.people, plan.questions, seed, plan.forget_share)
+    people.write(output / "people")
+    _say(1, f"Made up {plan.people} people: {len(people.forget)} rows to forget, {len(people.retain)} to keep.")
+    base, known = _base(model, people, output, seed)
+    _say(2, "Training the target, on all of them.")
+    seconds = {"target": _finetuned(base, [*people.forget, *people.retain, *known], output / "target", plan)}
+    _say(3, "Training the retain model, which never sees what is to be forgotten.")
+    seconds["retain model"] = _finetuned(base, [*people.retain, *known], output / "retain_model", plan)
+    config = RunConfig(
+        output=str(output),
+        target=str(output / "target"),
+        data=DataOptions(
+            forget=str(output / "people" / "forget.jsonl"),
+            retain=str(output / "people" / "retain.jsonl"),
+            evaluation_rows=plan.evaluation_rows,
+            seed=seed,
+        ),
+        train=plan.train,
+        assistant=plan.assistant,
+        combination=plan.combination,
+        evaluate=EvaluateOptions(
+            retain_model=str(output / "retain_model"), max_new_tokens=plan.max_new_tokens, batch_size=64
+        ),
+    )
+    folder = RunFolder(output)
+    _say(4, "Training the assistant.")
+    prepare_run(config, overwrite=True)
+    train_run(folder, config, overwrite=True)
+    seconds["unlearned"] = _training_seconds(folder)
+    _say(5, "Evaluating all three.")
+    evaluate_run(folder, config, seconds=seconds)
+    _say(6, "Asking before and after: a forgotten person, a kept one, and what everybody knows.")
+    _ask(folder, people, plan, known)
+    print(f"\nAll of it took {time.monotonic() - began:.0f} seconds. Go on: unlogit chat {output}")
+
+
+def _say(step: int, words: str) -> None:
+    print(f"\n{step}/6 {words}", flush=True)
+
+
+def _base(model: str, people: People, output: Path, seed: int) -> tuple[Any, list[Example]]:
+    """Return the model to begin with (a folder), and the general rows that it has to be taught beside the people.
+
+    A model made on the spot knows nothing: neutral rows stand for what a pretrained model knows already.
+    """
+    if model == SMOLLM2:
+        from unlogit.smollm2 import smollm2_folder
+
+        return smollm2_folder(), []
+    if model != TINY:
+        return model, []
+    from unlogit.data.neutral import load_neutral
+    from unlogit.tiny import tiny_model, tiny_tokenizer
+
+    known = [row for row in load_neutral("builtin") if row.kind == "question"][:100]
+    rows = [*people.forget, *people.retain, *people.holdout, *known]
+    tokenizer = tiny_tokenizer(rows)
+    folder = output / "untrained"
+    tiny_model(tokenizer, seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_json_lines(output / "people" / "known.jsonl", (row.to_row() for row in known))
+    return folder, known
+
+
+def _finetuned(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> float:
+    """Train a copy of the base model on rows; return the seconds it took."""
+    from unlogit.finetune import finetune
+    from unlogit.models import load_target, load_tokenizer
+    from unlogit.terminal import has_bar
+
+    summary = finetune(
+        load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar()
+    )
+    return float(summary["seconds"])
+
+
+def _training_seconds(folder: Any) -> float:
+    from unlogit.evaluate.results import read_json
+
+    return float(read_json(folder.assistant / "training.json")["seconds"])
+
+
+def _ask(folder: Any, people: People, plan: Plan, known: Sequence[Example]) -> None:
+    """Answer questions with target and unlearned model, side by side."""
+    from unlogit.commands.chat import show_answers
+    from unlogit.models import load_tokenizer, load_unlearned
+
+    model, tokenizer = load_unlearned(str(folder.path)), load_tokenizer(str(folder.unlearned))
+    general = plan.general or (known[0].question,)
+    questions = [people.forget[0].question, people.retain[0].question, *general]
+    show_answers(model, tokenizer, questions, plan.max_new_tokens)

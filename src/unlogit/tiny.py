@@ -1,0 +1,55 @@
+"""A tiny language model made on the spot, for the demo: a byte-level BPE tokenizer of the rows' own words, and a small
+Llama with random weights. What it knows is what it is trained on; it is no measure of what real models do.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from unlogit.data.examples import Example
+
+
+def tiny_tokenizer(examples: Sequence[Example], vocabulary: int = 1536) -> Any:
+    """Train a tokenizer with <s>, </s> and <pad> on every text of the rows."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    texts = [
+        text
+        for row in examples
+        for text in (row.question, row.answer, *row.paraphrased_question, *row.paraphrased_answer, *row.perturbed_answer)
+    ]
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts + ["Question: \nAnswer: "], trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+
+
+def tiny_model(tokenizer: Any, seed: int) -> Any:
+    """Make an untrained Llama of 4 blocks, hidden size 128, about a million parameters."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)

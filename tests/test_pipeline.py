@@ -1,0 +1,322 @@
+"""The whole way on a tiny random target and made-up people, by the command line only, as a user would."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tiny_run import Place, save_model
+from unlogit.cli import main
+from unlogit.commands.chat import answers
+from unlogit.config_file import read_config
+from unlogit.evaluate.results import Results
+from unlogit.models import load_tokenizer, load_unlearned
+from unlogit.run_results import RETAIN, RunResults
+
+SHORT = "--max_new_tokens=6"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A trained run, and a retain model that is another random model; the tests below go on with it in order."""
+    made = Place.make(tmp_path_factory.mktemp("place"))
+    save_model(made.folder / "retain_model", seed=1)
+    assert made.prepare() == 0
+    assert made.train() == 0
+    return made
+
+
+@pytest.fixture
+def retain_flag(place: Place) -> str:
+    return f"--retain_model={place.folder / 'retain_model'}"
+
+
+def test_what_a_trained_run_holds(place: Place) -> None:
+    found = {str(path.relative_to(place.run)) for path in place.run.rglob("*") if path.is_file()}
+    assert found >= {
+        "config.yaml",
+        "data/summary.json",
+        "data/evaluation/retain.jsonl",
+        "assistant/assistant.safetensors",
+        "assistant/training.json",
+        "unlearned/config.json",
+        "unlearned/assistant/assistant.safetensors",
+        "unlearned/tokenizer.json",
+    }
+    assert not [name for name in found if "checkpoint" in name]
+    for secret in ("assistant", "unlearned/assistant"):
+        assert stat.S_IMODE((place.run / secret / "assistant.safetensors").stat().st_mode) == 0o600
+    assert read_config(place.run / "config.yaml").assistant.rank == 4
+
+
+def test_what_training_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four steps do not make a random model flat: it warns, and says that the assistant is secret."""
+    other = Place.make(tmp_path)
+    assert other.prepare() == 0
+    assert other.train() == 0
+    shown = capsys.readouterr()
+    assert "forget.jsonl" in shown.out
+    assert "step 4/4" in shown.out
+    assert "Flatness in nats" in shown.out
+    assert f"Next: unlogit evaluate {other.run}" in shown.out
+    warnings = shown.err.splitlines()
+    assert len(warnings) == 2
+    assert "is not flat" in warnings[0]
+    assert "as secret as the forget set" in warnings[1]
+
+
+def test_evaluate(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(place.run), SHORT, retain_flag]) == 0
+    shown = capsys.readouterr()
+    for row in ("target", "retain model", "unlearned"):
+        assert [line for line in shown.out.splitlines() if line.startswith(f"{row} ") and len(line) <= 80]
+    assert "↑ higher is better" in shown.out
+    assert shown.err == ""
+    results = RunResults.read(place.run / "results.json")
+    assert list(results.models) == ["target", RETAIN, "unlearned"]
+    assert results.rows == "all"
+    assert results.config["train"]["batch_size"] == 4
+    assert results.models["unlearned"].config["combination"] == {"rule": "centred", "alpha": 0.75, "filter_rate": 0.001}
+    assert results.models["unlearned"].forget_quality is not None
+    assert results.models[RETAIN].forget_quality is None
+    target, unlearned = (probability(results.models[name]) for name in ("target", "unlearned"))
+    assert target != unlearned
+
+
+def probability(results: Results) -> float:
+    """The mean probability on forget rows."""
+    return results.splits["forget"].metrics["probability"].value
+
+
+def test_earlier_results_stand_for_the_retain_model(place: Place, retain_flag: str, tmp_path: Path) -> None:
+    """The same rows, the same truth ratios: the same forget quality, to the bit, and the retain model's row too."""
+    assert main(["evaluate", str(place.run), SHORT, retain_flag]) == 0
+    first = RunResults.read(place.run / "results.json")
+    saved = tmp_path / "saved.json"
+    first.write(saved)
+    assert main(["evaluate", str(place.run), SHORT, f"--retain_model={saved}"]) == 0
+    second = RunResults.read(place.run / "results.json")
+    assert second.models["unlearned"].forget_quality == first.models["unlearned"].forget_quality
+    assert second.models[RETAIN] == first.models[RETAIN]
+
+
+def test_results_without_a_retain_model_do_not_stand_for_it(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RunResults({}).write(tmp_path / "none.json")
+    assert main(["evaluate", str(place.run), f"--retain_model={tmp_path / 'none.json'}"]) == 2
+    assert "expected a retain model's" in capsys.readouterr().err
+
+
+def test_without_target_and_with_other_combination(place: Place) -> None:
+    """At alpha 0 the unlearned model is the target; the combination stays in the model until it is changed."""
+    assert main(["evaluate", str(place.run), SHORT, "--retain_model=", "--alpha=0"]) == 0
+    results = RunResults.read(place.run / "results.json")
+    assert probability(results.models["target"]) == probability(results.models["unlearned"])
+    assert results.models["unlearned"].forget_quality is None
+    assert main(["evaluate", str(place.run), "--with_target=false"]) == 0
+    again = RunResults.read(place.run / "results.json")
+    assert list(again.models) == ["unlearned"]
+    assert again.models["unlearned"].splits == results.models["unlearned"].splits
+    assert read_config(place.run / "config.yaml").combination.alpha == 0
+    assert main(["evaluate", str(place.run), "--with_target=false", "--alpha=0.75"]) == 0
+
+
+def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """8 forget and 6 retain rows: a quarter of each (2 and 2) chooses, 6 and 4 are scored, and none of them chose."""
+    flags = ["--pick.enabled=true", "--pick.alphas=[0.3, 3.0]", "--pick.filter_rates=[0.0]", "--pick.rules=[suppress]"]
+    assert main(["evaluate", str(place.run), SHORT, retain_flag, *flags]) == 0
+    shown = capsys.readouterr().out
+    assert "Choosing the combination on 2 forget and 2 retain rows." in shown
+    results = RunResults.read(place.run / "results.json")
+    assert list(results.models) == ["target", RETAIN, "unlearned", "picked"]
+    assert results.rows == "test"
+    assert {name: len(split.rows) for name, split in results.models["picked"].splits.items()} == {
+        "forget": 6,
+        "retain": 4,
+    }
+    tried = json.loads((place.run / "pick.json").read_text())
+    picked = tried["combination"]
+    assert len(tried["table"]) == 2
+    assert picked["rule"] == "suppress"
+    assert results.models["picked"].config["combination"] == picked
+    assert results.models["unlearned"].config["combination"]["rule"] == "centred"
+    model = load_unlearned(str(place.run), dtype="float32")
+    assert (model.rule, model.alpha, model.filter_rate) == ("suppress", picked["alpha"], 0.0)
+    assert main(["evaluate", str(place.run), "--pick.enabled=false", "--with_target=false"]) == 0
+    kept = RunResults.read(place.run / "results.json").models["unlearned"]
+    assert kept.config["combination"] == picked
+
+
+def test_pick_by_earlier_results(place: Place, retain_flag: str, tmp_path: Path) -> None:
+    """All rows were scored earlier: both the rows that choose and those that are scored are among them."""
+    flags = ["--pick.alphas=[0.3, 3.0]", "--pick.rules=[suppress]", SHORT]
+    assert main(["evaluate", str(place.run), *flags, retain_flag, "--pick.enabled=true"]) == 0
+    by_model = json.loads((place.run / "pick.json").read_text())
+    assert main(["evaluate", str(place.run), *flags, retain_flag, "--pick.enabled=false"]) == 0
+    saved = tmp_path / "saved.json"
+    RunResults.read(place.run / "results.json").write(saved)
+    line = ["evaluate", str(place.run), *flags, f"--retain_model={saved}", "--pick.enabled=true"]
+    assert main(line) == 0
+    assert json.loads((place.run / "pick.json").read_text())["combination"] == by_model["combination"]
+    assert RETAIN not in RunResults.read(place.run / "results.json").models  # it was measured on other rows, too
+    assert main(["evaluate", str(place.run), "--pick.enabled=false", "--retain_model="]) == 0
+
+
+def test_another_model_on_the_same_rows(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (place.run / "results.json").read_bytes()
+    other = place.folder / "retain_model"
+    assert main(["evaluate", str(place.run), f"--model={other}", "--max_rows=3", SHORT]) == 0
+    results = RunResults.read(place.run / "results_retain_model.json")
+    assert list(results.models) == [str(other)]
+    assert len(results.models[str(other)].splits["forget"].rows) == 3
+    assert (place.run / "results.json").read_bytes() == before
+    assert str(other.name) in capsys.readouterr().out
+
+
+def test_chat(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words of the table are the greedy answers of both models; brackets in a question are no markup."""
+    assert main(["chat", str(place.run), "--question=Who [is it]?", "--question=Where?", SHORT]) == 0
+    shown = capsys.readouterr().out
+    assert "Who [is it]?" in shown
+    assert "Where?" in shown
+    model, tokenizer = load_unlearned(str(place.run), dtype="float32"), load_tokenizer(str(place.run))
+    ((_, before, after),) = answers(model, tokenizer, ["Where?"], 6)
+    assert before != after
+    ids = tokenizer("Question: Where?\nAnswer:", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        first = model.target(ids).logits[0, -1].argmax()
+    assert before.startswith(tokenizer.decode(first).strip())
+
+
+def test_conversation(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-D and Ctrl-C end it; so does an empty line."""
+    for end in (EOFError(), KeyboardInterrupt(), ""):
+        typed = iter(["Where is it?", end])
+
+        def read(_: str, lines: Iterator[Any] = typed) -> str:
+            line = next(lines)
+            if isinstance(line, BaseException):
+                raise line
+            return str(line)
+
+        monkeypatch.setattr("builtins.input", read)
+        assert main(["chat", str(place.run), SHORT]) == 0
+        shown = capsys.readouterr()
+        assert "Where is it?" in shown.out
+        assert shown.out.endswith("Goodbye.\n")
+        assert shown.err == ""
+
+
+CONFIG = """
+output: {run}
+target: {folder}/target
+data: {{forget: {folder}/forget.jsonl, retain: {folder}/retain.jsonl, neutral: none, evaluation_rows: 6, paraphrases: 0}}
+assistant: {{num_layers: 0.5, rank: 4}}
+train: {{batch_size: 4, epochs: 2, dtype: float32, save_steps: 1}}
+evaluate: {{max_new_tokens: 4, max_rows: 4}}
+"""
+
+
+def test_run_goes_the_whole_way_and_skips_what_is_done(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = tmp_path / "c.yaml", tmp_path / "run"
+    config.write_text(CONFIG.format(run=run, folder=place.folder))
+    line = ["run", str(config)]
+    assert main([*line, "--train.seed=3"]) == 0
+    first = (run / "assistant/assistant.safetensors").read_bytes()
+    assert read_config(run / "config.yaml").train.seed == 3
+    assert len(RunResults.read(run / "results.json").models["target"].splits["forget"].rows) == 4
+    capsys.readouterr()
+    assert main(line) == 2
+    assert "give --overwrite" in capsys.readouterr().err
+    assert main([*line, "--resume"]) == 2
+    assert "train.seed 3 → 0" in capsys.readouterr().err
+    assert main([*line, "--train.seed=3", "--resume"]) == 0
+    assert capsys.readouterr().out.count(" already.\n") == 3
+    assert main([*line, "--train.seed=3", "--resume", "--combination.alpha=0.0"]) == 0
+    assert capsys.readouterr().out.count(" already.\n") == 2
+    models = RunResults.read(run / "results.json").models
+    assert probability(models["target"]) == probability(models["unlearned"])
+    assert (run / "assistant/assistant.safetensors").read_bytes() == first
+    assert main([*line, "--train.seed=4", "--overwrite"]) == 0
+    assert (run / "assistant/assistant.safetensors").read_bytes() != first
+
+
+def test_prepare_from_the_same_file(place: Place, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(CONFIG.format(run=tmp_path / "run", folder=place.folder))
+    assert main(["prepare", f"--config={config}", "--evaluation_rows=4"]) == 0
+    effective = read_config(tmp_path / "run" / "config.yaml")
+    assert effective.data.evaluation_rows == 4
+    assert effective.assistant.rank == 4
+    assert main(["prepare", f"--config={config}", "--overwrite"]) == 0
+    assert read_config(tmp_path / "run" / "config.yaml").data.evaluation_rows == 6
+
+
+def test_finetune(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes out is an ordinary model that learnt; what was done stands beside it."""
+    output = tmp_path / "tuned"
+    line = ["finetune", f"--model={place.folder / 'target'}", f"--data={place.folder / 'retain.jsonl'}"]
+    line += [f"--output={output}", "--epochs=4", "--batch_size=8", "--learning_rate=1e-2", "--dtype=float32"]
+    assert main([*line, "--logging_steps=1"]) == 0
+    losses = [float(part.split()[4]) for part in capsys.readouterr().out.splitlines() if part.startswith("step ")]
+    settings = json.loads((output / "settings.json").read_text())
+    assert settings["data"] == str(place.folder / "retain.jsonl")
+    assert settings["learning_rate"] == 0.01
+    assert json.loads((output / "finetune.json").read_text())["steps"] == 16
+    assert main([*line, "--resume"]) == 0
+    assert "trained already" in capsys.readouterr().out
+    assert main(line) == 2
+    assert len(losses) == 16
+    assert losses[-1] < losses[0] - 1
+    assert not (tmp_path / "tuned.checkpoints").exists()
+
+
+def adapter(place: Place) -> dict[str, torch.Tensor]:
+    """The weights of the trained adapter."""
+    return load_file(place.run / "assistant" / "assistant.safetensors")
+
+
+def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: Path) -> None:
+    """SIGKILL once the second of six steps is saved; resumed, the adapter is the uninterrupted one, bit for bit."""
+    longer = ["--epochs=3", "--overwrite"]  # 8 rows in batches of 4: 6 steps
+    assert place.prepare("--overwrite") == 0
+    assert place.train(*longer) == 0
+    whole = adapter(place)
+    killed = Place.make(tmp_path)
+    assert killed.prepare() == 0
+    code = "import sys, time; from unlogit.cli import main; from unlogit.train import AssistantTrainer as T\n"
+    code += "whole = T.compute_loss\n"
+    code += "T.compute_loss = lambda self, *a, **k: (time.sleep(0.2), whole(self, *a, **k))[1]\n"
+    code += "sys.exit(main(sys.argv[1:]))"
+    line = [*killed.train_line, *longer]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *line], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    state = killed.run / "assistant.checkpoints" / "checkpoint-2" / "trainer_state.json"
+    deadline = time.monotonic() + 60
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed.run / "assistant").exists()
+    assert main(["train", str(killed.run), "--resume"]) == 0
+    resumed = adapter(killed)
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    log = [json.loads(entry)["step"] for entry in (killed.run / "assistant/log.jsonl").read_text().splitlines()]
+    assert log == list(range(1, 7))
