@@ -39,7 +39,7 @@ def test_view_is_the_truncated_model_with_the_adapter_merged(architecture: str, 
 
 
 @torch.no_grad()
-def test_untrained_it_is_the_targets_early_exit() -> None:
+def test_untrained_it_is_the_targets_early_exit_times_the_start_gain() -> None:
     target = tiny_target()
     exits = truncated(target, untrained(target))(IDS).logits
     torch.testing.assert_close(untrained(target).view(IDS).logits, exits)
@@ -47,10 +47,10 @@ def test_untrained_it_is_the_targets_early_exit() -> None:
 
 
 def test_only_the_adapter_trains() -> None:
-    """Gradients reach every delta of both blocks and nothing of the target; 7 linear layers, rank 4."""
+    """Gradients reach the gain and every delta of both blocks, nothing of the target; 7 linear layers, rank 4."""
     target = tiny_target().requires_grad_(False)
     assistant = random_assistant(target, 2)
-    assert len(list(assistant.parameters())) == 2 * 7 * 2
+    assert len(list(assistant.parameters())) == 1 + 2 * 7 * 2
     assistant.view(IDS).logits.logsumexp(-1).sum().backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in assistant.parameters())
     assert all(parameter.grad is None for parameter in target.parameters())

@@ -85,10 +85,15 @@ def model(place: Place, name: str) -> Lines:
 def cut_off_model(place: Place) -> Lines:
     weights = place.folder / "target" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    return ["finetune", f"--model={place.folder / 'target'}", f"--data={place.folder / 'retain.jsonl'}", *OUT(place)]
+    return [
+        "finetune",
+        f"--model={place.folder / 'target'}",
+        f"--data={place.folder / 'retain.jsonl'}",
+        *new_folder(place),
+    ]
 
 
-def OUT(place: Place) -> Lines:
+def new_folder(place: Place) -> Lines:
     return [f"--output={place.folder / 'new'}"]
 
 
@@ -134,11 +139,11 @@ PREPARING: dict[str, tuple[Callable[[Place], Lines], str]] = {
     ),
     "cut-off weights": (cut_off_model, "cannot be loaded"),
     "finetune on nothing": (
-        lambda p: ["finetune", f"--model={p.folder / 'target'}", "--data=none.csv", *OUT(p)],
+        lambda p: ["finetune", f"--model={p.folder / 'target'}", "--data=none.csv", *new_folder(p)],
         "none.csv does not exist",
     ),
     "finetune in no batches": (
-        lambda p: ["finetune", "--model=x", "--data=y", "--batch_size=0", *OUT(p)],
+        lambda p: ["finetune", "--model=x", "--data=y", "--batch_size=0", *new_folder(p)],
         "batch_size is 0",
     ),
     "finetune into a full folder": (

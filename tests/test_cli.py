@@ -106,6 +106,13 @@ def test_yaml_may_write_numbers_as_people_do(tmp_path: Path) -> None:
     assert config.pick.alphas == (1.0, 2.0)
 
 
+def test_every_config_that_is_shipped_can_be_read() -> None:
+    files = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert read_config(file).output
+
+
 def test_later_settings_go_before_earlier() -> None:
     config = build_config({"output": "a", "target": "b", "train": {"seed": 1, "epochs": 2.0}}, {"train": {"seed": 3}})
     assert (config.train.seed, config.train.epochs) == (3, 2.0)
@@ -122,7 +129,7 @@ def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_config(CHANGED)
     folder.check_unchanged(replace(CHANGED, target="b"), "assistant")
-    with pytest.raises(ConfigError, match="assistant.rank 32 → 8"):
+    with pytest.raises(ConfigError, match=r"assistant\.rank 32 → 8"):
         folder.check_unchanged(replace(CHANGED, assistant=replace(CHANGED.assistant, rank=8)), "assistant")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload, dispatch_model
+from accelerate.hooks import ModelHook, add_hook_to_module
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -19,6 +20,7 @@ from transformers import (
 )
 
 from tiny_models import COMMON, CONFIGS, DEPTH, VOCABULARY, random_assistant, tiny_target, truncated
+from unlogit.assistant import GAIN_SPEED
 from unlogit.decoder import anatomy, answer_logits, head_logits, linear_paths, replaced, with_blocks
 from unlogit.errors import ModelError
 
@@ -43,8 +45,9 @@ def test_first_blocks_are_the_truncated_model(target: Any) -> None:
     before = target(IDS).logits
     view = first_blocks(target, 2)
     assistant = random_assistant(target, 2)
-    for parameter in assistant.parameters():
+    for parameter in assistant.deltas.parameters():
         parameter.zero_()
+    assistant.gain.fill_(1 / GAIN_SPEED)  # a gain of 1
     torch.testing.assert_close(view(IDS).logits, truncated(target, assistant)(IDS).logits)
     assert {p.data_ptr() for p in view.parameters()} < {p.data_ptr() for p in target.parameters()}
     assert torch.equal(target(IDS).logits, before)
@@ -112,6 +115,29 @@ def test_placement_by_accelerate(place: Any) -> None:
     placed = place(copy.deepcopy(plain))
     torch.testing.assert_close(first_blocks(placed, 2)(IDS).logits, expected)
     torch.testing.assert_close(placed(IDS).logits, plain(IDS).logits)
+
+
+class Counting(ModelHook):
+    """What accelerate puts on a block to bring its inputs to the block's device; here it counts."""
+
+    calls = 0
+
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return args, kwargs
+
+
+@torch.no_grad()
+def test_a_views_hook_runs_the_view() -> None:
+    """A hooked block's view runs the hook once, and then its own part, not the original's."""
+    target = tiny_target()
+    before = target(IDS).logits
+    hook = Counting()
+    add_hook_to_module(target.model.layers[1], hook)
+    view = replaced(target, {"model.layers.1.mlp.act_fn": nn.Identity()})
+    assert not torch.allclose(view(IDS).logits, before, atol=0.1)
+    assert hook.calls == 1
+    assert torch.equal(target(IDS).logits, before)
 
 
 def refused(model: nn.Module) -> str:

@@ -367,10 +367,10 @@ def test_pipeline(saved: Path, caplog: pytest.LogCaptureFixture, monkeypatch: py
         warnings.simplefilter("ignore")  # the pipeline's own
         generate = pipeline("text-generation", model=str(saved), device="cpu")
     assert type(generate.model) is UnlearnedForCausalLM
-    text = generate("who wrote the red book ?", do_sample=False)[0]["generated_text"]
+    answer = generate("who wrote the red book ?", do_sample=False, return_tensors=True)[0]
     ids = torch.tensor([tiny_tokenizer()("who wrote the red book ?").input_ids])
     out = build().generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
-    assert text.split()[6:] == tiny_tokenizer().decode(out[0], skip_special_tokens=True).split()[6:]
+    assert answer["generated_token_ids"] == out[0].tolist()
     assert "not supported" not in caplog.text
 
 

@@ -221,9 +221,14 @@ def test_conversation(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 CONFIG = """
 output: {run}
 target: {folder}/target
-data: {{forget: {folder}/forget.jsonl, retain: {folder}/retain.jsonl, neutral: none, evaluation_rows: 6, paraphrases: 0}}
+data:
+  forget: {folder}/forget.jsonl
+  retain: {folder}/retain.jsonl
+  neutral: none
+  evaluation_rows: 6
+  paraphrases: 0
 assistant: {{num_layers: 0.5, rank: 4}}
-train: {{batch_size: 4, epochs: 2, dtype: float32, save_steps: 1}}
+train: {{batch_size: 4, epochs: 2, dtype: float32, save_steps: 1, logging_steps: 1}}
 evaluate: {{max_new_tokens: 4, max_rows: 4}}
 """
 
@@ -252,6 +257,14 @@ def test_run_goes_the_whole_way_and_skips_what_is_done(
     assert (run / "assistant/assistant.safetensors").read_bytes() == first
     assert main([*line, "--train.seed=4", "--overwrite"]) == 0
     assert (run / "assistant/assistant.safetensors").read_bytes() != first
+
+
+def test_training_shorter_than_a_log_line(tmp_path: Path) -> None:
+    """Four steps, and a line every ten: there is no line, and nothing else amiss."""
+    short = Place.make(tmp_path)
+    assert short.prepare() == 0
+    assert short.train("--logging_steps=10") == 0
+    assert (short.run / "assistant" / "log.jsonl").read_text() == ""
 
 
 def test_prepare_from_the_same_file(place: Place, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unlogit.cli import parse
+from unlogit.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -44,10 +45,11 @@ def check_line(words: list[str]) -> None:
     """Parse a command line without running it."""
     if words in ([], ["--help"], ["--version"]):
         return
-    try:
+    if "--help" in words:
+        with pytest.raises(SystemExit, match="0"):
+            parse(words)
+    else:
         parse(words)
-    except SystemExit as exit_:  # --help
-        assert exit_.code in (0, None)
 
 
 def mapped(text: list[str]) -> list[str]:
@@ -81,6 +83,9 @@ def test_the_map_is_the_disk() -> None:
 def test_how_lines_are_found() -> None:
     block = "$ unlogit train R \\\n  --rank 4 && unlogit chat R  # ask\npip install unlogit\nunlogit --help | head\n"
     assert command_lines(block) == [["train", "R", "--rank", "4"], ["chat", "R"], ["--help"]]
+    check_line(["train", "--help"])
+    with pytest.raises(ConfigError):
+        check_line(["train", "R", "--rnk", "4"])
 
 
 def test_how_the_map_is_compared(tmp_path: Path) -> None:

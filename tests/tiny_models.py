@@ -23,7 +23,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from unlogit.assistant import Assistant, new_assistant
+from unlogit.assistant import GAIN_SPEED, Assistant, new_assistant
 from unlogit.options import AssistantOptions
 
 VOCABULARY = 64
@@ -81,7 +81,9 @@ def random_assistant(target: Any, num_layers: int = 2, adapter: Any = "lora", se
     with torch.no_grad():
         for name, parameter in assistant.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if adapter == "lora":
+            if name == "gain":
+                parameter.copy_((1 + 0.3 * noise) / GAIN_SPEED)
+            elif adapter == "lora":
                 parameter.copy_(0.3 * noise)
             elif name.startswith("blocks"):
                 parameter.add_(0.2 * noise)
@@ -99,10 +101,12 @@ def truncated(target: Any, assistant: Assistant) -> Any:
     model.load_state_dict(target.state_dict(), strict=False)
     inner = model.base_model
     own = inner.h if hasattr(inner, "h") else inner.layers
+    last = next(n for n in ("norm", "ln_f", "final_layernorm", "final_layer_norm") if hasattr(inner, n))
+    gain = GAIN_SPEED * assistant.gain.detach()
+    getattr(inner, last).register_forward_hook(lambda module, args, output: output * gain)
     with torch.no_grad():
         if assistant.settings.adapter == "full":
             own.load_state_dict(assistant.blocks.state_dict())
-            last = next(n for n in ("norm", "ln_f", "final_layernorm", "final_layer_norm") if hasattr(inner, n))
             getattr(inner, last).load_state_dict(assistant.norm.state_dict())
         else:
             for block, deltas in zip(own, assistant.deltas, strict=True):

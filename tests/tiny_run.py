@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlogit.cli import main
 from unlogit.data.people import People, make_people
+from unlogit.models import quiet
 
 PEOPLE = make_people(10, questions=4, forget_share=0.2)
 """Two persons to forget, eight to keep: 8 and 32 rows."""
@@ -34,6 +35,7 @@ def tiny_tokenizer(end: bool = True) -> Any:
 
 def save_model(folder: Path, seed: int = 0, end: bool = True) -> Path:
     """Write a random Llama of four narrow blocks (large initialisation) and its tokenizer."""
+    quiet()
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=400,

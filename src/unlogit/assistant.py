@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlogit.decoder import anatomy, answer_logits, linear_paths, replaced, with_blocks
-from unlogit.errors import ModelError
+from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file, write_json
 from unlogit.options import AssistantOptions
 
@@ -52,9 +52,8 @@ class AssistantConfig:
 class LowRank(nn.Module):
     """A low-rank delta for one linear layer: x [..., inputs] → scale · B A x [..., outputs]."""
 
-    def __init__(self, inputs: int, outputs: int, rank: int, scale: float, like: Tensor) -> None:
+    def __init__(self, inputs: int, outputs: int, rank: int, scale: float, device: torch.device) -> None:
         super().__init__()
-        device = "cpu" if like.is_meta else like.device  # meta: the target's weights are offloaded
         place: dict[str, Any] = {"device": device, "dtype": torch.float32}
         self.scale = scale
         self.lora_A = nn.Parameter(torch.empty(rank, inputs, **place))
@@ -81,14 +80,45 @@ class WithDelta(nn.Module):
         return out
 
 
+def place_beside(block: nn.Module) -> torch.device:
+    """Return the device of a block's weights; the CPU where they are offloaded and come in only while it runs."""
+    device = next(block.parameters()).device
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+GAIN_SPEED = 10.0
+"""How much faster than its parameter a gain moves: it has to travel from ``start_gain`` to about 1, further than Adam
+would carry a parameter in a few hundred steps at a learning rate that suits the deltas."""
+
+
+class GainNorm(nn.Module):
+    """The norm before the head, followed by the assistant's own gain for each channel.
+
+    The early exit of a target is far from flat, and mending that takes hundreds of steps; with a small gain to start
+    from, the assistant starts flat and grows only what it has to remember.
+    """
+
+    def __init__(self, norm: nn.Module, gain: nn.Parameter) -> None:
+        super().__init__()
+        self.norm, self.gain = norm, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return gain · norm(x): [..., H] → [..., H], in the type of the norm."""
+        return self.scale(self.norm(x))
+
+    def scale(self, normed: Tensor) -> Tensor:
+        """Return gain · normed."""
+        return normed * (GAIN_SPEED * self.gain).to(normed.device, normed.dtype)
+
+
 class Assistant(nn.Module):
     """The trainable adapter of one target; ``view`` is the assistant as a language model of K blocks.
 
     With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``.
-    With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's.
+    With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's. Both have ``gain`` [H], see ``GainNorm``.
     """
 
-    def __init__(self, target: nn.Module, config: AssistantConfig) -> None:
+    def __init__(self, target: Any, config: AssistantConfig) -> None:
         super().__init__()
         self.settings = config
         parts = anatomy(target)
@@ -103,22 +133,25 @@ class Assistant(nn.Module):
             self.blocks = nn.ModuleList(copy.deepcopy(block).float() for block in own_blocks)
             self.norm = copy.deepcopy(getattr(inner, parts.norm)).float()
             self.requires_grad_(True)
-            view = with_blocks(target, list(self.blocks), self.norm)
+            views, norm = list(self.blocks), self.norm
         else:
             self.deltas = nn.ModuleList(self._new_deltas(block) for block in own_blocks)
             views = [self._block_view(i, block, WithDelta) for i, block in enumerate(own_blocks)]
-            view = with_blocks(target, views)
+            norm = getattr(inner, parts.norm)
+        hidden = target.get_output_embeddings().weight.shape[1]
+        self.gain = nn.Parameter(torch.full((hidden,), 1 / GAIN_SPEED, device=place_beside(own_blocks[0])))
         self.view: nn.Module
+        view = with_blocks(target, views, GainNorm(norm, self.gain))
         self.__dict__["view"] = view  # not registered: its other parameters are the target's
 
     def _new_deltas(self, block: nn.Module) -> nn.ModuleDict:
         linears = linear_paths(block)
         if not linears:
             raise ModelError(f"{type(block).__name__} has no linear layer; expected at least one: use adapter full")
-        like = next(block.parameters())
+        place = place_beside(block)
         scale = self.settings.lora_alpha / self.settings.rank
         return nn.ModuleDict(
-            {p.replace(".", "/"): LowRank(i, o, self.settings.rank, scale, like) for p, (i, o) in linears.items()}
+            {p.replace(".", "/"): LowRank(i, o, self.settings.rank, scale, place) for p, (i, o) in linears.items()}
         )
 
     def _block_view(self, index: int, block: nn.Module, wrap: Callable[[nn.Module, LowRank], nn.Module]) -> nn.Module:
@@ -155,7 +188,9 @@ class Assistant(nn.Module):
 
 
 def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str) -> Assistant:
-    """Make an untrained assistant: its deltas are zero, so that it starts as the target's early exit."""
+    """Make an untrained assistant: its deltas are zero, so it starts as the target's early exit, times start_gain."""
+    if options.start_gain <= 0:
+        raise ConfigError(f"start_gain is {options.start_gain}; expected more than 0 (1 starts as the early exit is)")
     depth = anatomy(target).depth
     layers = options.num_layers
     count = max(1, round(layers * depth)) if 0 < layers < 1 else int(layers)
@@ -170,7 +205,9 @@ def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str
         target_name=target_name,
         target_signs=fingerprint(target, signs=True),
     )
-    return Assistant(target, config)
+    assistant = Assistant(target, config)
+    nn.init.constant_(assistant.gain, options.start_gain / GAIN_SPEED)
+    return assistant
 
 
 def load_config(folder: Path) -> AssistantConfig:

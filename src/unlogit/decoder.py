@@ -129,7 +129,6 @@ def with_depth(config: Any, depth: int) -> Any:
     new.num_hidden_layers = depth
     if types is not None:
         new.layer_types = list(types[:depth])
-    new._attn_implementation = config._attn_implementation
     return new
 
 

@@ -24,6 +24,8 @@ from unlogit.options import (
 
 TINY = "tiny"
 SMOLLM2 = "smollm2"
+TAUGHT_WORDINGS = DataOptions().paraphrases
+"""Paraphrases of each row that a tiny target is taught; the others are left to evaluation."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class Plan:
 
 
 TINY_PLAN = Plan(
-    people=60,
+    people=40,
     questions=6,
-    forget_share=0.134,
+    forget_share=0.2,
     evaluation_rows=60,
-    finetune=FinetuneOptions(learning_rate=2e-3, epochs=40, save_steps=10_000, logging_steps=100, loss_on="all"),
-    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=16, save_steps=10_000, logging_steps=50),
+    finetune=FinetuneOptions(learning_rate=3e-3, epochs=12, save_steps=10_000, logging_steps=100, loss_on="all"),
+    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=18, save_steps=10_000, logging_steps=50),
     assistant=AssistantOptions(num_layers=2),
     combination=CombinationOptions(alpha=0.75),
     max_new_tokens=40,
@@ -87,10 +89,11 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     people.write(output / "people")
     _say(1, f"Made up {plan.people} people: {len(people.forget)} rows to forget, {len(people.retain)} to keep.")
     base, known = _base(model, people, output, seed)
+    kept = [*_worded(people.retain, model), *known]
     _say(2, "Training the target, on all of them.")
-    seconds = {"target": _finetuned(base, [*people.forget, *people.retain, *known], output / "target", plan)}
+    seconds = {"target": _finetuned(base, [*_worded(people.forget, model), *kept], output / "target", plan)}
     _say(3, "Training the retain model, which never sees what is to be forgotten.")
-    seconds["retain model"] = _finetuned(base, [*people.retain, *known], output / "retain_model", plan)
+    seconds["retain model"] = _finetuned(base, kept, output / "retain_model", plan)
     config = RunConfig(
         output=str(output),
         target=str(output / "target"),
@@ -145,6 +148,20 @@ def _base(model: str, people: People, output: Path, seed: int) -> tuple[Any, lis
     tokenizer.save_pretrained(folder)
     write_json_lines(output / "people" / "known.jsonl", (row.to_row() for row in known))
     return folder, known
+
+
+def _worded(rows: Sequence[Example], model: str) -> list[Example]:
+    """Return the rows to teach: a model made on the spot needs each fact in several wordings to know it at all."""
+    if model != TINY:
+        return list(rows)
+    return [
+        Example(question, answer)
+        for row in rows
+        for question, answer in [
+            (row.question, row.answer),
+            *list(zip(row.paraphrased_question, row.paraphrased_answer, strict=True))[:TAUGHT_WORDINGS],
+        ]
+    ]
 
 
 def _finetuned(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlogit.assistant import Assistant, LowRank
+from unlogit.assistant import Assistant, GainNorm, LowRank
 from unlogit.decoder import anatomy, replaced, with_blocks
 
 Pass = tuple[Any, list[int]]
@@ -34,6 +34,20 @@ class WithRowDeltas(nn.Module):
         for i, delta in enumerate(self.deltas, start=1):
             out[i * rows : (i + 1) * rows] += delta(x[i * rows : (i + 1) * rows])
         return out
+
+
+class RowGainNorm(nn.Module):
+    """The target's norm over rows [target; branch 0; …], followed by each branch's gain on its own rows."""
+
+    def __init__(self, norm: nn.Module, gains: Sequence[GainNorm]) -> None:
+        super().__init__()
+        self.norm, self.gains = norm, nn.ModuleList(gains)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return norm(x) [S·B, T, H], times the gains in rows B onward."""
+        target, *branches = self.norm(x).chunk(1 + len(self.gains))
+        gains: Any = self.gains
+        return torch.cat([target, *(gain.scale(rows) for gain, rows in zip(gains, branches, strict=True))])
 
 
 class Narrow(nn.Module):
@@ -101,7 +115,10 @@ def fused_view(target: nn.Module, assistants: Sequence[Assistant]) -> nn.Module:
         active = [assistant for assistant in assistants if i < assistant.settings.num_layers]
         new = with_row_deltas(block, i, active) if active else block
         blocks.append(new if len(active) == len(assistants) else Narrow(new, 1 + len(active), streams))
-    return with_blocks(target, blocks)
+    norm = getattr(target.get_submodule(parts.inner), parts.norm)
+    views: list[Any] = [assistant.view for assistant in assistants]
+    gains = [getattr(view.get_decoder(), parts.norm) for view in views]
+    return with_blocks(target, blocks, RowGainNorm(norm, gains))
 
 
 def with_row_deltas(block: nn.Module, index: int, assistants: Sequence[Assistant]) -> nn.Module:

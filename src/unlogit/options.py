@@ -51,6 +51,8 @@ class AssistantOptions:
     """LoRA rank."""
     lora_alpha: float = 32.0
     """LoRA scale: the delta is multiplied by lora_alpha / rank."""
+    start_gain: float = 0.1
+    """Factor on the assistant's last hidden state before training, then trained: small, it starts flat; paper: 1."""
 
 
 @dataclass(frozen=True)

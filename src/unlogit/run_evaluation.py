@@ -54,9 +54,7 @@ class EvaluationRows:
                 rows[name] = found[: config.evaluate.max_rows or len(found)]
         if not config.pick.enabled:
             return cls(rows)
-        parts = {
-            name: split_validation(rows[name], config.pick.validation_share, config.data.seed) for name in PARTED
-        }
+        parts = {name: split_validation(rows[name], config.pick.validation_share, config.data.seed) for name in PARTED}
         scored = rows | {name: test for name, (_, test) in parts.items()}
         return cls(scored, {name: validation for name, (validation, _) in parts.items()})
 
@@ -80,9 +78,7 @@ class Scorer:
         print(f"Computing in {self.dtype}: {reason}.", flush=True)
         self.retain = Retain()
 
-    def score(
-        self, name: str, model: Any, tokenizer: Any, combination: CombinationOptions | None = None
-    ) -> Results:
+    def score(self, name: str, model: Any, tokenizer: Any, combination: CombinationOptions | None = None) -> Results:
         """Score a model on the rows; forget quality is there once ``score_retain`` was called."""
         counts = ", ".join(f"{len(rows)} {split}" for split, rows in self.rows.scored.items())
         print(f"Scoring the {name} on {counts} rows.", flush=True)

@@ -5,6 +5,8 @@
     RUN/assistant/    the adapter (``train``); beside it assistant.checkpoints/ while training
     RUN/unlearned/    the unlearned model: pointer to the target, assistant, tokenizer (``train``)
     RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
+
+Paths only, and the settings; what stands in the files is the business of the steps.
 """
 
 from dataclasses import dataclass, replace

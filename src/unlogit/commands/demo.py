@@ -34,6 +34,4 @@ def run(given: dict[str, Any]) -> None:
     """Run the demo."""
     from unlogit.demo import run_demo
 
-    run_demo(
-        model=given.get("model", "tiny"), output=Path(given.get("output", "runs/demo")), seed=given.get("seed", 0)
-    )
+    run_demo(model=given.get("model", "tiny"), output=Path(given.get("output", "runs/demo")), seed=given.get("seed", 0))
