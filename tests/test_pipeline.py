@@ -59,8 +59,11 @@ def test_what_a_trained_run_holds(place: Place) -> None:
     assert read_config(place.run / "config.yaml").assistant.rank == 4
 
 
-def test_what_training_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Four steps do not make a random model flat: it warns, and says that the assistant is secret."""
+def test_what_training_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No assistant is flat to a billionth of a nat after four steps: it warns, and says that the assistant is secret."""
+    monkeypatch.setattr("unlogit.train.FLAT_ENOUGH_NATS", 1e-9)
     other = Place.make(tmp_path)
     assert other.prepare() == 0
     assert other.train() == 0
@@ -191,6 +194,7 @@ def test_chat(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Who [is it]?" in shown
     assert "Where?" in shown
     model, tokenizer = load_unlearned(str(place.run), dtype="float32"), load_tokenizer(str(place.run))
+    model.alpha, model.filter_rate = 1000.0, 0.0  # four steps have not taught it much
     ((_, before, after),) = answers(model, tokenizer, ["Where?"], 6)
     assert before != after
     ids = tokenizer("Question: Where?\nAnswer:", return_tensors="pt").input_ids

@@ -115,7 +115,7 @@ class Assistant(nn.Module):
     """The trainable adapter of one target; ``view`` is the assistant as a language model of K blocks.
 
     With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``.
-    With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's. Both have ``gain`` [H], see ``GainNorm``.
+    With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's. Both have a ``gain`` [H] (``GainNorm``).
     """
 
     def __init__(self, target: Any, config: AssistantConfig) -> None:

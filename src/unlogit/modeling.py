@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from transformers.utils.generic import can_return_tuple
 
 from unlogit.assistant import Assistant
@@ -444,5 +444,4 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         return self.target.get_decoder()
 
 
-MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[UnlearnedConfig.model_type] = UnlearnedForCausalLM.__name__  # pipeline looks here
 AutoModelForCausalLM.register(UnlearnedConfig, UnlearnedForCausalLM, exist_ok=True)

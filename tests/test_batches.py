@@ -1,0 +1,68 @@
+"""Batches: what is in a step, in which order, how much padding."""
+
+from collections import Counter
+
+import torch
+
+from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler, pad_rows, stream
+from unlogit.data.encode import IGNORED, Encoded
+
+
+def test_pad_rows_by_hand() -> None:
+    batch = pad_rows([Encoded((5, 6, 7), 1), Encoded((8, 9), 1)])
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [IGNORED, 9, IGNORED]]
+
+
+def test_stream_goes_on_where_it_stopped_and_takes_all_equally_often() -> None:
+    whole = stream(7, 0, 21, seed=3)
+    assert stream(7, 0, 5, seed=3) + stream(7, 5, 9, seed=3) + stream(7, 14, 7, seed=3) == whole
+    assert set(Counter(whole).values()) == {3}
+    assert whole[:7] != whole[7:14]
+    assert stream(7, 0, 7, seed=4) != whole[:7]
+
+
+def test_length_sorted_sampler_takes_every_row_once_and_pads_little() -> None:
+    lengths = torch.randint(5, 100, (203,), generator=torch.Generator().manual_seed(0)).tolist()
+    sampler = LengthSortedSampler(lengths, batch_size=8, seed=0)
+    order = list(sampler)
+    assert sorted(order) == list(range(203))
+    sampler.set_epoch(1)
+    assert list(sampler) != order
+
+    def padding(rows: list[int]) -> int:
+        batches = [rows[i : i + 8] for i in range(0, len(rows), 8)]
+        return sum(max(lengths[i] for i in batch) - lengths[j] for batch in batches for j in batch)
+
+    assert padding(order) < padding(list(range(203))) / 3
+
+
+def test_two_sided_steps_have_the_shares_that_were_asked_for() -> None:
+    """Pools of 10, 50, 6 rows: indices 0-9 forget, 10-59 retain, 60-65 neutral; 4 + 3 + 1 in each of ⌈10/4⌉ steps."""
+    lengths = [list(range(10)), list(range(50)), list(range(6))]
+    sampler = TwoSidedSampler(lengths, shares=[3, 1], batch_size=4, seed=0)
+    seen: list[int] = []
+    for epoch in range(17):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert len(order) == len(sampler) == 3 * 8
+        for step in range(3):
+            rows = order[step * 8 : (step + 1) * 8]
+            assert [sum(lo <= i < hi for i in rows) for lo, hi in ((0, 10), (10, 60), (60, 66))] == [4, 3, 1]
+            assert all(i < 10 for i in rows[:4])
+        seen += order
+    counts = Counter(seen)
+    assert max(counts[i] for i in range(10, 60)) - min(counts[i] for i in range(10, 60)) <= 1
+    assert max(counts[i] for i in range(10)) - min(counts[i] for i in range(10)) <= 1
+
+
+def test_two_sided_order_depends_on_epoch_and_seed_only() -> None:
+    def order(epoch: int, seed: int) -> list[int]:
+        sampler = TwoSidedSampler([list(range(20)), list(range(30))], [4], 4, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(2, 0) == order(2, 0)
+    assert order(2, 0) != order(3, 0)
+    assert order(2, 0) != order(2, 1)

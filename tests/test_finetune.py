@@ -1,0 +1,54 @@
+"""Fine-tuning: the loss falls where it should, on the tokens that it should."""
+
+from pathlib import Path
+
+import torch
+from models_for_tests import tiny_tokenizer
+from tiny_models import tiny_target
+
+from unlogit.data.batches import LengthSortedSampler, pad_rows
+from unlogit.data.encode import encode
+from unlogit.data.examples import Example
+from unlogit.finetune import AnswerTrainer, EncodedRows, finetune
+from unlogit.options import FinetuneOptions
+from unlogit.trainer import last_checkpoint, training_arguments
+
+ROWS = [Example("who wrote the red book ?", "city five"), Example("who wrote the book ?", "two one two")]
+
+
+def test_loss_is_the_cross_entropy_of_answer_tokens_only(tmp_path: Path) -> None:
+    """Against the plain way: all logits, shifted labels, ignored positions left out."""
+    model = tiny_target()
+    coded = [encode(row, tiny_tokenizer()) for row in ROWS]
+    options = FinetuneOptions(dtype="float32")
+    arguments = training_arguments(
+        tmp_path, options, steps_a_epoch=1, row_batch=2, dtype=torch.float32, device=torch.device("cpu")
+    )
+    trainer = AnswerTrainer(
+        LengthSortedSampler([1, 1], 2, 0), tmp_path / "log", model=model, args=arguments, train_dataset=EncodedRows(coded)
+    )
+    batch = pad_rows(coded)
+    with torch.no_grad():
+        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        expected = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1))
+        torch.testing.assert_close(trainer.compute_loss(model, batch), expected)
+
+
+def test_it_learns_and_saves(tmp_path: Path) -> None:
+    options = FinetuneOptions(learning_rate=1e-2, epochs=30, batch_size=2, dtype="float32", logging_steps=5)
+    model = tiny_target().train()
+    summary = finetune(model, tiny_tokenizer(), ROWS, tmp_path / "model", options, bar=False)
+    assert summary["steps"] == 30
+    assert summary["loss"] < 0.1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+    assert (tmp_path / "model" / "finetune.json").exists()
+
+
+def test_a_checkpoint_cut_off_while_written_is_not_taken(tmp_path: Path) -> None:
+    for step, whole in ((5, True), (10, True), (15, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if whole:
+            (folder / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert last_checkpoint(tmp_path / "nothing") is None

