@@ -192,6 +192,7 @@ def test_interrupted(
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "no space for /a/b"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "the disk is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 251776"), "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b cannot be used (Permission denied)"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
     ],

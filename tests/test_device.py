@@ -9,7 +9,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("bfloat16_seconds", "dtype"), [(0.5, torch.bfloat16), (0.95, torch.float32)])
-def test_auto_takes_what_is_faster(monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, dtype: torch.dtype) -> None:
+def test_auto_takes_what_is_faster(
+    monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, dtype: torch.dtype
+) -> None:
     monkeypatch.setattr(device, "_seconds", lambda kind: bfloat16_seconds if kind == torch.bfloat16 else 1.0)
     found, reason = device.choose_dtype("auto", CPU)
     assert found == dtype

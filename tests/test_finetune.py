@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
+
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
-
 from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
@@ -25,12 +25,18 @@ def test_loss_is_the_cross_entropy_of_answer_tokens_only(tmp_path: Path) -> None
         tmp_path, options, steps_a_epoch=1, row_batch=2, dtype=torch.float32, device=torch.device("cpu")
     )
     trainer = AnswerTrainer(
-        LengthSortedSampler([1, 1], 2, 0), tmp_path / "log", model=model, args=arguments, train_dataset=EncodedRows(coded)
+        LengthSortedSampler([1, 1], 2, 0),
+        tmp_path / "log",
+        model=model,
+        args=arguments,
+        train_dataset=EncodedRows(coded),
     )
     batch = pad_rows(coded)
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-        expected = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1))
+        expected = torch.nn.functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1)
+        )
         torch.testing.assert_close(trainer.compute_loss(model, batch), expected)
 
 

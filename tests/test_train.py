@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
-
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.train import TrainingRows, check, defaults_for, flatness, flatness_warning, train_assistant, uniform_shares
 
-WORDS = "who wrote the red book city five one two".split()
+WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
 
 
 def rows_of(*answers: str) -> list[Example]:

@@ -30,6 +30,9 @@ COMMANDS = {
 }
 """Every command with what it does."""
 
+DISK_FULL = ("No space left on device", "PytorchStreamWriter failed", "inline_container.cc")
+"""What the errors of safetensors and of torch.save, which are no OSErrors, say when the disk is full."""
+
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -125,7 +128,7 @@ def _machine_trouble(error: Exception, words: Sequence[str]) -> str:
     """Return one line for a full disk, memory that ran out or a file that the system refuses; else an empty string."""
     text = str(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left on device" in text or "PytorchStreamWriter failed" in text:
+    if full or any(words in text for words in DISK_FULL):
         place = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
         return f"the disk is full, there is no space{place}; expected room to write: free some; {_how_to_go_on(words)}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:

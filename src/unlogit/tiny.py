@@ -16,7 +16,13 @@ def tiny_tokenizer(examples: Sequence[Example], vocabulary: int = 1536) -> Any:
     texts = [
         text
         for row in examples
-        for text in (row.question, row.answer, *row.paraphrased_question, *row.paraphrased_answer, *row.perturbed_answer)
+        for text in (
+            row.question,
+            row.answer,
+            *row.paraphrased_question,
+            *row.paraphrased_answer,
+            *row.perturbed_answer,
+        )
     ]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -28,7 +34,7 @@ def tiny_tokenizer(examples: Sequence[Example], vocabulary: int = 1536) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(texts + ["Question: \nAnswer: "], trainer)
+    bpe.train_from_iterator([*texts, "Question: \nAnswer: "], trainer)
     bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 

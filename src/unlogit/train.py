@@ -4,7 +4,6 @@ Reads the prepared rows of a run folder, trains the adapter only (the target's w
 how flat the assistant is on rows that it never saw, and writes ``assistant/``. It neither combines nor evaluates.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from unlogit.assistant import Assistant, new_assistant
 from unlogit.data.batches import TwoSidedSampler, pad_rows
 from unlogit.data.encode import IGNORED, Encoded, encode
 from unlogit.data.examples import Example
+from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.files import atomic_folder, write_json
@@ -55,8 +55,7 @@ class TrainingRows:
             path = folder / f"{name}.jsonl"
             if not path.exists():
                 raise DataError(f"no {name}.jsonl in {folder}; expected prepared rows: run `unlogit prepare` first")
-            lines = path.read_text(encoding="utf-8").splitlines()
-            pools[name] = [Example.from_row(json.loads(line)) for line in lines]
+            pools[name] = read_prepared(path)
         return cls(**pools)
 
 
@@ -74,7 +73,11 @@ class SidedRows(Dataset[tuple[Encoded, bool]]):
 
 
 def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
-    """Pad the rows of both sides together; ``forget_side`` [B] says which is which."""
+    """Pad the rows of both sides together, the forget side first; ``forget_side`` [B] says which is which.
+
+    First, so that each side's logits are a slice of the batch's: picking them out would copy the largest tensor.
+    """
+    rows = sorted(rows, key=lambda row: not row[1])
     batch = pad_rows([row for row, _ in rows])
     return {**batch, "forget_side": torch.tensor([side for _, side in rows])}
 
@@ -95,8 +98,9 @@ class AssistantTrainer(RowTrainer):
         counted = wanted != IGNORED
         keep = nn.functional.pad(counted, (0, 1))  # [B, T]
         logits = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
-        forget = inputs["forget_side"][:, None].expand_as(counted)[counted]  # [N]
-        loss = self.objective(logits[forget], wanted[counted][forget], logits[~forget], self.retain_weight)
+        labels = wanted[counted]  # [N], the forget side's first
+        forget = int(counted[inputs["forget_side"]].sum())
+        loss = self.objective(logits[:forget], labels[:forget], logits[forget:], self.retain_weight)
         self.parts.append((loss.forget.detach(), loss.uniform.detach()))
         return (loss.total, logits) if return_outputs else loss.total
 
@@ -110,14 +114,18 @@ class AssistantTrainer(RowTrainer):
 
 
 def defaults_for(options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
-    """Fill the fields at None: the paper's settings, or for models below a billion parameters those that do better there.
+    """Fill the fields at None: the paper's settings, or below a billion parameters those that do better there.
 
     Returns:
         The options and a sentence that says which settings were taken.
     """
     if parameters < SMALL_MODEL_PARAMETERS:
         source = "settings for models below a billion parameters"
-        values = {"learning_rate": 2e-3 if adapter == "lora" else 1e-3, "retain_weight": 1.0, "epochs": 10.0}
+        values: dict[str, Any] = {
+            "learning_rate": 2e-3 if adapter == "lora" else 1e-3,
+            "retain_weight": 1.0,
+            "epochs": 10.0,
+        }
     else:
         source = "the paper's settings"
         values = {"learning_rate": 1e-3, "retain_weight": 6.5, "epochs": 10.0}
@@ -160,7 +168,7 @@ def uniform_shares(options: TrainOptions, rows: TrainingRows) -> dict[str, int]:
 
 
 def train_assistant(
-    target: nn.Module,
+    target: Any,
     tokenizer: Any,
     rows: TrainingRows,
     output: Path,
@@ -191,7 +199,10 @@ def train_assistant(
     shares = uniform_shares(options, rows)
     pools = [[encode(e, tokenizer, options.max_tokens) for e in getattr(rows, name)] for name in ("forget", *shares)]
     sampler = TwoSidedSampler(
-        [[len(row.input_ids) for row in pool] for pool in pools], list(shares.values()), options.batch_size, options.seed
+        [[len(row.input_ids) for row in pool] for pool in pools],
+        list(shares.values()),
+        options.batch_size,
+        options.seed,
     )
     work, checkpoint = _checkpoints(output, resume)
     arguments = training_arguments(
@@ -270,5 +281,3 @@ def flatness_warning(values: dict[str, float]) -> str | None:
         f"the assistant is not flat: {words} (expected at most {FLAT_ENOUGH_NATS}): the unlearned model will lose what "
         "it should keep. Train longer, give more retain or neutral rows, or raise retain_weight."
     )
-
-

@@ -15,7 +15,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from unlogit.errors import ConfigError
 
 
-class RowTrainer(Trainer):
+class RowTrainer(Trainer):  # type: ignore[misc]
     """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``)."""
 
     def __init__(self, sampler: Sampler[int], log_file: Path, **kwargs: Any) -> None:
@@ -29,7 +29,7 @@ class RowTrainer(Trainer):
         return self.sampler
 
 
-class LogLines(ProgressCallback):
+class LogLines(ProgressCallback):  # type: ignore[misc]
     """The Trainer's progress bar, with one readable line for each log entry, also kept as JSON lines."""
 
     def __init__(self, log_file: Path, bar: bool) -> None:
@@ -72,7 +72,7 @@ class LogLines(ProgressCallback):
             print(line, flush=True)
 
 
-class StopOnNonFinite(TrainerCallback):
+class StopOnNonFinite(TrainerCallback):  # type: ignore[misc]
     """End at once when the loss is no longer a number, with the setting to change."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

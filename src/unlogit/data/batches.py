@@ -67,7 +67,7 @@ class LengthSortedSampler(Sampler[int]):
 def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
     """Return ``count`` indices from position ``begin`` of an endless row of permutations of ``range(size)``.
 
-    So a pass that takes fewer rows than there are goes on where the last pass stopped, and every row comes equally often.
+    A pass that takes fewer rows than there are goes on where the last one stopped: every row comes equally often.
     """
     taken: list[int] = []
     turn, offset = divmod(begin, size)
@@ -82,7 +82,7 @@ class TwoSidedSampler(Sampler[int]):
     """Indices for two-sided steps: ``batch_size`` forget rows, then as many of the uniform side.
 
     The rows of all pools stand in one data set, pool after pool: forget first, then the uniform pools. Each step takes
-    ``shares[i]`` rows from uniform pool i. Rows of a step are of like length; an epoch is one pass over the forget pool.
+    ``shares[i]`` rows from uniform pool i. Rows of a step are of like length; an epoch is a pass over the forget pool.
     """
 
     def __init__(self, lengths: Sequence[Sequence[int]], shares: Sequence[int], batch_size: int, seed: int) -> None:
