@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the hub; read once, when transformers is imported
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the hub
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}"

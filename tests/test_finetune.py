@@ -1,7 +1,10 @@
 """Fine-tuning: the loss falls where it should, on the tokens that it should."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from models_for_tests import tiny_tokenizer
@@ -9,6 +12,7 @@ from tiny_models import tiny_target
 from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
+from unlogit.errors import ConfigError
 from unlogit.finetune import AnswerTrainer, EncodedRows, finetune
 from unlogit.options import FinetuneOptions
 from unlogit.trainer import last_checkpoint, training_arguments
@@ -58,3 +62,15 @@ def test_a_checkpoint_cut_off_while_written_is_not_taken(tmp_path: Path) -> None
             (folder / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
+    """As after a cut: a checkpoint and the settings it was begun with; then another learning rate."""
+    work = tmp_path / "model.checkpoints"
+    (work / "checkpoint-1").mkdir(parents=True)
+    (work / "checkpoint-1" / "trainer_state.json").write_text('{"global_step": 1}')
+    begun = FinetuneOptions(dtype="float32")
+    (work / "settings.json").write_text(json.dumps({"rows": 2, **asdict(begun)}))
+    changed = replace(begun, learning_rate=1.0)
+    with pytest.raises(ConfigError, match=r"learning_rate 1e-05, now 1\.0"):
+        finetune(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "model", changed, resume=True, bar=False)

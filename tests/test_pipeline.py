@@ -62,7 +62,7 @@ def test_what_a_trained_run_holds(place: Place) -> None:
 def test_what_training_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No assistant is flat to a billionth of a nat after four steps: it warns, and says that the assistant is secret."""
+    """No assistant is flat to a billionth of a nat: it warns, and says that the assistant is secret."""
     monkeypatch.setattr("unlogit.train.FLAT_ENOUGH_NATS", 1e-9)
     other = Place.make(tmp_path)
     assert other.prepare() == 0

@@ -24,6 +24,8 @@ from unlogit.options import (
 
 TINY = "tiny"
 SMOLLM2 = "smollm2"
+KNOWN_ROWS = 40
+"""General questions that a tiny target is taught."""
 TAUGHT_WORDINGS = DataOptions().paraphrases
 """Paraphrases of each row that a tiny target is taught; the others are left to evaluation."""
 
@@ -46,14 +48,16 @@ class Plan:
 
 
 TINY_PLAN = Plan(
-    people=40,
-    questions=6,
+    people=30,
+    questions=5,
     forget_share=0.2,
-    evaluation_rows=60,
-    finetune=FinetuneOptions(learning_rate=3e-3, epochs=12, save_steps=10_000, logging_steps=100, loss_on="all"),
-    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=18, save_steps=10_000, logging_steps=50),
+    evaluation_rows=40,
+    finetune=FinetuneOptions(
+        learning_rate=2e-3, epochs=22, batch_size=16, save_steps=10_000, logging_steps=100, loss_on="all"
+    ),
+    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=30, save_steps=10_000, logging_steps=50),
     assistant=AssistantOptions(num_layers=2),
-    combination=CombinationOptions(alpha=0.75),
+    combination=CombinationOptions(alpha=1.0),
     max_new_tokens=40,
 )
 PRETRAINED_PLAN = Plan(
@@ -140,7 +144,7 @@ def _base(model: str, people: People, output: Path, seed: int) -> tuple[Any, lis
     from unlogit.data.neutral import load_neutral
     from unlogit.tiny import tiny_model, tiny_tokenizer
 
-    known = [row for row in load_neutral("builtin") if row.kind == "question"][:100]
+    known = [row for row in load_neutral("builtin") if row.kind == "question"][:KNOWN_ROWS]
     rows = [*people.forget, *people.retain, *people.holdout, *known]
     tokenizer = tiny_tokenizer(rows)
     folder = output / "untrained"

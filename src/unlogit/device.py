@@ -5,8 +5,12 @@ without; float16 is slow on every CPU and not offered.
 """
 
 import time
+from functools import cache
 
 import torch
+
+SIZE = 256
+"""Rows and columns of the matrices that are timed: large enough to tell, and milliseconds where bfloat16 is slow."""
 
 FASTER = 0.9
 """bfloat16 is taken when its matrix product takes less than this share of float32's time."""
@@ -41,9 +45,10 @@ def choose_dtype(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
     return (torch.bfloat16 if faster else torch.float32), reason
 
 
+@cache
 def _seconds(dtype: torch.dtype) -> float:
-    a = torch.ones(512, 512, dtype=dtype)
-    b = torch.ones(512, 512, dtype=dtype)
+    a = torch.ones(SIZE, SIZE, dtype=dtype)
+    b = torch.ones(SIZE, SIZE, dtype=dtype)
     a @ b  # the first call prepares kernels
     best = float("inf")
     for _ in range(3):

@@ -4,6 +4,7 @@ Nothing here is about forgetting. Loss falls on answer tokens and the end-of-tex
 computed only where a batch has answers.
 """
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -18,9 +19,10 @@ from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import IGNORED, Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.device import choose_device, choose_dtype
+from unlogit.errors import ConfigError
 from unlogit.files import atomic_folder, write_json
 from unlogit.options import FinetuneOptions
-from unlogit.trainer import RowTrainer, StopOnNonFinite, last_checkpoint, training_arguments
+from unlogit.trainer import RowTrainer, StopOnNonFinite, checkpoint_folder, training_arguments
 
 
 class EncodedRows(Dataset[Encoded]):
@@ -78,14 +80,8 @@ def finetune(
     rows = [encode(example, tokenizer, options.max_tokens) for example in examples]
     if options.loss_on == "all":
         rows = [replace(row, prompt_tokens=1) for row in rows]
-    work = output.parent / f"{output.name}.checkpoints"
-    work.mkdir(parents=True, exist_ok=True)
-    checkpoint = last_checkpoint(work) if resume else None
-    if checkpoint is None:
-        shutil.rmtree(work)
-        work.mkdir()
-    else:
-        print(f"Resuming from {checkpoint}.", flush=True)
+    work, checkpoint = checkpoint_folder(output, resume)
+    _check_unchanged(work / "settings.json", {"rows": len(rows), **asdict(options)}, resuming=checkpoint is not None)
     sampler = LengthSortedSampler([len(row.input_ids) for row in rows], options.batch_size, options.seed)
     arguments = training_arguments(
         work,
@@ -120,3 +116,17 @@ def finetune(
         write_json(folder / "finetune.json", summary)
     shutil.rmtree(work)
     return summary
+
+
+def _check_unchanged(path: Path, settings: dict[str, Any], resuming: bool) -> None:
+    """Keep the settings beside the checkpoints; refuse to go on with others."""
+    if not resuming:
+        write_json(path, settings)
+        return
+    begun = json.loads(path.read_text()) if path.exists() else settings
+    changed = [f"{name} {begun.get(name)}, now {value}" for name, value in settings.items() if begun.get(name) != value]
+    if changed:
+        raise ConfigError(
+            f"the training in {path.parent} was begun with other settings ({'; '.join(changed)}); expected the same: "
+            "leave them as they were, or give --overwrite instead of --resume"
+        )

@@ -25,7 +25,7 @@ from unlogit.files import atomic_folder, write_json
 from unlogit.objectives import OBJECTIVES
 from unlogit.objectives.uld import uniform_excess
 from unlogit.options import AssistantOptions, TrainOptions
-from unlogit.trainer import RowTrainer, StopOnNonFinite, last_checkpoint, training_arguments
+from unlogit.trainer import RowTrainer, StopOnNonFinite, checkpoint_folder, training_arguments
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
 FLAT_ENOUGH_NATS = 0.5
@@ -204,7 +204,7 @@ def train_assistant(
         options.batch_size,
         options.seed,
     )
-    work, checkpoint = _checkpoints(output, resume)
+    work, checkpoint = checkpoint_folder(output, resume)
     arguments = training_arguments(
         work, options, steps_a_epoch=sampler.steps, row_batch=2 * options.batch_size, dtype=dtype, device=device
     )
@@ -237,19 +237,6 @@ def train_assistant(
         (folder / "log.jsonl").write_text(log)
     shutil.rmtree(work)
     return assistant, summary
-
-
-def _checkpoints(output: Path, resume: bool) -> tuple[Path, Path | None]:
-    """Return the folder for checkpoints, emptied unless resuming, and the checkpoint to go on from."""
-    work = output.parent / f"{output.name}.checkpoints"
-    checkpoint = last_checkpoint(work) if resume else None
-    if checkpoint is None:
-        shutil.rmtree(work, ignore_errors=True)
-    else:
-        print(f"Resuming from {checkpoint}.", flush=True)
-    work.mkdir(parents=True, exist_ok=True)
-    work.chmod(0o700)  # checkpoints hold the adapter, which is as secret as the forget set
-    return work, checkpoint
 
 
 @torch.inference_mode()

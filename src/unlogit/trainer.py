@@ -4,6 +4,7 @@ and safe resumption. Everything else (DDP, FSDP, accumulation, loggers) is the T
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop log entries of steps that a resumed run repeats, then open the bar."""
-        if self.log_file.exists():
-            lines = self.log_file.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            self.log_file.write_text("".join(line + "\n" for line in kept))
+        self.log_file.touch()  # a short run has no entry, but a log
+        lines = self.log_file.read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+        self.log_file.write_text("".join(line + "\n" for line in kept))
         if self.bar:
             super().on_train_begin(args, state, control, **kwargs)
 
@@ -125,3 +126,20 @@ def last_checkpoint(folder: Path) -> Path | None:
             continue
         found.append((step, path))
     return max(found)[1] if found else None
+
+
+def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
+    """Return the folder for the checkpoints of what will stand in ``output``, and the one to go on from.
+
+    It stands beside ``output``, in ``<output>.checkpoints``, and is emptied unless there is something to resume. Its
+    owner alone can read it, since an adapter in there is as secret as the forget set.
+    """
+    work = output.parent / f"{output.name}.checkpoints"
+    checkpoint = last_checkpoint(work) if resume else None
+    if checkpoint is None:
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        print(f"Resuming from {checkpoint}.", flush=True)
+    work.mkdir(parents=True, exist_ok=True)
+    work.chmod(0o700)
+    return work, checkpoint
