@@ -365,3 +365,13 @@ def test_tofu_bad_pairs(setup: Setup, tofu_folder: str) -> None:
     assert "expected one number" in setup.message_of(ConfigError, **options)
     options = tofu_options(tofu_folder, retain_subset=5000)
     assert "expected 2 to 3600" in setup.message_of(**options)
+
+
+def test_cross_paraphrases_pair_every_question_with_every_answer() -> None:
+    """Two wordings of each, q1/a1 and q2/a2: the original, then q1 a2, q2 a1, q2 a2."""
+    from unlogit.data.prepare import _forget_rows
+
+    row = Example("q1", "a1", paraphrased_question=("q2",), paraphrased_answer=("a2",))
+    assert [(r.question, r.answer) for r in _forget_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
+    crossed = [(r.question, r.answer) for r in _forget_rows([row], 1, cross=True)]
+    assert crossed == [("q1", "a1"), ("q1", "a2"), ("q2", "a1"), ("q2", "a2")]

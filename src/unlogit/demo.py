@@ -43,6 +43,7 @@ class Plan:
     assistant: AssistantOptions
     combination: CombinationOptions
     max_new_tokens: int
+    cross_paraphrases: bool = False
     general: tuple[str, ...] = field(default=())
     """Questions of general knowledge that a pretrained model can answer."""
 
@@ -55,9 +56,10 @@ TINY_PLAN = Plan(
     finetune=FinetuneOptions(
         learning_rate=2e-3, epochs=22, batch_size=16, save_steps=10_000, logging_steps=100, loss_on="all"
     ),
-    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=30, save_steps=10_000, logging_steps=50),
+    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=11, save_steps=10_000, logging_steps=50),
     assistant=AssistantOptions(num_layers=2),
-    combination=CombinationOptions(alpha=1.0),
+    combination=CombinationOptions(alpha=1.25),
+    cross_paraphrases=True,
     max_new_tokens=40,
 )
 PRETRAINED_PLAN = Plan(
@@ -65,10 +67,10 @@ PRETRAINED_PLAN = Plan(
     questions=4,
     forget_share=0.25,
     evaluation_rows=12,
-    finetune=FinetuneOptions(learning_rate=5e-4, epochs=6, batch_size=8, save_steps=10_000, logging_steps=10),
-    train=TrainOptions(learning_rate=2e-3, retain_weight=1.0, epochs=20, batch_size=8, save_steps=10_000),
+    finetune=FinetuneOptions(learning_rate=7e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
+    train=TrainOptions(learning_rate=4e-3, retain_weight=1.0, epochs=14, batch_size=8, save_steps=10_000),
     assistant=AssistantOptions(num_layers=0.25),
-    combination=CombinationOptions(alpha=0.75),
+    combination=CombinationOptions(alpha=1.0),
     max_new_tokens=40,
     general=("What is the capital of France?", "How many days are in a week?"),
 )
@@ -105,6 +107,7 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
             forget=str(output / "people" / "forget.jsonl"),
             retain=str(output / "people" / "retain.jsonl"),
             evaluation_rows=plan.evaluation_rows,
+            cross_paraphrases=plan.cross_paraphrases,
             seed=seed,
         ),
         train=plan.train,

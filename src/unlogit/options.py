@@ -31,6 +31,8 @@ class DataOptions:
     """Share of the remaining retain and neutral rows set aside to measure how flat the assistant is on them."""
     paraphrases: int = 2
     """Paraphrases of each forget row added to the forget side, where the files have any."""
+    cross_paraphrases: bool = False
+    """Pair every wording of a forget question with every wording of its answer, not each with its own only."""
     perturbations: int = 2
     """Wrong answers to each forget question added to the uniform side; made by exchange where the files have none."""
     chunk_tokens: int = 256

@@ -9,6 +9,7 @@ wrong answers of a row, evaluation those that are left. TOFU is evaluated on its
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
     retain_rows, holdout_retain = _hold_out(retain.training, options, "retain", options.retain_train_rows)
     neutral, holdout_neutral = _hold_out(_distinct(neutral_rows), options, "neutral") if neutral_rows else ([], [])
     files = {
-        "forget": _forget_rows(forget.training, options.paraphrases),
+        "forget": _forget_rows(forget.training, options.paraphrases, options.cross_paraphrases),
         "retain": [_plain(row) for row in retain_rows],
         "perturbed": _perturbed_rows(forget.training, options.perturbations),
         "neutral": [_plain(row) for row in neutral],
@@ -249,13 +250,17 @@ def _plain(row: Example) -> Example:
     return replace(row, paraphrased_question=(), paraphrased_answer=(), perturbed_answer=())
 
 
-def _forget_rows(rows: list[Example], paraphrases: int) -> list[Example]:
-    """The rows as they stand, then their paraphrases as rows of their own."""
-    reworded = [
-        replace(_plain(row), question=question, answer=answer)
-        for row in rows
-        for question, answer in _pairs(row)[:paraphrases]
-    ]
+def _forget_rows(rows: list[Example], paraphrases: int, cross: bool = False) -> list[Example]:
+    """The rows as they stand, then their paraphrases as rows of their own; with ``cross``, every question of a row
+    with every answer of it."""
+    reworded = []
+    for row in rows:
+        original = (row.question, row.answer)
+        pairs = _pairs(row)[:paraphrases]
+        if cross:
+            questions, answers = zip(original, *pairs, strict=True)
+            pairs = [pair for pair in dict.fromkeys(product(questions, answers)) if pair != original]
+        reworded += [replace(_plain(row), question=question, answer=answer) for question, answer in pairs]
     return [_plain(row) for row in rows] + reworded
 
 
