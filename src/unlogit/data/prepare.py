@@ -197,8 +197,9 @@ def _retain_side(source: str, options: DataOptions, tokenizer: Any) -> _Side:
         )
     count = min(options.evaluation_rows, len(distinct) // 2)
     training, evaluation = _split(distinct, count, options.seed)
+    evaluation = [_unseen(row, options) for row in evaluation]  # worded as the forget side's are
     evaluation, made = _with_wrong_answers(evaluation, EVALUATION_WRONG_ANSWERS, options.seed)
-    side = _Side(training, [_unseen(row, options) for row in evaluation])  # worded as the forget side's are
+    side = _Side(training, evaluation)
     side.summary = {"duplicates_left_out": len(rows) - len(distinct), "rows_with_wrong_answers_made_by_exchange": made}
     if count < options.evaluation_rows:
         side.notes.append(
