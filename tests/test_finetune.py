@@ -15,7 +15,7 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.finetune import AnswerTrainer, EncodedRows, finetune
 from unlogit.options import FinetuneOptions
-from unlogit.trainer import last_checkpoint, training_arguments
+from unlogit.trainer import _step_of, last_checkpoint, resolved_dtype, seconds_before, training_arguments
 
 ROWS = [Example("who wrote the red book ?", "city five"), Example("who wrote the book ?", "two one two")]
 
@@ -70,7 +70,30 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     (work / "checkpoint-1").mkdir(parents=True)
     (work / "checkpoint-1" / "trainer_state.json").write_text('{"global_step": 1}')
     begun = FinetuneOptions(dtype="float32")
-    (work / "settings.json").write_text(json.dumps({"rows": 2, **asdict(begun)}))
-    changed = replace(begun, learning_rate=1.0)
+    (work / "settings.json").write_text(json.dumps({"model": "a", "rows": 2, **asdict(begun)}))
+    changed, model = replace(begun, learning_rate=1.0), tiny_target()
     with pytest.raises(ConfigError, match=r"learning_rate 1e-05, now 1\.0"):
-        finetune(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "model", changed, resume=True, bar=False)
+        finetune(
+            tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "model", changed, resume=True, settings={"model": "a"}
+        )
+    with pytest.raises(ConfigError, match="model a, now b"):
+        finetune(model, tiny_tokenizer(), ROWS, tmp_path / "model", begun, resume=True, settings={"model": "b"})
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="started as 2 processes"):
+        finetune(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "model", FinetuneOptions(dtype="float32"))
+
+
+def test_what_a_cut_leaves_is_read(tmp_path: Path) -> None:
+    """Seconds and compute type of the training that was cut off; a half-written log line counts as of no step."""
+    (tmp_path / "seconds.json").write_text('{"step": 3, "seconds": 12.5}')
+    (tmp_path / "dtype").write_text("bfloat16")
+    assert seconds_before(tmp_path) == 12.5
+    cpu = torch.device("cpu")
+    assert resolved_dtype("float32", cpu, tmp_path, resuming=True) == torch.bfloat16
+    assert resolved_dtype("float32", cpu, tmp_path, resuming=False) == torch.float32
+    assert (tmp_path / "dtype").read_text() == "float32"
+    assert _step_of('{"step": 7, "lo') == float("inf")
+    assert _step_of('{"step": 7}') == 7

@@ -7,8 +7,8 @@ import pytest
 from unlogit import smollm2
 from unlogit.data.encode import encode
 from unlogit.data.people import make_people
-from unlogit.demo import TINY, TINY_PLAN, _worded
-from unlogit.errors import ModelError
+from unlogit.demo import TINY, TINY_PLAN, _worded, run_demo
+from unlogit.errors import ConfigError, ModelError
 from unlogit.tiny import tiny_model, tiny_tokenizer
 
 
@@ -33,6 +33,13 @@ def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
         for question, answer in zip(row.paraphrased_question[2:], row.paraphrased_answer[2:], strict=True)
     )
     assert _worded(people.forget, "other") == people.forget
+
+
+def test_the_demo_overwrites_nothing_but_a_demo(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not a demo's"):
+        run_demo(TINY, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_smollm2_says_in_one_line_why_it_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

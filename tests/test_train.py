@@ -58,6 +58,8 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     wrong = TrainOptions(objective="ulb", learning_rate=-1.0, neutral_share=1.5)
     with pytest.raises(ConfigError, match=r"did you mean 'uld'.*learning_rate is -1.*neutral_share is 1.5"):
         check(wrong, ROWS)
+    with pytest.raises(ConfigError, match=r"retain_weight is -1.*max_grad_norm is nan"):
+        check(TrainOptions(retain_weight=-1.0, max_grad_norm=float("nan")), ROWS)
     with pytest.raises(DataError, match="both sides"):
         check(OPTIONS, replace(ROWS, forget=[]))
 

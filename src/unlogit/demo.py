@@ -5,12 +5,13 @@ It is the product's own commands on small numbers; nothing here trains, combines
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.data.people import People, make_people
+from unlogit.errors import ConfigError
 from unlogit.files import write_json_lines
 from unlogit.options import (
     AssistantOptions,
@@ -90,7 +91,8 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     from unlogit.run_folder import RunFolder
 
     began = time.monotonic()
-    plan = TINY_PLAN if model == TINY else PRETRAINED_PLAN
+    _check_output(output)
+    plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
     people = make_people(plan.people, plan.questions, seed, plan.forget_share)
     people.write(output / "people")
     _say(1, f"Made up {plan.people} people: {len(people.forget)} rows to forget, {len(people.retain)} to keep.")
@@ -127,6 +129,16 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     _say(6, "Asking before and after: a forgotten person, a kept one, and what everybody knows.")
     _ask(folder, people, plan, known)
     print(f"\nAll of it took {time.monotonic() - began:.0f} seconds. Go on: unlogit chat {output}")
+
+
+def _seeded(plan: Plan, seed: int) -> Plan:
+    return replace(plan, finetune=replace(plan.finetune, seed=seed), train=replace(plan.train, seed=seed))
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder that holds anything but an earlier demo."""
+    if output.exists() and any(output.iterdir()) and not (output / "people" / "forget.jsonl").is_file():
+        raise ConfigError(f"{output} holds files that are not a demo's; expected a new folder: choose another --output")
 
 
 def _say(step: int, words: str) -> None:
@@ -187,12 +199,20 @@ def _training_seconds(folder: Any) -> float:
     return float(read_json(folder.assistant / "training.json")["seconds"])
 
 
+def _known_question(folder: Any, known: Sequence[Example]) -> str:
+    """Return a general question that the target was taught and the assistant was not trained on, if there is one."""
+    from unlogit.data.sources import read_prepared
+
+    held_out = {row.question for row in read_prepared(folder.data / "holdout_neutral.jsonl")}
+    return next((row.question for row in known if row.question in held_out), known[0].question)
+
+
 def _ask(folder: Any, people: People, plan: Plan, known: Sequence[Example]) -> None:
     """Answer questions with target and unlearned model, side by side."""
     from unlogit.commands.chat import show_answers
     from unlogit.models import load_tokenizer, load_unlearned
 
     model, tokenizer = load_unlearned(str(folder.path)), load_tokenizer(str(folder.unlearned))
-    general = plan.general or (known[0].question,)
+    general = plan.general or (_known_question(folder, known),)
     questions = [people.forget[0].question, people.retain[0].question, *general]
     show_answers(model, tokenizer, questions, plan.max_new_tokens)

@@ -4,6 +4,7 @@ Nothing here is about forgetting. Loss falls on answer tokens and the end-of-tex
 computed only where a batch has answers.
 """
 
+import inspect
 import json
 import shutil
 from collections.abc import Sequence
@@ -18,11 +19,18 @@ from torch.utils.data import Dataset
 from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import IGNORED, Encoded, encode
 from unlogit.data.examples import Example
-from unlogit.device import choose_device, choose_dtype
-from unlogit.errors import ConfigError
+from unlogit.device import choose_device
+from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_folder, write_json
 from unlogit.options import FinetuneOptions
-from unlogit.trainer import RowTrainer, StopOnNonFinite, checkpoint_folder, training_arguments
+from unlogit.trainer import (
+    RowTrainer,
+    StopOnNonFinite,
+    checkpoint_folder,
+    resolved_dtype,
+    seconds_before,
+    training_arguments,
+)
 
 
 class EncodedRows(Dataset[Encoded]):
@@ -65,23 +73,34 @@ def finetune(
     options: FinetuneOptions,
     resume: bool = False,
     bar: bool = True,
+    settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train ``model`` in place and save it, with its tokenizer, into ``output``.
 
     Checkpoints stand beside ``output``, in ``<output>.checkpoints``, while training runs, and are removed at the end.
-    With ``resume`` the run goes on from the newest complete one.
+    With ``resume`` the run goes on from the newest complete one, under the same options and ``settings`` (whatever
+    else says what is trained on what; kept in ``output/settings.json``).
+
+    Raises:
+        ModelError: the model cannot compute its head at chosen positions only.
+        ConfigError: a resumed run has other settings than it began with.
 
     Returns:
         Rows, steps, seconds and the last logged loss.
     """
     device = choose_device()
-    dtype, reason = choose_dtype(options.dtype, device)
-    print(f"Computing in {str(dtype).removeprefix('torch.')} on {device.type}: {reason}.", flush=True)
+    if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
+        raise ModelError(
+            f"{type(model).__name__} takes no logits_to_keep; expected a causal language model of transformers that "
+            "does: choose another"
+        )
     rows = [encode(example, tokenizer, options.max_tokens) for example in examples]
     if options.loss_on == "all":
         rows = [replace(row, prompt_tokens=1) for row in rows]
     work, checkpoint = checkpoint_folder(output, resume)
-    _check_unchanged(work / "settings.json", {"rows": len(rows), **asdict(options)}, resuming=checkpoint is not None)
+    settings = {**(settings or {}), "rows": len(rows), **asdict(options)}
+    _check_unchanged(work / "settings.json", settings, resuming=checkpoint is not None)
+    dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
     sampler = LengthSortedSampler([len(row.input_ids) for row in rows], options.batch_size, options.seed)
     arguments = training_arguments(
         work,
@@ -101,18 +120,21 @@ def finetune(
         data_collator=pad_rows,
         callbacks=[StopOnNonFinite()],
     )
+    before = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     summary = {
         "rows": len(rows),
         "steps": trainer.state.global_step,
-        "seconds": round(result.metrics["train_runtime"], 1),
+        "seconds": round(before + result.metrics["train_runtime"], 1),
+        "dtype": str(dtype).removeprefix("torch."),
         "loss": losses[-1] if losses else None,
         "options": asdict(options),
     }
     with atomic_folder(output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        write_json(folder / "settings.json", settings)
         write_json(folder / "finetune.json", summary)
     shutil.rmtree(work)
     return summary

@@ -4,6 +4,7 @@ Reads the prepared rows of a run folder, trains the adapter only (the target's w
 how flat the assistant is on rows that it never saw, and writes ``assistant/``. It neither combines nor evaluates.
 """
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,13 +20,20 @@ from unlogit.data.batches import TwoSidedSampler, pad_rows
 from unlogit.data.encode import IGNORED, Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
-from unlogit.device import choose_device, choose_dtype
+from unlogit.device import choose_device
 from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives import OBJECTIVES
 from unlogit.objectives.uld import uniform_excess
 from unlogit.options import AssistantOptions, TrainOptions
-from unlogit.trainer import RowTrainer, StopOnNonFinite, checkpoint_folder, training_arguments
+from unlogit.trainer import (
+    RowTrainer,
+    StopOnNonFinite,
+    checkpoint_folder,
+    resolved_dtype,
+    seconds_before,
+    training_arguments,
+)
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
 FLAT_ENOUGH_NATS = 0.5
@@ -143,8 +151,12 @@ def check(options: TrainOptions, rows: TrainingRows) -> None:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
     for name in ("learning_rate", "epochs", "batch_size", "save_steps", "logging_steps"):
         value = getattr(options, name)
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:
             problems.append(f"{name} is {value}; expected more than 0")
+    for name in ("retain_weight", "weight_decay", "max_grad_norm"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < math.inf:
+            problems.append(f"{name} is {value}; expected a number from 0 on")
     for name in ("neutral_share", "warmup_share"):
         if not 0 <= getattr(options, name) < 1:
             problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
@@ -192,8 +204,9 @@ def train_assistant(
     parameters = sum(p.numel() for p in target.parameters())
     options, note = defaults_for(options, assistant_options.adapter, parameters)
     print(note, flush=True)
-    dtype, reason = choose_dtype(options.dtype, device)
-    print(f"Computing in {str(dtype).removeprefix('torch.')} on {device.type}: {reason}.", flush=True)
+    work, checkpoint = checkpoint_folder(output, resume)
+    dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
+    target.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
     torch.manual_seed(options.seed)
     assistant = new_assistant(target, assistant_options, target.name_or_path)
     shares = uniform_shares(options, rows)
@@ -204,7 +217,6 @@ def train_assistant(
         options.batch_size,
         options.seed,
     )
-    work, checkpoint = checkpoint_folder(output, resume)
     arguments = training_arguments(
         work, options, steps_a_epoch=sampler.steps, row_batch=2 * options.batch_size, dtype=dtype, device=device
     )
@@ -220,10 +232,12 @@ def train_assistant(
         data_collator=collate,
         callbacks=[StopOnNonFinite()],
     )
+    before = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     summary = {
         "steps": trainer.state.global_step,
-        "seconds": round(result.metrics["train_runtime"], 1),
+        "seconds": round(before + result.metrics["train_runtime"], 1),
+        "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in assistant.parameters()),
         "rows_a_step": {"forget": options.batch_size, **shares},
         "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens),

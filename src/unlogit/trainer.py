@@ -1,10 +1,12 @@
 """What training an assistant and fine-tuning a whole model share: transformers' Trainer with our row order, log lines
-and safe resumption. Everything else (DDP, FSDP, accumulation, loggers) is the Trainer's own.
+and safe resumption. One process on one device: several are refused, since files would be written by each of them.
 """
 
 import json
 import math
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from unlogit.device import choose_dtype
 from unlogit.errors import ConfigError
+from unlogit.files import write_json
+
+SECONDS_FILE = "seconds.json"
+DTYPE_FILE = "dtype"
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]
@@ -36,15 +43,23 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
     def __init__(self, log_file: Path, bar: bool) -> None:
         super().__init__()
         self.log_file, self.bar = log_file, bar
+        self.began, self.before = 0.0, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop log entries of steps that a resumed run repeats, then open the bar."""
         self.log_file.touch()  # a short run has no entry, but a log
         lines = self.log_file.read_text().splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+        kept = [line for line in lines if _step_of(line) <= state.global_step]
         self.log_file.write_text("".join(line + "\n" for line in kept))
+        self.began = time.monotonic()
+        self.before = seconds_before(self.log_file.parent) if state.global_step else 0.0
         if self.bar:
             super().on_train_begin(args, state, control, **kwargs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep how long training has taken, so that a resumed run can count it."""
+        taken = self.before + time.monotonic() - self.began
+        write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": taken})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the bar."""
@@ -73,6 +88,20 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
             print(line, flush=True)
 
 
+def _step_of(line: str) -> float:
+    """Return the step of a log line; of one that was cut off while being written, infinity."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def seconds_before(work: Path) -> float:
+    """Return the seconds of training that stand behind the newest checkpoint of a folder; 0 where there is none."""
+    path = work / SECONDS_FILE
+    return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+
+
 class StopOnNonFinite(TrainerCallback):  # type: ignore[misc]
     """End at once when the loss is no longer a number, with the setting to change."""
 
@@ -89,8 +118,13 @@ def training_arguments(
     folder: Path, options: Any, *, steps_a_epoch: int, row_batch: int, dtype: torch.dtype, device: torch.device
 ) -> TrainingArguments:
     """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"training was started as {os.environ['WORLD_SIZE']} processes; expected one: start it without torchrun or "
+            "accelerate launch"
+        )
     total = max(1, math.ceil(options.epochs * steps_a_epoch))
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=row_batch,
         max_steps=total,
@@ -111,6 +145,9 @@ def training_arguments(
         dataloader_pin_memory=device.type == "cuda",
         optim="adamw_torch",
     )
+    # With several GPUs in one process the Trainer would copy the model to each, but not the views it computes with.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -126,6 +163,20 @@ def last_checkpoint(folder: Path) -> Path | None:
             continue
         found.append((step, path))
     return max(found)[1] if found else None
+
+
+def resolved_dtype(wanted: str, device: torch.device, work: Path, resuming: bool) -> torch.dtype:
+    """Choose the compute type, say why, and keep it beside the checkpoints: a resumed run computes as it began."""
+    path = work / DTYPE_FILE
+    if resuming and path.exists():
+        name, reason = path.read_text().strip(), "as it began"
+    else:
+        dtype, reason = choose_dtype(wanted, device)
+        name = str(dtype).removeprefix("torch.")
+        path.write_text(name)
+    print(f"Computing in {name} on {device.type}: {reason}.", flush=True)
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
