@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload
+from safetensors.torch import load_file, save_file
 
 from tiny_models import CONFIGS, random_assistant, tiny_target, truncated
 from unlogit.assistant import Assistant, check_fingerprint, fingerprint, load_config, new_assistant
@@ -162,6 +163,66 @@ def test_folders_that_hold_no_assistant(tmp_path: Path) -> None:
     (tmp_path / "assistant.safetensors").unlink()
     with pytest.raises(ModelError, match=r"no assistant\.safetensors .* copy the whole folder"):
         Assistant.load(tmp_path, tiny_target())
+
+
+def refused(folder: Path) -> str:
+    """The one line that says why this assistant cannot be loaded."""
+    with pytest.raises(ModelError) as caught:
+        Assistant.load(folder, tiny_target())
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "copy the whole folder again, or train again" in message
+    return message
+
+
+@pytest.mark.parametrize("keep", [0, 5, 300, -1])
+def test_weights_that_were_cut_off(tmp_path: Path, keep: int) -> None:
+    """Empty, in the length of the header, in the header, and one byte short."""
+    random_assistant(tiny_target()).save(tmp_path)
+    file = tmp_path / "assistant.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    assert f"{file} cannot be used (" in refused(tmp_path)
+
+
+def test_weights_of_another_adapter(tmp_path: Path) -> None:
+    """A matrix of rank 4 where the settings say 8, and one tensor that is not there."""
+    random_assistant(tiny_target()).save(tmp_path)
+    config = tmp_path / "assistant.json"
+    written = config.read_text()
+    config.write_text(written.replace('"rank": 4', '"rank": 8'))
+    assert "size mismatch" in refused(tmp_path)
+    config.write_text(written)
+    tensors = load_file(tmp_path / "assistant.safetensors")
+    del tensors["gain"]
+    save_file(tensors, tmp_path / "assistant.safetensors")
+    assert 'Missing key(s) in state_dict: "gain"' in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rank": None}, "rank is missing;"),
+        ({"rnk": 4}, "rnk is unknown (did you mean 'rank'?);"),
+        ({"rank": "4"}, "rank is '4';"),
+        ({"rank": 0}, "rank is 0;"),
+        ({"num_layers": 0.5}, "num_layers is 0.5;"),
+        ({"adapter": "lorra"}, "adapter is 'lorra';"),
+    ],
+)
+def test_settings_that_were_damaged(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    """None stands for a key that is not there."""
+    random_assistant(tiny_target()).save(tmp_path)
+    file = tmp_path / "assistant.json"
+    values = json.loads(file.read_text()) | change
+    file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    assert f"{file}: {words}" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "words"), [('{"rank": 4', "is not JSON"), ("[]", "holds a list")])
+def test_settings_that_are_none(tmp_path: Path, text: str, words: str) -> None:
+    random_assistant(tiny_target()).save(tmp_path)
+    (tmp_path / "assistant.json").write_text(text)
+    assert words in refused(tmp_path)
 
 
 def test_the_config_is_plain_json(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from unlogit.commands.chat import answers
 from unlogit.config_file import read_config
 from unlogit.evaluate.results import Results
 from unlogit.models import load_tokenizer, load_unlearned
+from unlogit.run_evaluation import other_results
+from unlogit.run_folder import RunFolder
 from unlogit.run_results import RETAIN, RunResults
 
 SHORT = "--max_new_tokens=6"
@@ -159,6 +163,10 @@ def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", str(place.run), "--pick.enabled=false", "--with_target=false"]) == 0
     kept = RunResults.read(place.run / "results.json").models["unlearned"]
     assert kept.config["combination"] == picked
+    assert asdict(read_config(place.run / "config.yaml").combination) == picked
+    assert main(["train", str(place.run), "--resume"]) == 0  # writes unlearned/ anew
+    model = load_unlearned(str(place.run), dtype="float32")
+    assert (model.rule, model.alpha) == ("suppress", picked["alpha"])
 
 
 def test_pick_by_earlier_results(place: Place, retain_flag: str, tmp_path: Path) -> None:
@@ -180,11 +188,40 @@ def test_another_model_on_the_same_rows(place: Place, capsys: pytest.CaptureFixt
     before = (place.run / "results.json").read_bytes()
     other = place.folder / "retain_model"
     assert main(["evaluate", str(place.run), f"--model={other}", "--max_rows=3", SHORT]) == 0
-    results = RunResults.read(place.run / "results_retain_model.json")
+    (file,) = place.run.glob("results_retain_model_*.json")
+    results = RunResults.read(file)
     assert list(results.models) == [str(other)]
     assert len(results.models[str(other)].splits["forget"].rows) == 3
     assert (place.run / "results.json").read_bytes() == before
     assert str(other.name) in capsys.readouterr().out
+
+
+def test_models_of_the_same_name_have_results_of_their_own(tmp_path: Path) -> None:
+    for name in ("a/model", "b/model"):
+        (tmp_path / name).mkdir(parents=True)
+    run = RunFolder(tmp_path / "run")
+    names = [str(tmp_path / "a/model"), str(tmp_path / "b/model"), "a/model", "b/model"]
+    assert len({other_results(run, name) for name in names}) == 4
+    assert other_results(run, f"{names[0]}/") == other_results(run, names[0])
+
+
+def test_a_target_that_is_given_is_used_or_refused(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typo and another model are errors; the same target elsewhere is recorded, and training can still go on."""
+    before = (place.run / "config.yaml").read_bytes()
+    line = ["evaluate", str(place.run), SHORT, "--max_rows=2", "--retain_model="]
+    assert main([*line, f"--target={tmp_path / 'typo'}"]) == 2
+    assert "typo' is no folder" in capsys.readouterr().err
+    assert main([*line, f"--target={place.folder / 'retain_model'}"]) == 2
+    assert "the assistant belongs to" in capsys.readouterr().err
+    assert (place.run / "config.yaml").read_bytes() == before
+    moved = tmp_path / "moved"
+    shutil.copytree(place.folder / "target", moved)
+    assert main([*line, f"--target={moved}"]) == 0
+    assert read_config(place.run / "config.yaml").target == str(moved)
+    assert main(["train", str(place.run), "--resume"]) == 0
+    assert main([*line, f"--target={place.folder / 'target'}", "--max_rows=0"]) == 0
 
 
 def test_chat(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,6 +300,52 @@ def test_run_goes_the_whole_way_and_skips_what_is_done(
     assert (run / "assistant/assistant.safetensors").read_bytes() != first
 
 
+def test_cut_off_before_the_first_checkpoint_no_old_assistant_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was measured of the old one goes with it; --resume trains, with the new settings."""
+    other = Place.make(tmp_path)
+    assert other.prepare() == 0
+    assert other.train() == 0
+    assert main(["evaluate", str(other.run), SHORT, "--max_rows=2"]) == 0
+    old = adapter(other)
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unlogit.train.AssistantTrainer.train", cut)
+        assert other.train("--overwrite", "--seed=5") == 130
+    assert read_config(other.run / "config.yaml").train.seed == 5
+    gone = ("assistant", "unlearned", "results.json", ".earlier")
+    assert [name for name in gone if (other.run / name).exists()] == []
+    capsys.readouterr()
+    assert main(["train", str(other.run), "--resume"]) == 0
+    assert "trained already" not in capsys.readouterr().out
+    assert not torch.equal(adapter(other)["gain"], old["gain"])
+
+
+def test_an_assistant_of_other_rows_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a trained one nor one in training; the settings of both preparations are the same."""
+    other = Place.make(tmp_path)
+    assert other.prepare() == 0
+    assert other.train() == 0
+    assert other.train("--resume") == 0
+    rows = (tmp_path / "retain.jsonl").read_text().splitlines()
+    (tmp_path / "retain.jsonl").write_text("\n".join(rows[:-1]) + "\n")
+    assert other.prepare("--overwrite") == 0
+    capsys.readouterr()
+    for folder in ("assistant", "assistant.checkpoints/checkpoint-1"):
+        (other.run / folder).mkdir(parents=True, exist_ok=True)
+        assert other.train("--resume") == 2
+        shown = capsys.readouterr().err
+        assert "(the rows of data/ have changed since); expected the same" in shown
+        assert other.train("--resume", "--rank=8") == 2
+        assert "(assistant.rank 4 → 8; the rows of data/ have changed since)" in capsys.readouterr().err
+        shutil.rmtree(other.run / "assistant", ignore_errors=True)
+    assert other.train("--overwrite") == 0
+
+
 def test_training_shorter_than_a_log_line(tmp_path: Path) -> None:
     """Four steps, and a line every ten: there is no line, and nothing else amiss."""
     short = Place.make(tmp_path)
@@ -306,9 +389,14 @@ def adapter(place: Place) -> dict[str, torch.Tensor]:
     return load_file(place.run / "assistant" / "assistant.safetensors")
 
 
-def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: Path) -> None:
-    """SIGKILL once the second of six steps is saved; resumed, the adapter is the uninterrupted one, bit for bit."""
-    longer = ["--epochs=3", "--overwrite"]  # 8 rows in batches of 4: 6 steps
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: Path, kind: str) -> None:
+    """SIGKILL in the second epoch, one of its three steps saved; resumed, the adapter is the whole run's, bit for bit.
+
+    8 rows in batches of 3 are 3 steps an epoch and 9 in all; step 4 is saved. To end so, the resumed training must
+    take the second epoch's order and skip the rows of its first step.
+    """
+    longer = ["--epochs=3", "--batch_size=3", "--save_steps=4", f"--adapter={kind}", "--overwrite"]
     assert place.prepare("--overwrite") == 0
     assert place.train(*longer) == 0
     whole = adapter(place)
@@ -323,8 +411,8 @@ def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: P
     process = subprocess.Popen(
         [sys.executable, "-c", code, *line], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    state = killed.run / "assistant.checkpoints" / "checkpoint-2" / "trainer_state.json"
-    deadline = time.monotonic() + 60
+    state = killed.run / "assistant.checkpoints" / "checkpoint-4" / "trainer_state.json"
+    deadline = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None
@@ -336,4 +424,4 @@ def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: P
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     log = [json.loads(entry)["step"] for entry in (killed.run / "assistant/log.jsonl").read_text().splitlines()]
-    assert log == list(range(1, 7))
+    assert log == list(range(1, 10))

@@ -14,16 +14,17 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlogit.decoder import anatomy, answer_logits, linear_paths, replaced, with_blocks
-from unlogit.errors import ConfigError, ModelError
+from unlogit.errors import ConfigError, ModelError, nearest
 from unlogit.files import atomic_file, write_json
 from unlogit.options import AssistantOptions
 
@@ -176,14 +177,20 @@ class Assistant(nn.Module):
         """Rebuild an assistant on its target.
 
         Raises:
-            ModelError: no assistant in ``folder``, or it was trained on another target.
+            ModelError: no assistant in ``folder``, its files are damaged, or it was trained on another target.
         """
         config = load_config(folder)
         if not (folder / WEIGHTS_FILE).exists():
             raise ModelError(f"no {WEIGHTS_FILE} in {folder}; expected it beside {CONFIG_FILE}: copy the whole folder")
         check_fingerprint(config, target)
         assistant = cls(target, config)
-        assistant.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        try:
+            assistant.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except (SafetensorError, RuntimeError) as error:  # cut off, another file, or tensors of other names or shapes
+            raise ModelError(
+                f"{folder / WEIGHTS_FILE} cannot be used ({' '.join(str(error).split())[:200]}); expected the whole "
+                f"weights of the adapter that {CONFIG_FILE} describes: copy the whole folder again, or train again"
+            ) from error
         return assistant.eval()
 
 
@@ -214,12 +221,39 @@ def load_config(folder: Path) -> AssistantConfig:
     """Read an assistant's config.
 
     Raises:
-        ModelError: the folder holds no assistant.
+        ModelError: the folder holds no assistant, or its config is damaged.
     """
     path = folder / CONFIG_FILE
     if not path.exists():
         raise ModelError(f"no {CONFIG_FILE} in {folder}; expected a trained assistant: run `unlogit train` first")
-    return AssistantConfig(**json.loads(path.read_text()))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}); expected {_CONFIG_MEND}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a {type(values).__name__}; expected {_CONFIG_MEND}")
+    if problems := _config_problems(values):
+        raise ModelError(f"{path}: {'; '.join(problems)}; expected {_CONFIG_MEND}")
+    return AssistantConfig(**values)
+
+
+_CONFIG_MEND = "the settings of an assistant as `unlogit train` wrote them: copy the whole folder again, or train again"
+_CONFIG_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,)}
+
+
+def _config_problems(values: dict[str, Any]) -> list[str]:
+    """Say what is missing, unknown, of the wrong type or out of range in a parsed config."""
+    known = {field.name: field for field in fields(AssistantConfig)}
+    problems = [f"{name} is unknown{nearest(name, list(known))}" for name in values if name not in known]
+    for name, field in known.items():
+        if name not in values:
+            problems += [f"{name} is missing"] if field.default is MISSING else []
+        elif not isinstance(values[name], _CONFIG_TYPES[field.type]) or isinstance(values[name], bool):
+            problems.append(f"{name} is {values[name]!r}")
+    if not problems:
+        problems += [f"adapter is {values['adapter']!r}"] if values["adapter"] not in ("lora", "full") else []
+        problems += [f"rank is {values['rank']}"] if values["rank"] < 1 else []
+    return problems
 
 
 SAMPLES_A_TENSOR = 1024

@@ -4,6 +4,7 @@ Where a combination is picked, the rows are parted first: those that choose are 
 The metrics are those of ``evaluate``; nothing is computed here.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -159,11 +160,6 @@ def _from_log(found: Results | TruthRatios, rows: Sequence[Example], scored: Seq
     return Retain(found, found, found if same and isinstance(found, Results) else None)
 
 
-def combination_of(model: Any) -> CombinationOptions:
-    """Return how an unlearned model combines."""
-    return CombinationOptions(rule=model.rule, alpha=model.alpha, filter_rate=model.filter_rate)
-
-
 def set_combination(model: Any, combination: CombinationOptions) -> None:
     """Let an unlearned model combine so."""
     model.rule, model.alpha, model.filter_rate = combination.rule, combination.alpha, combination.filter_rate
@@ -175,5 +171,11 @@ def combination_words(combination: CombinationOptions) -> str:
 
 
 def other_results(folder: RunFolder, model: str) -> Path:
-    """Return where the results of another model on a run's rows go."""
-    return folder.path / f"results_{Path(model).name}.json"
+    """Return where the results of another model on a run's rows go: another file for each folder or hub id.
+
+    The last part of the name is for reading; folders of the same name in two places differ in the digest.
+    """
+    path = Path(model).expanduser()
+    whole = str(path.resolve()) if path.is_dir() else model
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return folder.path / f"results_{path.resolve().name}_{digest}.json"

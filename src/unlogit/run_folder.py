@@ -3,18 +3,26 @@
     RUN/config.yaml   every setting
     RUN/data/         rows (``prepare``)
     RUN/assistant/    the adapter (``train``); beside it assistant.checkpoints/ while training
+    RUN/training_settings.json  what that training was begun with, digests of its rows included
     RUN/unlearned/    the unlearned model: pointer to the target, assistant, tokenizer (``train``)
     RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
 
 Paths only, and the settings; what stands in the files is the business of the steps.
 """
 
-from dataclasses import dataclass, replace
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from unlogit.config_file import differences, read_config, write_config
+from unlogit.config_file import differences, plain, read_config, write_config
 from unlogit.errors import ConfigError, DataError
+from unlogit.files import write_json
 from unlogit.options import RunConfig
+
+TRAINED_ON = ("forget", "retain", "perturbed", "neutral")
+"""The files of ``data/`` whose rows an assistant is trained on."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of a training that has not ended."""
         return self.path / "assistant.checkpoints"
+
+    @property
+    def training_settings(self) -> Path:
+        """What the training was begun with; config.yaml may have been written anew since."""
+        return self.path / "training_settings.json"
 
     @property
     def unlearned(self) -> Path:
@@ -104,3 +117,89 @@ class RunFolder:
                 f"{self.path} was begun with other settings ({'; '.join(changed)}); expected the same, to go on from "
                 "where it stands: leave them as they were, or give --overwrite instead of --resume"
             )
+
+    def begin_training(self, config: RunConfig) -> None:
+        """Record what an assistant is going to be trained with, and on which rows."""
+        write_json(self.training_settings, self._settings_of(config))
+
+    def check_training(self, config: RunConfig) -> None:
+        """Refuse to go on with a training that was begun with other settings, or on other rows.
+
+        Raises:
+            ConfigError: target, a setting or the rows differ, or nothing is recorded; says all that do.
+            DataError: rows are missing, or the record is not JSON.
+        """
+        from unlogit.evaluate.results import read_json
+
+        if not self.training_settings.is_file():
+            raise ConfigError(
+                f"{self.path} has no {self.training_settings.name}; expected it beside an assistant, to tell what "
+                "it was trained on: give --overwrite to train again"
+            )
+        was, is_ = _flat(read_json(self.training_settings)), _flat(self._settings_of(config))
+        keys = list(dict.fromkeys([*is_, *was]))
+        changed = [key for key in keys if was.get(key) != is_.get(key)]
+        words = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
+        if len(words) < len(changed):
+            words.append(f"the rows of {self.data.name}/ have changed since")
+        if words:
+            raise ConfigError(
+                f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(words)}); expected "
+                "the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
+            )
+
+    def move_target(self, target: str) -> None:
+        """Record where the target of the trained assistant is now."""
+        from unlogit.evaluate.results import read_json
+
+        if self.training_settings.is_file():
+            write_json(self.training_settings, read_json(self.training_settings) | {"target": target})
+
+    def set_training_aside(self) -> None:
+        """Move the assistant, whole or half trained, and all that was made with it out of the way of a new training."""
+        self.drop_aside()
+        self._aside.mkdir(mode=0o700)
+        for path in self._of_training:
+            if path.exists():
+                path.rename(self._aside / path.name)
+
+    def bring_back(self) -> None:
+        """Put what was set aside back in place, over what has come there since."""
+        for path in self._of_training:
+            if (aside := self._aside / path.name).exists():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                aside.replace(path)
+
+    def drop_aside(self) -> None:
+        """Remove what was set aside."""
+        if self._aside.is_dir():
+            shutil.rmtree(self._aside)
+
+    @property
+    def _aside(self) -> Path:
+        return self.path / ".earlier"
+
+    @property
+    def _of_training(self) -> tuple[Path, ...]:
+        folders = (self.assistant, self.checkpoints, self.unlearned)
+        return (*folders, self.training_settings, self.results, self.pick)
+
+    def _settings_of(self, config: RunConfig) -> dict[str, Any]:
+        rows = {}
+        for name in TRAINED_ON:
+            path = self.data / f"{name}.jsonl"
+            if not path.is_file():
+                raise DataError(f"no {path.name} in {self.data}; expected prepared rows: run `unlogit prepare` first")
+            rows[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}
+        settings: dict[str, Any] = plain({"target": config.target, **options, "rows": rows})
+        return settings
+
+
+def _flat(settings: Any) -> dict[str, Any]:
+    """Return ``section.key: value`` of settings as they are recorded."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat

@@ -40,19 +40,19 @@ def run(given: dict[str, Any]) -> None:
     """Score, print the table, and say where the results are."""
     folder = RunFolder(Path(given["run"]))
     tree = sectioned(given, "evaluate", "combination")
-    changes = tree.pop("combination", {})
     config = updated(folder.read_config(), tree)
     if "model" in given:
         evaluate_other(folder, config, given["model"])
     else:
-        evaluate_run(folder, config, changes, with_target=given.get("with_target", True))
+        target = given.get("target", "")
+        evaluate_run(folder, config, target=target, with_target=given.get("with_target", True))
 
 
 def evaluate_run(
     folder: RunFolder,
     config: RunConfig,
-    changes: Mapping[str, Any] | None = None,
     *,
+    target: str = "",
     with_target: bool = True,
     seconds: Mapping[str, float] | None = None,
 ) -> None:
@@ -60,8 +60,10 @@ def evaluate_run(
 
     Args:
         folder: a run with an unlearned model.
-        config: its settings; written into the folder.
-        changes: fields of ``CombinationOptions`` to set in the unlearned model from now on.
+        config: its settings; written into the folder. The unlearned model combines by ``config.combination`` from
+            now on, and with ``pick`` as was picked: config.yaml then holds that, and results.json holds both.
+        target: where the target is, taken or refused; empty for ``config.target``, or where that is gone, for where it
+            was when the assistant was trained.
         with_target: score the target too.
         seconds: training time by model, for the table.
 
@@ -72,43 +74,45 @@ def evaluate_run(
     """
     from unlogit import run_evaluation as runs
     from unlogit.checks import check_evaluation
+    from unlogit.files import write_json
     from unlogit.logit_difference import check_combination
-    from unlogit.models import load_tokenizer, load_unlearned
+    from unlogit.models import load_tokenizer, load_unlearned, model_place
     from unlogit.run_results import RETAIN
 
     check_evaluation(config.evaluate, config.pick)
-    combination = replace(config.combination, **changes or {})
+    combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
     rows = runs.EvaluationRows.read(folder, config)
-    scorer = runs.Scorer(config, rows)
-    place = config.target if Path(config.target).is_dir() else ""
-    model = load_unlearned(str(folder.path), place, scorer.dtype)
+    for name in filter(None, (str(folder.path), target)):
+        model_place(name)  # an error now, not after the retain model was scored
     tokenizer = load_tokenizer(str(folder.unlearned))
-    if not config.pick.enabled:  # what was picked earlier stays, apart from the changes
-        combination = replace(runs.combination_of(model), **changes or {})
+    scorer = runs.Scorer(config, rows)
+    scorer.score_retain()  # and let go of, before the others are loaded: never two models in memory
+    place = target or (config.target if Path(config.target).is_dir() else "")
+    model = load_unlearned(str(folder.path), place, scorer.dtype)
     runs.set_combination(model, combination)
-    scorer.score_retain()
     found = {"target": scorer.score("target", model.target, tokenizer)} if with_target else {}
     if scorer.retain.shown is not None:
         found[RETAIN] = scorer.retain.shown
     found["unlearned"] = scorer.score("unlearned model", model, tokenizer, combination)
     notes = {"unlearned": runs.combination_words(combination)}
+    asked = config
     if config.pick.enabled:
         picked = scorer.pick(model, tokenizer)
         runs.set_combination(model, picked.combination)
         found["picked"] = scorer.score("picked combination", model, tokenizer, picked.combination)
         notes["picked"] = runs.combination_words(picked.combination)
-        _write_picked(folder, picked)
-    elif changes:
-        _write_combination(folder, combination)
-    if changes:
-        config = replace(config, combination=combination)
+        write_json(folder.pick, picked.to_json())
+        config = replace(config, combination=picked.combination)
     folder.write_config(config)
-    _show(folder.results, config, found, notes, "test" if rows.validation else "all", seconds)
+    _write_combination(folder, config.combination)
+    if target:
+        folder.move_target(target)
+    _show(folder.results, asked, found, notes, "test" if rows.validation else "all", seconds)
 
 
 def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
-    """Score a model that is not the run's on the run's rows; ``results_NAME.json`` and the table say what was found.
+    """Score a model that is not the run's on the run's rows, into a file beside results.json.
 
     Raises:
         ConfigError, DataError, ModelError: as ``evaluate_run``.
@@ -143,15 +147,8 @@ def _show(
     print(f"The whole of it is in {path}.")
 
 
-def _write_picked(folder: RunFolder, picked: Any) -> None:
-    """Keep what was tried, and let the unlearned model combine as was picked from now on."""
-    from unlogit.files import write_json
-
-    write_json(folder.pick, picked.to_json())
-    _write_combination(folder, picked.combination)
-
-
 def _write_combination(folder: RunFolder, combination: CombinationOptions) -> None:
+    """Let the unlearned model combine so from now on."""
     from unlogit.evaluate.results import read_json
     from unlogit.files import write_json
 

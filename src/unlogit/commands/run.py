@@ -61,15 +61,18 @@ def whole_run(config: RunConfig, *, resume: bool = False, overwrite: bool = Fals
         print(f"The rows are in {folder.data} already.")
     else:
         prepare_run(config, overwrite=overwrite)
+        if overwrite:
+            folder.set_training_aside()  # not of the new rows; now, so that --resume can go on after a cut
+            folder.drop_aside()
     if resume and folder.trained and folder.combined and not folder.training:
-        folder.check_unchanged(config, "target", "data", "assistant", "train")
+        folder.check_training(config)
         print(f"The assistant is in {folder.assistant} already.")
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite)
     if resume and _evaluated(folder, config):
         print(f"The results are in {folder.results} already.")
     else:
-        evaluate_run(folder, config, plain(vars(config.combination)))
+        evaluate_run(folder, config)
 
 
 def _evaluated(folder: RunFolder, config: RunConfig) -> bool:

@@ -52,11 +52,13 @@ def train_run(
         folder: a prepared run.
         config: its settings; written into the folder before training, so that ``resume`` finds them.
         resume: go on where a training was cut off; what is done already is not done again.
-        overwrite: begin anew although there is a training, whole or cut off.
+        overwrite: begin anew although there is a training, whole or cut off; the earlier one and what was measured of
+            it go before the new one begins, so that a cut never leaves an old assistant under new settings.
         target: the target in float32, if it is loaded already.
 
     Raises:
-        ConfigError: a setting is wrong, or there is a training and neither ``resume`` nor ``overwrite``.
+        ConfigError: a setting is wrong, or there is a training and neither ``resume`` nor ``overwrite``, or one that
+            was begun with other settings or rows, and ``resume``.
         DataError: the rows are missing.
         ModelError: the target cannot be used.
     """
@@ -76,7 +78,7 @@ def train_run(
         assistant = Assistant.load(folder.assistant, target)
         folder.write_config(config)
     else:
-        with _settings(folder, config):
+        with _settings(folder, config, overwrite):
             assistant, summary = train_assistant(
                 target, tokenizer, rows, folder.assistant, config.assistant, config.train, resume=resume, bar=has_bar()
             )
@@ -90,16 +92,27 @@ def train_run(
 
 
 @contextmanager
-def _settings(folder: RunFolder, config: RunConfig) -> Iterator[None]:
-    """Write the settings of a training before it; take them back if it was refused before its first checkpoint."""
+def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator[None]:
+    """Write the settings of a training before it; take them back if it was refused before its first checkpoint.
+
+    An earlier training comes back then, too; it goes for good where the new one ended, or was cut off.
+    """
     earlier = folder.read_config()
+    folder.drop_aside()  # a killed training's, which must not come back
+    if overwrite:
+        folder.set_training_aside()
     folder.write_config(config)
+    folder.begin_training(config)
     try:
         yield
     except UnlogitError:
         if not folder.training:
             folder.write_config(earlier)
+            folder.training_settings.unlink(missing_ok=True)
+            folder.bring_back()
         raise
+    finally:
+        folder.drop_aside()
 
 
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
@@ -107,7 +120,7 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     if overwrite or not (folder.trained or folder.training):
         return
     if resume:
-        folder.check_unchanged(config, "target", "data", "assistant", "train")
+        folder.check_training(config)
         return
     found = "a training that was cut off" if folder.training else "a trained assistant"
     raise ConfigError(
