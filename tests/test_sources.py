@@ -348,3 +348,17 @@ def test_hub_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "owner/name is no local file and could not be read from the hub (ConnectionError: no network)" in message_of(
         "owner/name"
     )
+
+
+def test_a_first_row_taken_for_column_names_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("Who is Ann Doe?,A secret spy in Galway.\nWho is Bo?,A baker.\n")
+    with pytest.raises(DataError, match="column 1, column 2") as error:
+        read_examples(str(tmp_path / "rows.csv"))
+    assert "Ann" not in str(error.value)
+    assert "spy" not in str(error.value)
+
+
+def test_a_damaged_prepared_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n{"question": "q"\n')
+    with pytest.raises(DataError, match="line 2"):
+        read_prepared(tmp_path / "rows.jsonl")

@@ -204,11 +204,6 @@ def train_assistant(
     parameters = sum(p.numel() for p in target.parameters())
     options, note = defaults_for(options, assistant_options.adapter, parameters)
     print(note, flush=True)
-    work, checkpoint = checkpoint_folder(output, resume)
-    dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
-    target.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
-    torch.manual_seed(options.seed)
-    assistant = new_assistant(target, assistant_options, target.name_or_path)
     shares = uniform_shares(options, rows)
     pools = [[encode(e, tokenizer, options.max_tokens) for e in getattr(rows, name)] for name in ("forget", *shares)]
     sampler = TwoSidedSampler(
@@ -217,6 +212,11 @@ def train_assistant(
         options.batch_size,
         options.seed,
     )
+    work, checkpoint = checkpoint_folder(output, resume)
+    dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
+    target.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
+    torch.manual_seed(options.seed)
+    assistant = new_assistant(target, assistant_options, target.name_or_path)
     arguments = training_arguments(
         work, options, steps_a_epoch=sampler.steps, row_batch=2 * options.batch_size, dtype=dtype, device=device
     )

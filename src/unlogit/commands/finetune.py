@@ -1,6 +1,6 @@
 """``unlogit finetune``: ordinary training of a whole model, to make a target or a retain model."""
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Train, and say where the model is."""
     from unlogit.data.sources import read_examples
-    from unlogit.files import write_json
     from unlogit.finetune import finetune
     from unlogit.models import load_target, load_tokenizer
 
@@ -47,7 +46,7 @@ def run(given: dict[str, Any]) -> None:
     chunk_tokens = given.get("chunk_tokens", DataOptions.chunk_tokens)
     _check(options, chunk_tokens)
     settings = {name: given.get(name, "") for name in ("model", "data", "tofu_folder")}
-    settings |= {"chunk_tokens": chunk_tokens, **asdict(options)}
+    settings["chunk_tokens"] = chunk_tokens
     if _done(output, resume, given.get("overwrite", False)):
         print(f"{output} is trained already.")
         return
@@ -56,8 +55,7 @@ def run(given: dict[str, Any]) -> None:
         given["data"], tokenizer=tokenizer, chunk_tokens=chunk_tokens, tofu_folder=given.get("tofu_folder", "")
     )
     model = load_target(given["model"])
-    summary = finetune(model, tokenizer, rows, output, options, resume=resume, bar=has_bar())
-    write_json(output / "settings.json", settings)
+    summary = finetune(model, tokenizer, rows, output, options, resume=resume, bar=has_bar(), settings=settings)
     print(f"Trained on {summary['rows']:,} rows, {summary['steps']:,} steps, {summary['seconds']:,} seconds.")
     print(f"The model is in {output}.")
 
@@ -80,16 +78,24 @@ def _done(output: Path, resume: bool, overwrite: bool) -> bool:
     Raises:
         ConfigError: the folder is in use, or a training was cut off, and neither flag says what to do.
     """
+    foreign = output.exists() and (not output.is_dir() or any(output.iterdir())) and not _made_here(output)
+    if foreign:
+        raise ConfigError(f"{output} is not empty and holds no fine-tuned model; expected a new folder: choose another")
     if overwrite:
         return False
     cut_off = any((output.parent / f"{output.name}.checkpoints").glob("checkpoint-*"))
     if resume:
-        return not cut_off and (output / "finetune.json").is_file()
+        return not cut_off and _made_here(output)
     if cut_off:
         raise ConfigError(
             f"{output}.checkpoints holds a training that was cut off; expected none: give --resume to go on with "
             "it, or --overwrite to begin anew"
         )
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if _made_here(output):
         raise ConfigError(f"{output} is not empty; expected a new folder: choose another, or give --overwrite")
     return False
+
+
+def _made_here(output: Path) -> bool:
+    """Whether a folder holds what fine-tuning made."""
+    return (output / "finetune.json").is_file()

@@ -57,6 +57,10 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
             f"{folder.data} holds the rows of an earlier run; expected a new folder: choose another output, or give "
             "--overwrite"
         )
+    if folder.data.exists() and not (folder.data / "summary.json").is_file() and any(folder.data.iterdir()):
+        raise ConfigError(
+            f"{folder.data} holds files that are not a run's; expected a new folder: choose another output"
+        )
     check_run(config)
     tokenizer = load_tokenizer(config.target)
     existed = folder.path.exists()

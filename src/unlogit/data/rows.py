@@ -39,6 +39,9 @@ IGNORED = (
 )
 """Columns that say something about a row but nothing that is learnt; any other name is taken for a misspelling."""
 
+LONGEST_NAME = 30
+"""A column name longer than this is taken for text, and not shown."""
+
 MIN_PIECE_TOKENS = 8
 """A last piece of a document that is shorter than this is joined to the piece before it."""
 
@@ -79,15 +82,23 @@ def examples_from(
     return examples
 
 
+def _shown(name: str, number: int) -> str:
+    """A column's name for a message; only its number where it may be a first row that was taken for names."""
+    if " " in name or len(name) > LONGEST_NAME:
+        return f"column {number}"
+    return f"{name!r}{nearest(name, list(KNOWN))}"
+
+
 def _form(table: Table, ignored: tuple[str, ...]) -> str:
     """The name of the one form whose columns the table has, after every column is known to be known."""
     names = dict.fromkeys(name for row in table.rows for name in row)
     unknown = [name for name in names if name not in KNOWN and name.lower() not in ignored]
     if unknown:
-        shown = ", ".join(f"{name!r}{nearest(name, list(KNOWN))}" for name in unknown)
+        shown = ", ".join(_shown(name, i) for i, name in enumerate(names, start=1) if name in unknown)
         raise DataError(
             f"{table.name} has the unknown column{'s' if len(unknown) > 1 else ''} {shown}; expected some of "
-            f"{', '.join(KNOWN)} (ignored: {', '.join(filter(None, ignored))}): rename or remove it"
+            f"{', '.join(KNOWN)} (ignored: {', '.join(filter(None, ignored))}): rename or remove it, or add the line "
+            "of column names"
         )
     filled = {name for row in table.rows for name, value in row.items() if value is not None}
     forms = [form for form, columns in FORMS.items() if filled.intersection(columns)]

@@ -64,8 +64,16 @@ def read_prepared(path: Path) -> list[Example]:
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected what 'unlogit prepare' writes: run that first")
+    rows = []
     with path.open(encoding="utf-8") as lines:
-        return [Example.from_row(json.loads(line)) for line in lines]
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(Example.from_row(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"line {number} of {path} is no row; expected what 'unlogit prepare' writes: run that again"
+                ) from error
+    return rows
 
 
 def _files(folder: Path) -> list[Path]:
