@@ -194,7 +194,7 @@ def test_copies_stand_on_their_own(mode: str) -> None:
         for parameter in model.parameters():
             parameter.zero_()
     for twin in twins:
-        assert torch.equal(logits_of(twin), before)
+        torch.testing.assert_close(logits_of(twin), before, atol=1e-4, rtol=1e-4)
         assert twin.branches[0].view.get_output_embeddings() is twin.target.get_output_embeddings()
         with torch.no_grad():
             twin.target.model.layers[0].mlp.up_proj.weight.zero_()
@@ -325,13 +325,13 @@ def test_one_assistant_has_a_plain_folder(tmp_path: Path) -> None:
 def test_loading_gives_the_same_model(saved: Path, auto: bool) -> None:
     model = (AutoModelForCausalLM if auto else UnlearnedForCausalLM).from_pretrained(saved)
     assert type(model) is UnlearnedForCausalLM
-    assert torch.equal(logits_of(model), logits_of(build()))
+    torch.testing.assert_close(logits_of(model), logits_of(build()), atol=1e-4, rtol=1e-4)
     assert model.mode == "fused"
     assert model.generation_config.max_new_tokens == 5
     assert not model.training
     model.save_pretrained(saved.parent / "again")
     again = AutoModelForCausalLM.from_pretrained(saved.parent / "again")
-    assert torch.equal(logits_of(again), logits_of(model))
+    torch.testing.assert_close(logits_of(again), logits_of(model), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("auto", [False, True], ids=["ours", "auto"])
@@ -381,12 +381,12 @@ def test_a_target_that_has_moved(saved: Path) -> None:
     assert f"the target's folder {saved.parent / 'target'} is gone" in message
     assert "target=" in message
     model = AutoModelForCausalLM.from_pretrained(saved, target=str(moved))
-    assert torch.equal(logits_of(model), logits_of(build()))
+    torch.testing.assert_close(logits_of(model), logits_of(build()), atol=1e-4, rtol=1e-4)
     assert model.config.target_name == str(moved)
     target = AutoModelForCausalLM.from_pretrained(moved)
     model = UnlearnedForCausalLM.from_pretrained(saved, target=target)
     assert model.target is target
-    assert torch.equal(logits_of(model), logits_of(build()))
+    torch.testing.assert_close(logits_of(model), logits_of(build()), atol=1e-4, rtol=1e-4)
 
 
 def test_another_target_is_refused(saved: Path) -> None:
