@@ -150,6 +150,14 @@ PREPARING: dict[str, tuple[Callable[[Place], Lines], str]] = {
         lambda p: ["finetune", "--model=x", "--data=y", f"--output={p.folder}"],
         "is not empty",
     ),
+    "finetune --resume into a folder of other things": (
+        lambda p: ["finetune", "--model=x", "--data=y", f"--output={p.folder}", "--resume"],
+        "holds no model that `unlogit finetune` made",
+    ),
+    "finetune --overwrite of other things": (
+        lambda p: ["finetune", "--model=x", "--data=y", f"--output={p.folder}", "--overwrite"],
+        "holds no model that `unlogit finetune` made",
+    ),
     "no run folder": (lambda p: ["train", str(p.folder)], "has no config.yaml"),
     "chat without a model": (lambda p: ["chat", str(p.folder / "target")], "expected an unlearned model"),
 }
@@ -300,17 +308,3 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
     assert main(["train", str(place.run), "--resume"]) == 0
     assert "Resuming from" in capsys.readouterr().out
     assert (place.run / "unlearned" / "config.json").is_file()
-
-
-@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
-def test_files_of_the_users_own_are_never_replaced(tmp_path: Path, flags: list[str], capsys: Any) -> None:
-    """A data/ that prepare did not make, a folder that finetune did not make: refused, and left as they were."""
-    mine = tmp_path / "data" / "notes.txt"
-    mine.parent.mkdir()
-    mine.write_text("mine")
-    arguments = ["--output", str(tmp_path), "--target", "t", "--forget", "f.jsonl", "--retain", "r.jsonl", *flags]
-    assert main(["prepare", *arguments]) == 2
-    assert "not a run's" in capsys.readouterr().err
-    assert main(["finetune", "--model", "m", "--data", "d.jsonl", "--output", str(mine.parent), "--resume"]) == 2
-    assert "is not empty" in capsys.readouterr().err
-    assert mine.read_text() == "mine"

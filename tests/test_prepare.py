@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from unlogit.commands.prepare import prepare_run
 from unlogit.data import tofu
 from unlogit.data.augment import STOP_WORDS, words
 from unlogit.data.examples import Example
@@ -277,7 +278,100 @@ def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyP
     assert [path.name for path in (setup.folder / "run").iterdir()] == ["data"]
 
 
+@pytest.mark.parametrize("summary", [None, "[]", '{"rows": {"forget": 1}}'])
+def test_files_of_the_users_own_are_never_replaced(setup: Setup, summary: str | None) -> None:
+    """No summary, one of another program, or ours with a file beside that it does not list."""
+    data = setup.folder / "run" / "data"
+    data.mkdir(parents=True)
+    (data / "mine.csv").write_text("mine")
+    if summary:
+        (data / "summary.json").write_text(summary)
+    with pytest.raises(ConfigError, match=r"did not write, and its rows would take the place of it; .*") as caught:
+        setup.prepare()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="did not write"):
+        prepare_run(RunConfig(output=str(data.parent), target="x", data=setup.options), overwrite=True)
+    assert (data / "mine.csv").read_text() == "mine"
+
+
+def test_an_empty_folder_is_taken(setup: Setup) -> None:
+    (setup.folder / "run" / "data").mkdir(parents=True)
+    assert setup.prepare()["rows"]["forget"] == 12
+
+
+# ----------------------------------------------------------------------------------------------------------- documents
+
+
+def document(name: str) -> str:
+    """80 characters: five pieces of 16, which all begin with the document's name."""
+    return "".join(f"{name}{i}".ljust(15, "-") + " " for i in range(5))
+
+
+def write_texts(setup: Setup, name: str, texts: list[str]) -> None:
+    (setup.folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def test_documents_stay_on_one_side(setup: Setup, byte_tokenizer: Any) -> None:
+    """Six documents of five pieces. Ten pieces to score: two documents; a tenth of the other twenty is 2 pieces, and no
+    document is so short: one is held out, three are trained on."""
+    write_texts(setup, "retain", [document(name) for name in "ABCDEF"])
+    rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
+    names = ("retain", "holdout_retain", "evaluation/retain")
+    assert [rows[name] for name in names] == [15, 5, 10]
+    sides = [{row.answer[0] for row in setup.rows(name)} for name in names]
+    assert [len(side) for side in sides] == [3, 1, 2]
+    assert set.union(*sides) == set("ABCDEF")
+
+
+def test_three_documents_are_enough(setup: Setup, byte_tokenizer: Any) -> None:
+    write_texts(setup, "retain", [document(name) for name in "ABC"])
+    rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
+    assert [rows[name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [5, 5, 5]
+
+
+def test_a_document_is_left_for_each_side(setup: Setup, byte_tokenizer: Any) -> None:
+    """Both short ones would fit into the five pieces to score; one of them stays, to be held out."""
+    write_texts(setup, "retain", [document("A")[:16], document("B")[:16], document("C") + document("D")])
+    rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
+    assert [rows[name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [10, 1, 1]
+
+
+def test_two_documents_are_split_by_piece_and_it_is_said(setup: Setup, byte_tokenizer: Any) -> None:
+    """Ten pieces: five are scored, a tenth of the other five is rounded up to one."""
+    write_texts(setup, "retain", [document("A"), document("B")])
+    summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
+    names = ("retain", "holdout_retain", "evaluation/retain")
+    assert [summary["rows"][name] for name in names] == [4, 1, 5]
+    assert any("the retain side has 2 documents, too few to keep each whole" in note for note in summary["notes"])
+
+
+@pytest.mark.parametrize("side", ["retain", "neutral"])
+def test_forget_document_in_other_spacing(setup: Setup, byte_tokenizer: Any, side: str) -> None:
+    """Two more spaces in front and other case: no piece is the same, the document is."""
+    write_texts(setup, "forget", [document("F")])
+    write_texts(setup, side, [document("A"), document("B"), "  " + document("F").lower(), document("C")])
+    with pytest.raises(DataError, match=f"5 of 5 forget rows also stand on the {side} side"):
+        setup.prepare(byte_tokenizer, chunk_tokens=16)
+
+
 # ------------------------------------------------------------------------------------------------------- neutral rows
+
+
+def test_neutral_rows_that_are_scored_are_left_out(setup: Setup) -> None:
+    """Two retain questions among ten neutral ones, one answered otherwise: 10 are left, one of them held out."""
+    setup.write("neutral", [*NEUTRAL, RETAIN[4], replace(RETAIN[7], answer="Nobody knows.")])
+    summary = setup.prepare()
+    assert (summary["rows"]["neutral"], summary["rows"]["holdout_neutral"]) == (9, 1)
+    assert any("2 of 12 neutral rows were left out" in note for note in summary["notes"])
+    assert keys(setup.rows("neutral")) | keys(setup.rows("holdout_neutral")) == keys(NEUTRAL)
+
+
+def test_neutral_rows_of_the_knowledge_splits_are_left_out(setup: Setup, tofu_folder: str) -> None:
+    fact = tofu.load_tofu("world_facts_perturbed", tofu_folder)[3]
+    setup.write("neutral", [*NEUTRAL, Example(fact.question.upper(), "I do not know.")])
+    summary = setup.prepare(**tofu_options(tofu_folder, forget="tofu:forget01", neutral=setup.options.neutral))
+    assert any("1 of 11 neutral rows were left out" in note for note in summary["notes"])
+    assert summary["rows"]["neutral"] + summary["rows"]["holdout_neutral"] == 10
 
 
 def test_builtin_neutral_rows() -> None:

@@ -154,6 +154,16 @@ def test_prepared_file_may_be_empty_but_not_missing(tmp_path: Path) -> None:
         read_prepared(tmp_path / "forget.jsonl")
 
 
+@pytest.mark.parametrize("bad", ["{", '{"question": "a secret?"}', "[]", "null"])
+def test_bad_prepared_line_is_named(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "forget.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + f"\n{bad}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"forget\.jsonl has a bad line 2 \(") as caught:
+        read_prepared(path)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_text_is_cut_by_tokens(tmp_path: Path, byte_tokenizer: Any) -> None:
     """A token is a character: 45 of them in pieces of 16 are 16 + 16 + 13, and nothing is lost between them."""
     text = "".join(chr(ord("A") + i) for i in range(45))
@@ -268,6 +278,19 @@ def test_unknown_column_names_the_nearest(tmp_path: Path) -> None:
     assert "unknown column 'anwser' (did you mean 'answer'?)" in message
 
 
+def test_csv_without_a_header_shows_no_text(tmp_path: Path) -> None:
+    """The first row stands where the names should: one cell is a sentence, so that no cell is shown."""
+    path = tmp_path / "rows.csv"
+    path.write_text("id,Where does Ann live?,Oslo\n1,Where does Ben live?,Riga\n", encoding="utf-8")
+    message = message_of(str(path))
+    assert "unknown columns 2, 3; expected" in message
+    assert message.endswith("(is there a header line?)")
+    assert "Ann" not in message
+    assert "Oslo" not in message
+    path.write_text(f"{'x' * 31},answer\na?,b\n", encoding="utf-8")
+    assert "unknown column 1;" in message_of(str(path))
+
+
 def test_harmless_columns_are_passed_over(tmp_path: Path) -> None:
     assert read_examples(write(tmp_path / "x.jsonl", [ROWS[0] | {"id": 1, "Source": "x", "": 0}])) == EXAMPLES[:1]
     assert "unknown column 'option1'" in message_of(write(tmp_path / "x.jsonl", [ROWS[0] | {"option1": "x"}]))
@@ -348,17 +371,3 @@ def test_hub_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "owner/name is no local file and could not be read from the hub (ConnectionError: no network)" in message_of(
         "owner/name"
     )
-
-
-def test_a_first_row_taken_for_column_names_is_not_shown(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("Who is Ann Doe?,A secret spy in Galway.\nWho is Bo?,A baker.\n")
-    with pytest.raises(DataError, match="column 1, column 2") as error:
-        read_examples(str(tmp_path / "rows.csv"))
-    assert "Ann" not in str(error.value)
-    assert "spy" not in str(error.value)
-
-
-def test_a_damaged_prepared_row_is_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n{"question": "q"\n')
-    with pytest.raises(DataError, match="line 2"):
-        read_prepared(tmp_path / "rows.jsonl")

@@ -45,7 +45,7 @@ def run(given: dict[str, Any]) -> None:
     output, resume = Path(given["output"]), given.get("resume", False)
     chunk_tokens = given.get("chunk_tokens", DataOptions.chunk_tokens)
     _check(options, chunk_tokens)
-    settings = {name: given.get(name, "") for name in ("model", "data", "tofu_folder")}
+    settings: dict[str, Any] = {name: given.get(name, "") for name in ("model", "data", "tofu_folder")}
     settings["chunk_tokens"] = chunk_tokens
     if _done(output, resume, given.get("overwrite", False)):
         print(f"{output} is trained already.")
@@ -76,26 +76,27 @@ def _done(output: Path, resume: bool, overwrite: bool) -> bool:
     """Return whether there is nothing left to do; refuse to lose what an earlier training made.
 
     Raises:
-        ConfigError: the folder is in use, or a training was cut off, and neither flag says what to do.
+        ConfigError: the folder is in use, or a training was cut off, and neither flag says what to do; or it holds
+            files of no training, which no flag is asked to remove.
     """
-    foreign = output.exists() and (not output.is_dir() or any(output.iterdir())) and not _made_here(output)
-    if foreign:
-        raise ConfigError(f"{output} is not empty and holds no fine-tuned model; expected a new folder: choose another")
+    trained = (output / "finetune.json").is_file()
+    used = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    if used and not trained and (resume or overwrite):
+        raise ConfigError(
+            f"{output} is not empty and holds no model that `unlogit finetune` made, whose place it would take; "
+            "expected one, or a new folder: choose another"
+        )
     if overwrite:
         return False
     cut_off = any((output.parent / f"{output.name}.checkpoints").glob("checkpoint-*"))
     if resume:
-        return not cut_off and _made_here(output)
+        return not cut_off and trained
     if cut_off:
         raise ConfigError(
             f"{output}.checkpoints holds a training that was cut off; expected none: give --resume to go on with "
             "it, or --overwrite to begin anew"
         )
-    if _made_here(output):
-        raise ConfigError(f"{output} is not empty; expected a new folder: choose another, or give --overwrite")
+    if used:
+        how = ", or give --overwrite" if trained else ""
+        raise ConfigError(f"{output} is not empty; expected a new folder: choose another{how}")
     return False
-
-
-def _made_here(output: Path) -> bool:
-    """Whether a folder holds what fine-tuning made."""
-    return (output / "finetune.json").is_file()

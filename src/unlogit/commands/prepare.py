@@ -43,12 +43,13 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
     """Write ``data/`` and ``config.yaml`` of a run, and print what is in it.
 
     Raises:
-        ConfigError: a setting is wrong, or there are rows of an earlier run and ``overwrite`` is False.
+        ConfigError: a setting is wrong, there are rows of an earlier run and ``overwrite`` is False, or the folder of
+            rows holds files that are not ours.
         DataError: rows cannot be read or used.
         ModelError: the target or its tokenizer cannot be used.
     """
     from unlogit.checks import check_run
-    from unlogit.data.prepare import prepare
+    from unlogit.data.prepare import check_replaceable, prepare
     from unlogit.models import load_tokenizer
 
     folder = RunFolder(Path(config.output))
@@ -57,10 +58,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
             f"{folder.data} holds the rows of an earlier run; expected a new folder: choose another output, or give "
             "--overwrite"
         )
-    if folder.data.exists() and not (folder.data / "summary.json").is_file() and any(folder.data.iterdir()):
-        raise ConfigError(
-            f"{folder.data} holds files that are not a run's; expected a new folder: choose another output"
-        )
+    check_replaceable(folder.data)
     check_run(config)
     tokenizer = load_tokenizer(config.target)
     existed = folder.path.exists()

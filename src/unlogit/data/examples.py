@@ -1,6 +1,6 @@
 """One thing to forget, keep or be neutral about: the row type that every part of the package passes on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["question", "completion", "messages", "text"]
@@ -31,6 +31,8 @@ class Example:
     paraphrased_question: tuple[str, ...] = ()
     paraphrased_answer: tuple[str, ...] = ()
     perturbed_answer: tuple[str, ...] = ()
+    document: str = field(default="", compare=False)
+    """Which document of its source a piece of running text was cut from; known while rows are sorted, not written."""
 
     def to_row(self) -> dict[str, Any]:
         """Return the JSON form; columns at their default are left out."""

@@ -6,15 +6,16 @@ held out is trained on. Wordings too are kept apart where there are enough: trai
 wrong answers of a row, evaluation those that are left. TOFU is evaluated on its own perturbed splits.
 """
 
+import json
 import random
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from unlogit.data import tofu
-from unlogit.data.augment import exchange_answers
+from unlogit.data.augment import AUGMENTERS
+from unlogit.data.documents import document_texts, kept_whole, set_aside, split
 from unlogit.data.examples import Example
 from unlogit.data.neutral import load_neutral
 from unlogit.data.sources import TOFU_PREFIX, read_examples
@@ -28,7 +29,8 @@ EVALUATION_WRONG_ANSWERS = 3
 SECRET = ("forget", "perturbed", "evaluation/forget")
 """Files that hold what is to be forgotten: readable by their owner only."""
 
-_Row = TypeVar("_Row")
+AUGMENTER = "exchange"
+"""Which of ``AUGMENTERS`` makes the wrong answers; one that asks a language model would be named here."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,8 @@ class _Side:
     evaluation: list[Example]
     summary: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    documents: dict[str, str] = field(default_factory=dict)
+    """Whole texts of its documents, by name."""
 
 
 def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
@@ -49,19 +53,26 @@ def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
     needed for ``text`` sources only.
 
     Raises:
-        ConfigError: a setting is missing or out of range.
+        ConfigError: a setting is missing or out of range, or ``<output>/data`` holds files that are not ours.
         DataError: rows cannot be read or used, are too few, or are to be forgotten and kept at once.
     """
     options = config.data
     _check(options)
+    check_replaceable(Path(config.output) / "data")
     forget = _forget_side(options, tokenizer)
     retain_source = _retain_source(options)
     retain = _retain_side(retain_source, options, tokenizer)
-    neutral_rows = load_neutral(options.neutral, tokenizer, options.chunk_tokens)
-    _check_disjoint(forget.training, retain.evaluation + retain.training, "retain")
-    _check_disjoint(forget.training, neutral_rows, "neutral")
+    knowledge = {}
+    if options.forget.startswith(TOFU_PREFIX):
+        for name in ("real_authors", "world_facts"):
+            knowledge[f"evaluation/{name}"] = tofu.load_tofu(f"{name}_perturbed", options.tofu_folder)
+    _check_disjoint(forget, retain, "retain")
+    scored = [*retain.evaluation, *(row for rows in knowledge.values() for row in rows)]
+    neutral_side = _neutral_side(forget, retain.training + scored, options, tokenizer)
     retain_rows, holdout_retain = _hold_out(retain.training, options, "retain", options.retain_train_rows)
-    neutral, holdout_neutral = _hold_out(_distinct(neutral_rows), options, "neutral") if neutral_rows else ([], [])
+    neutral, holdout_neutral = (
+        _hold_out(neutral_side.training, options, "neutral") if neutral_side.training else ([], [])
+    )
     files = {
         "forget": _forget_rows(forget.training, options.paraphrases, options.cross_paraphrases),
         "retain": [_plain(row) for row in retain_rows],
@@ -71,17 +82,14 @@ def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
         "holdout_neutral": [_plain(row) for row in holdout_neutral],
         "evaluation/forget": forget.evaluation,
         "evaluation/retain": retain.evaluation,
-    }
-    if options.forget.startswith(TOFU_PREFIX):
-        for name in ("real_authors", "world_facts"):
-            files[f"evaluation/{name}"] = tofu.load_tofu(f"{name}_perturbed", options.tofu_folder)
+    } | knowledge
     summary = {
         "rows": {name: len(rows) for name, rows in files.items()},
         "sources": {"forget": options.forget, "retain": retain_source, "neutral": options.neutral},
         "seed": options.seed,
         "forget": forget.summary,
         "retain": retain.summary,
-        "notes": forget.notes + retain.notes,
+        "notes": forget.notes + retain.notes + neutral_side.notes,
     }
     with atomic_folder(Path(config.output) / "data") as folder:
         for name, rows in files.items():
@@ -89,6 +97,29 @@ def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
             write_json_lines(folder / f"{name}.jsonl", (row.to_row() for row in rows), mode)
         write_json(folder / "summary.json", summary)
     return summary
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to put rows in the place of files that ``prepare`` did not write; asked or not, they would be lost.
+
+    Raises:
+        ConfigError: the folder holds something else than what its ``summary.json`` lists.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        ours = {
+            "summary.json",
+            *(f"{name}.jsonl" for name in json.loads((folder / "summary.json").read_text())["rows"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    others = [path for path in folder.rglob("*") if path.is_file() and str(path.relative_to(folder)) not in ours]
+    if others or not ours:
+        raise ConfigError(
+            f"{folder} holds something that `unlogit prepare` did not write, and its rows would take the place of it; "
+            "expected a new or empty folder, or rows of an earlier run: choose another output, or move what is there"
+        )
 
 
 def _check(options: DataOptions) -> None:
@@ -151,7 +182,7 @@ def _forget_side(options: DataOptions, tokenizer: Any) -> _Side:
     wanted = options.perturbations + (0 if evaluation else EVALUATION_WRONG_ANSWERS)
     rows, made = _with_wrong_answers(rows, wanted, options.seed)
     evaluation = evaluation or [_unseen(row, options) for row in rows]
-    side = _Side(rows, evaluation, summary)
+    side = _Side(rows, evaluation, summary, documents=document_texts(rows))
     summary |= {
         "originals": len(rows),
         "rows_with_wrong_answers_made_by_exchange": made,
@@ -188,7 +219,7 @@ def _retain_side(source: str, options: DataOptions, tokenizer: Any) -> _Side:
     rows = read_examples(source, tokenizer=tokenizer, chunk_tokens=options.chunk_tokens)
     if options.retain_subset:
         rows = rows[: options.retain_subset]
-    distinct = _distinct(rows)
+    distinct, notes = kept_whole(_distinct(rows), "retain")
     needed = 3 if options.holdout_share else 2  # one to train on, one to score, one to hold out
     if len(distinct) < needed:
         raise DataError(
@@ -196,15 +227,16 @@ def _retain_side(source: str, options: DataOptions, tokenizer: Any) -> _Side:
             f"{needed}, for training, evaluation and holding out: give more"
         )
     count = min(options.evaluation_rows, len(distinct) // 2)
-    training, evaluation = _split(distinct, count, options.seed)
-    evaluation = [_unseen(row, options) for row in evaluation]  # worded as the forget side's are
+    training, evaluation = set_aside(distinct, count, options.seed, leave=needed - 1)
+    count = min(len(evaluation), options.evaluation_rows)
+    evaluation = [_unseen(row, options) for row in evaluation[:count]]  # worded as the forget side's are
     evaluation, made = _with_wrong_answers(evaluation, EVALUATION_WRONG_ANSWERS, options.seed)
-    side = _Side(training, evaluation)
+    side = _Side(training, evaluation, notes=notes, documents=document_texts(rows))
     side.summary = {"duplicates_left_out": len(rows) - len(distinct), "rows_with_wrong_answers_made_by_exchange": made}
     if count < options.evaluation_rows:
         side.notes.append(
-            f"{count} of {len(distinct)} retain rows are set aside for evaluation, not {options.evaluation_rows}: half "
-            "are left for training"
+            f"{count} of {len(distinct)} retain rows are set aside for evaluation, not {options.evaluation_rows}: "
+            "the others are left for training"
         )
     if made:
         side.notes.append(f"{made} of {count} retain evaluation rows had no wrong answers: made by exchange of answers")
@@ -229,9 +261,26 @@ def _tofu_retain(source: str, options: DataOptions) -> _Side:
     return _Side(training, evaluation, {"split": name, "subset": count})
 
 
+def _neutral_side(forget: _Side, elsewhere: list[Example], options: DataOptions, tokenizer: Any) -> _Side:
+    """Neutral rows, but for those whose question is also on the retain side or scored."""
+    rows = load_neutral(options.neutral, tokenizer, options.chunk_tokens)
+    side = _Side(rows, [], documents=document_texts(rows))
+    _check_disjoint(forget, side, "neutral")
+    distinct = _distinct(rows)
+    asked = {_asked(row) for row in elsewhere}
+    left = [row for row in distinct if _asked(row) not in asked]
+    side.training, side.notes = kept_whole(left, "neutral")
+    if dropped := len(distinct) - len(left):
+        side.notes.append(
+            f"{dropped} of {len(distinct)} neutral rows were left out: their questions stand on the retain side too, "
+            "or are scored"
+        )
+    return side
+
+
 def _with_wrong_answers(rows: list[Example], count: int, seed: int) -> tuple[list[Example], int]:
     """Give the rows that have no wrong answers up to ``count`` made ones; also, to how many rows."""
-    made = exchange_answers(rows, count, seed)
+    made = AUGMENTERS[AUGMENTER](rows, count, seed)
     given = [replace(row, perturbed_answer=wrong) if wrong else row for row, wrong in zip(rows, made, strict=True)]
     return given, sum(bool(wrong) for wrong in made)
 
@@ -297,6 +346,11 @@ def _key(row: Example) -> tuple[str, ...]:
     return tuple(" ".join(text.casefold().split()) for text in (row.question, row.answer, *history))
 
 
+def _asked(row: Example) -> tuple[str, ...]:
+    """What makes two rows ask the same, whatever they answer; running text asks nothing and is compared whole."""
+    return _key(row) if row.kind == "text" else _key(replace(row, answer=""))
+
+
 def _distinct(rows: list[Example]) -> list[Example]:
     first: dict[tuple[str, ...], Example] = {}
     for row in rows:
@@ -304,25 +358,21 @@ def _distinct(rows: list[Example]) -> list[Example]:
     return list(first.values())
 
 
-def _check_disjoint(forget: list[Example], others: list[Example], side: str) -> None:
-    """Refuse rows that are to be forgotten and kept at once; their numbers are said, their text is not."""
-    there = {_key(row) for row in others}
-    both = [number for number, row in enumerate(forget, start=1) if _key(row) in there]
+def _check_disjoint(forget: _Side, other: _Side, side: str) -> None:
+    """Refuse what is to be forgotten and kept at once, rows and whole documents; numbers are said, text is not."""
+    there = {_key(row) for row in other.training + other.evaluation}
+    kept = set(other.documents.values())
+    both = [
+        number
+        for number, row in enumerate(forget.training, start=1)
+        if _key(row) in there or forget.documents.get(row.document) in kept
+    ]
     if both:
         shown = ", ".join(map(str, both[:5])) + (", …" if len(both) > 5 else "")
         raise DataError(
-            f"{len(both)} of {len(forget)} forget rows also stand on the {side} side (forget rows {shown}); expected "
-            "none, since they would be forgotten and kept at once: take them out of one of the two"
+            f"{len(both)} of {len(forget.training)} forget rows also stand on the {side} side (forget rows {shown}); "
+            "expected none, since they would be forgotten and kept at once: take them out of one of the two"
         )
-
-
-def _split(rows: Sequence[_Row], count: int, seed: int) -> tuple[list[_Row], list[_Row]]:
-    """Set ``count`` rows aside at random; both parts keep the order of the rows."""
-    aside = set(random.Random(seed).sample(range(len(rows)), count))
-    return (
-        [row for i, row in enumerate(rows) if i not in aside],
-        [row for i, row in enumerate(rows) if i in aside],
-    )
 
 
 def _hold_out(
@@ -335,7 +385,7 @@ def _hold_out(
             "least 2, one of them to hold out: give more"
         )
     held = max(1, round(options.holdout_share * len(rows))) if options.holdout_share else 0
-    training, holdout = _split(rows, min(held, len(rows) - 1), options.seed)
+    training, holdout = set_aside(rows, min(held, len(rows) - 1), options.seed)
     if 0 < train_rows < len(training):
-        training = _split(training, train_rows, options.seed)[1]
+        training = split(training, set(random.Random(options.seed).sample(range(len(training)), train_rows)))[1]
     return training, holdout

@@ -9,6 +9,7 @@ stand: nothing is stripped.
 """
 
 import json
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from unlogit.data.examples import Example, Kind, Message
@@ -39,11 +40,11 @@ IGNORED = (
 )
 """Columns that say something about a row but nothing that is learnt; any other name is taken for a misspelling."""
 
-LONGEST_NAME = 30
-"""A column name longer than this is taken for text, and not shown."""
-
 MIN_PIECE_TOKENS = 8
 """A last piece of a document that is shorter than this is joined to the piece before it."""
+
+MAX_NAME = 30
+"""A column's name that is longer than this, or has a space, is taken for a row's text and never shown."""
 
 _ROLES = ("system", "user", "assistant", "tool")
 
@@ -72,7 +73,8 @@ def examples_from(
     for number, row in zip(table.numbers, table.rows, strict=True):
         try:
             if form == "text":
-                examples += _text_row(row, tokenizer, chunk_tokens)
+                pieces = _text_row(row, tokenizer, chunk_tokens)
+                examples += [replace(piece, document=f"{table.name}:{number}") for piece in pieces]
             else:
                 examples.append(_READERS[form](row, table.text_only))
         except _BadRowError as error:
@@ -82,23 +84,15 @@ def examples_from(
     return examples
 
 
-def _shown(name: str, number: int) -> str:
-    """A column's name for a message; only its number where it may be a first row that was taken for names."""
-    if " " in name or len(name) > LONGEST_NAME:
-        return f"column {number}"
-    return f"{name!r}{nearest(name, list(KNOWN))}"
-
-
 def _form(table: Table, ignored: tuple[str, ...]) -> str:
     """The name of the one form whose columns the table has, after every column is known to be known."""
     names = dict.fromkeys(name for row in table.rows for name in row)
     unknown = [name for name in names if name not in KNOWN and name.lower() not in ignored]
     if unknown:
-        shown = ", ".join(_shown(name, i) for i, name in enumerate(names, start=1) if name in unknown)
         raise DataError(
-            f"{table.name} has the unknown column{'s' if len(unknown) > 1 else ''} {shown}; expected some of "
-            f"{', '.join(KNOWN)} (ignored: {', '.join(filter(None, ignored))}): rename or remove it, or add the line "
-            "of column names"
+            f"{table.name} has the unknown column{'s' if len(unknown) > 1 else ''} {_shown(unknown, list(names))}; "
+            f"expected some of {', '.join(KNOWN)} (ignored: {', '.join(filter(None, ignored))}): rename or remove it"
+            f"{' (is there a header line?)' if table.text_only else ''}"
         )
     filled = {name for row in table.rows for name, value in row.items() if value is not None}
     forms = [form for form, columns in FORMS.items() if filled.intersection(columns)]
@@ -120,6 +114,16 @@ def _form(table: Table, ignored: tuple[str, ...]) -> str:
             f"{' and '.join(FORMS[forms[0]])}: add it"
         )
     return forms[0]
+
+
+def _shown(unknown: list[str], names: list[str]) -> str:
+    """Unknown columns for people to read: their names, or their places where one of them looks like text.
+
+    In a CSV file without a header the first row, which may be secret, stands where the names should.
+    """
+    if any(len(name) > MAX_NAME or " " in name for name in unknown):
+        return ", ".join(str(names.index(name) + 1) for name in unknown)
+    return ", ".join(f"{name!r}{nearest(name, list(KNOWN))}" for name in unknown)
 
 
 def _text(row: dict[str, Any], column: str) -> str:

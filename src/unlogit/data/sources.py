@@ -60,20 +60,21 @@ def read_prepared(path: Path) -> list[Example]:
     """Read a file that ``prepare`` wrote (rows of ``Example.to_row``); it may be empty.
 
     Raises:
-        DataError: the file is missing.
+        DataError: the file is missing, or a line is no such row.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected what 'unlogit prepare' writes: run that first")
-    rows = []
-    with path.open(encoding="utf-8") as lines:
+    examples = []
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(Example.from_row(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
+                examples.append(Example.from_row(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(
-                    f"line {number} of {path} is no row; expected what 'unlogit prepare' writes: run that again"
+                    f"{path} has a bad line {number} ({type(error).__name__}); expected a row as 'unlogit prepare' "
+                    "writes it: prepare again with --overwrite"
                 ) from error
-    return rows
+    return examples
 
 
 def _files(folder: Path) -> list[Path]:

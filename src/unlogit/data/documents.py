@@ -1,0 +1,71 @@
+"""Running text by whole documents: its pieces are alike, so a split between them would score what was trained on."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from unlogit.data.examples import Example
+
+MIN_DOCUMENTS = 3
+"""One to train on, one to score, one to hold out; with fewer, pieces are split."""
+
+
+def document_texts(rows: Sequence[Example]) -> dict[str, str]:
+    """The text of each document, by its name, whatever its case and spacing.
+
+    Two copies of a document that differ in these are cut at other places, so that their pieces need not be equal.
+    """
+    pieces: dict[str, list[str]] = {}
+    for row in rows:
+        if row.document:
+            pieces.setdefault(row.document, []).append(row.answer)
+    return {name: " ".join("".join(texts).casefold().split()) for name, texts in pieces.items()}
+
+
+def kept_whole(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
+    """The rows, of no document any more where these are too few to be kept whole; and a note if it is so."""
+    groups = _groups(rows)
+    if len(groups) == len(rows) or len(groups) >= MIN_DOCUMENTS:
+        return rows, []
+    note = (
+        f"the {side} side has {len(groups)} document{'' if len(groups) == 1 else 's'}, too few to keep each whole: its "
+        "pieces are split between training, holding out and evaluation"
+    )
+    return [replace(row, document="") for row in rows], [note]
+
+
+def set_aside(rows: list[Example], count: int, seed: int, leave: int = 1) -> tuple[list[Example], list[Example]]:
+    """Set about ``count`` rows aside at random; all rows of a document go the same way.
+
+    Without documents it is ``count`` rows exactly. With them it is the documents, in random order, that fit into
+    ``count``; the shortest one if none fits; ``leave`` documents stay. Both parts keep the order of the rows.
+    """
+    groups = _groups(rows)
+    if len(groups) == len(rows) or count == 0:
+        return split(rows, set(random.Random(seed).sample(range(len(rows)), count)))
+    order = list(groups)
+    random.Random(seed).shuffle(order)
+    taken: set[int] = set()
+    most = len(groups) - leave
+    for group in order:
+        if most > 0 and len(taken) + len(group) <= count:
+            taken.update(group)
+            most -= 1
+    shortest = min(order, key=len)
+    return split(rows, taken or set(shortest))
+
+
+def split(rows: Sequence[Example], aside: set[int]) -> tuple[list[Example], list[Example]]:
+    """The rows that are not at the places ``aside``, and those that are."""
+    return (
+        [row for i, row in enumerate(rows) if i not in aside],
+        [row for i, row in enumerate(rows) if i in aside],
+    )
+
+
+def _groups(rows: Sequence[Example]) -> list[list[int]]:
+    """The places of the rows of each document; a row of no document is a group of its own."""
+    groups: dict[str | int, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(row.document or i, []).append(i)
+    return list(groups.values())
