@@ -28,7 +28,7 @@ from unlogit.trainer import (
     StopOnNonFinite,
     checkpoint_folder,
     resolved_dtype,
-    seconds_before,
+    run_training,
     training_arguments,
 )
 
@@ -120,13 +120,11 @@ def finetune(
         data_collator=pad_rows,
         callbacks=[StopOnNonFinite()],
     )
-    before = seconds_before(work)
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    taken = run_training(trainer, work, checkpoint)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     summary = {
         "rows": len(rows),
-        "steps": trainer.state.global_step,
-        "seconds": round(before + result.metrics["train_runtime"], 1),
+        **taken,
         "dtype": str(dtype).removeprefix("torch."),
         "loss": losses[-1] if losses else None,
         "options": asdict(options),

@@ -31,7 +31,7 @@ from unlogit.trainer import (
     StopOnNonFinite,
     checkpoint_folder,
     resolved_dtype,
-    seconds_before,
+    run_training,
     training_arguments,
 )
 
@@ -232,11 +232,9 @@ def train_assistant(
         data_collator=collate,
         callbacks=[StopOnNonFinite()],
     )
-    before = seconds_before(work)
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    taken = run_training(trainer, work, checkpoint)
     summary = {
-        "steps": trainer.state.global_step,
-        "seconds": round(before + result.metrics["train_runtime"], 1),
+        **taken,
         "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in assistant.parameters()),
         "rows_a_step": {"forget": options.batch_size, **shares},

@@ -194,3 +194,10 @@ def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
     work.mkdir(parents=True, exist_ok=True)
     work.chmod(0o700)
     return work, checkpoint
+
+
+def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> dict[str, Any]:
+    """Train from ``checkpoint`` on, or from the start; return ``steps`` and ``seconds``, earlier legs included."""
+    before = seconds_before(work)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return {"steps": trainer.state.global_step, "seconds": round(before + result.metrics["train_runtime"], 1)}
