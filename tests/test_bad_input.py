@@ -125,6 +125,13 @@ PREPARING: dict[str, tuple[Callable[[Place], Lines], str]] = {
     "empty YAML": (lambda p: yaml(p, ""), "holds no settings"),
     "no target": (lambda p: yaml(p, "output: HERE/run\n"), "target missing"),
     "as deep as the target": (lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 4}\n"), "num_layers is 4"),
+    "as deep as the target by its share": (
+        lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 0.9}\n"),
+        "num_layers is 0.9",
+    ),
+    "no start": (lambda p: yaml(p, RUN_FILE + "assistant: {start_gain: 0}\n"), "start_gain is 0"),
+    "empty batches": (lambda p: yaml(p, RUN_FILE + "train: {batch_size: 0}\n"), "batch_size is 0"),
+    "half a character": (lambda p: rows(p, "forget", {"question": "Who\ud800?", "answer": "I"}), "half a character"),
     "half a layer": (lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 1.5}\n"), "num_layers is 1.5"),
     "unknown rule": (lambda p: yaml(p, RUN_FILE + "combination: {rule: centered}\n"), "did you mean 'centred'?"),
     "negative filter": (lambda p: yaml(p, RUN_FILE + "combination: {filter_rate: -1}\n"), "filter_rate"),
@@ -183,6 +190,7 @@ TRAINING: dict[str, tuple[Lines, str]] = {
     "several at once": (["--batch_size=0", "--save_steps=0"], "batch_size is 0; expected more than 0; save_steps"),
     "trained already": ([], "holds a trained assistant"),
     "going on with other settings": (["--resume", "--seed=1"], "train.seed 0 → 1"),
+    "seed below zero": (["--seed=-1", "--overwrite"], "seed is -1"),
     "prompts longer than the limit": (["--max_tokens=3", "--overwrite"], "raise max_tokens"),  # found on the way
 }
 
@@ -195,6 +203,14 @@ def test_before_training(name: str, trained: Place, capsys: pytest.CaptureFixtur
 
 def test_rows_are_not_overwritten_unasked(trained: Place, capsys: pytest.CaptureFixture[str]) -> None:
     check_refused(trained.prepare_line, "holds the rows of an earlier run", trained.folder, capsys)
+
+
+def test_settings_of_the_users_own_are_not_overwritten(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config.yaml in a folder without rows is no run's."""
+    place.run.mkdir()
+    (place.run / "config.yaml").write_text("# mine")
+    check_refused(place.prepare_line, "config.yaml is there already", place.folder, capsys)
+    shutil.rmtree(place.run)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "chat"])
@@ -214,6 +230,7 @@ EVALUATING: dict[str, tuple[Lines, str]] = {
     ),
     "rule": (["--rule=centered"], "did you mean 'centred'?"),
     "no model": (["--model=./none"], "'./none' is no folder"),
+    "two models": (["--model=./none", "--target=./other"], "--model and --target were given; expected one"),
 }
 
 
@@ -247,6 +264,18 @@ def test_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr("unlogit.data.prepare.write_json_lines", write)
     check_refused(place.prepare_line, "the disk is full", place.folder, capsys)
     assert len(written) == 3
+
+
+def test_an_earlier_assistant_outlives_a_training_that_fails(
+    trained: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Memory runs out before the first checkpoint of the training that was to replace it."""
+
+    def train(*_: Any, **__: Any) -> None:
+        raise MemoryError("can't allocate memory")
+
+    monkeypatch.setattr("unlogit.train.train_assistant", train)
+    check_refused([*trained.train_line, "--overwrite"], "memory ran out", trained.folder, capsys)
 
 
 def test_full_disk_in_training(

@@ -85,6 +85,16 @@ def test_template_that_rewrites_the_prompt(chat_tokenizer: Any) -> None:
     assert (prompt, answer, special) == ("[user: b?][assistant: ", "b]", True)
 
 
+def test_template_that_opens_every_answer_alike(chat_tokenizer: Any) -> None:
+    """Qwen3 puts an empty thought before an answer that it is given, not into the prompt: no part of the answer."""
+    chat_tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}\n"
+        "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    prompt, answer, _ = render(Example("a", "b"), chat_tokenizer)
+    assert (prompt, answer) == ("user:a\nassistant:<think></think>", "b\n")
+
+
 def test_template_that_hides_the_answer_is_refused(chat_tokenizer: Any) -> None:
     chat_tokenizer.chat_template = "{% if add_generation_prompt %}go{% else %}nothing{% endif %}"
     with pytest.raises(ModelError, match="does not show the assistant's answer"):

@@ -335,6 +335,8 @@ def test_an_assistant_of_other_rows_is_not_resumed(tmp_path: Path, capsys: pytes
     (tmp_path / "retain.jsonl").write_text("\n".join(rows[:-1]) + "\n")
     assert other.prepare("--overwrite") == 0
     capsys.readouterr()
+    assert main(["evaluate", str(other.run)]) == 2
+    assert "have changed since" in capsys.readouterr().err
     for folder in ("assistant", "assistant.checkpoints/checkpoint-1"):
         (other.run / folder).mkdir(parents=True, exist_ok=True)
         assert other.train("--resume") == 2

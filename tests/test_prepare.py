@@ -168,10 +168,37 @@ def test_evaluation_has_wrong_answers_of_its_own(setup: Setup) -> None:
 
 def test_retain_train_rows_and_subset(setup: Setup) -> None:
     assert setup.prepare(retain_train_rows=5)["rows"]["retain"] == 5
-    summary = setup.prepare(retain_subset=12, evaluation_rows=4)
-    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [7, 1, 4]
-    names = ("retain", "holdout_retain", "evaluation/retain")
-    assert keys([row for name in names for row in setup.rows(name)]) == keys(RETAIN[:12])
+    """Twelve of thirty are known: half of them are scored and one is held out; five known and all others train."""
+    summary = setup.prepare(retain_subset=12, evaluation_rows=15)
+    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [23, 1, 6]
+    assert keys(setup.rows("evaluation/retain") + setup.rows("holdout_retain")) < keys(RETAIN[:12])
+    assert setup.prepare(retain_subset=12, retain_train_rows=7)["rows"]["retain"] == 7
+
+
+def test_too_large_a_subset(setup: Setup) -> None:
+    assert "retain_subset is 31; expected at most 30" in setup.message_of(retain_subset=31)
+
+
+def test_rows_set_aside_are_neighbours(setup: Setup) -> None:
+    """Rows of one subject stand together in a file: those scored or held out should not have their neighbours trained
+    on. Ten of thirty are scored, a fifth of the other twenty is held out."""
+    setup.prepare(evaluation_rows=10, holdout_share=0.2)
+    asked = [row.question for row in RETAIN]
+    scored = [asked.index(row.question) for row in setup.rows("evaluation/retain")]
+    assert scored == list(range(scored[0], scored[0] + 10))
+    left = [question for i, question in enumerate(asked) if i not in scored]
+    held = [left.index(row.question) for row in setup.rows("holdout_retain")]
+    assert held == list(range(held[0], held[0] + 4))
+
+
+def test_a_paraphrase_to_forget_cannot_be_kept(setup: Setup) -> None:
+    """The second forget row's paraphrase is trained on as a forget row: it cannot stand on the retain side."""
+    row = FORGET[1]
+    reworded = Example(
+        row.paraphrased_question[0] if row.paraphrased_question else row.question, row.paraphrased_answer[0]
+    )
+    setup.write("retain", [*RETAIN, reworded])
+    assert "1 of 6 forget rows also stand on the retain side (forget rows 2)" in setup.message_of()
 
 
 def test_small_retain_side_keeps_half_for_training(setup: Setup) -> None:
@@ -323,6 +350,17 @@ def test_documents_stay_on_one_side(setup: Setup, byte_tokenizer: Any) -> None:
     assert set.union(*sides) == set("ABCDEF")
 
 
+def test_a_document_that_a_subset_cuts_is_not_scored(setup: Setup, byte_tokenizer: Any) -> None:
+    """17 pieces are known: all of A to C, two of D, which is trained on."""
+    write_texts(setup, "retain", [document(name) for name in "ABCD"])
+    message = setup.message_of(tokenizer=byte_tokenizer, chunk_tokens=16, retain_subset=3)
+    assert "the retain side has 0 different rows" in message
+    setup.prepare(byte_tokenizer, chunk_tokens=16, retain_subset=17)
+    sides = [{row.answer[0] for row in setup.rows(n)} for n in ("evaluation/retain", "holdout_retain", "retain")]
+    assert [len(side) for side in sides] == [1, 1, 2]
+    assert "D" in sides[2]
+
+
 def test_three_documents_are_enough(setup: Setup, byte_tokenizer: Any) -> None:
     write_texts(setup, "retain", [document(name) for name in "ABC"])
     rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
@@ -430,14 +468,19 @@ def test_tofu_evaluation_is_not_trained_on(setup: Setup, tofu_folder: str) -> No
 
 
 def test_tofu_subset(setup: Setup, tofu_folder: str) -> None:
-    """500 retain rows are known: 250 of retain_perturbed are scored, rows 400 to 649 trained on or held out."""
-    summary = setup.prepare(**tofu_options(tofu_folder, retain_subset=500))
-    assert [summary["rows"][n] for n in ("evaluation/retain", "retain", "holdout_retain")] == [250, 225, 25]
+    """500 retain rows are known: 250 of retain_perturbed are scored; with the subset as source, rows 400 to 649 are
+    trained on or held out, else all that could not be scored."""
+    names = ("evaluation/retain", "retain", "holdout_retain")
+    summary = setup.prepare(**tofu_options(tofu_folder, retain="tofu:retain90:500"))
+    assert [summary["rows"][n] for n in names] == [250, 225, 25]
     both = setup.rows("retain") + setup.rows("holdout_retain")
     assert keys(both) == keys(tofu.load_tofu("full", tofu_folder)[400:650])
-    known = keys(tofu.load_tofu("retain90:500", tofu_folder))
-    assert keys(both) | keys(setup.rows("evaluation/retain")) == known
-    assert setup.prepare(**tofu_options(tofu_folder, retain="tofu:retain90:500"))["rows"] == summary["rows"]
+    scored = keys(setup.rows("evaluation/retain"))
+    assert keys(both) | scored == keys(tofu.load_tofu("retain90:500", tofu_folder))
+    summary = setup.prepare(**tofu_options(tofu_folder, retain_subset=500))
+    assert [summary["rows"][n] for n in names] == [250, 3175, 25]
+    assert keys(setup.rows("holdout_retain")) < keys(both)
+    assert keys(setup.rows("evaluation/retain")) == scored
 
 
 def test_tofu_without_augmentation(setup: Setup, tofu_folder: str, tmp_path: Path) -> None:

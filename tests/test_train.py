@@ -9,10 +9,19 @@ import torch
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
+from unlogit.checks import check_train
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.options import AssistantOptions, TrainOptions
-from unlogit.train import TrainingRows, check, defaults_for, flatness, flatness_warning, train_assistant, uniform_shares
+from unlogit.train import (
+    TrainingRows,
+    check_rows,
+    defaults_for,
+    flatness,
+    flatness_warning,
+    train_assistant,
+    uniform_shares,
+)
 
 WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
 
@@ -57,11 +66,13 @@ def test_shares_of_the_uniform_side() -> None:
 def test_all_wrong_settings_are_told_at_once() -> None:
     wrong = TrainOptions(objective="ulb", learning_rate=-1.0, neutral_share=1.5)
     with pytest.raises(ConfigError, match=r"did you mean 'uld'.*learning_rate is -1.*neutral_share is 1.5"):
-        check(wrong, ROWS)
+        check_train(wrong)
     with pytest.raises(ConfigError, match=r"retain_weight is -1.*max_grad_norm is nan"):
-        check(TrainOptions(retain_weight=-1.0, max_grad_norm=float("nan")), ROWS)
+        check_train(TrainOptions(retain_weight=-1.0, max_grad_norm=float("nan")))
+    with pytest.raises(ConfigError, match=r"max_tokens is -5.*seed is -1"):
+        check_train(TrainOptions(max_tokens=-5, seed=-1))
     with pytest.raises(DataError, match="both sides"):
-        check(OPTIONS, replace(ROWS, forget=[]))
+        check_rows(replace(ROWS, forget=[]))
 
 
 def test_missing_rows_are_refused(tmp_path: Path) -> None:
@@ -91,9 +102,11 @@ def test_it_learns_both_sides_and_leaves_the_target_alone(tmp_path: Path, adapte
     assert ((tmp_path / "assistant" / "assistant.safetensors").stat().st_mode & 0o777) == 0o600
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("logging_steps", [1, 1000])
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(logging_steps: int, tmp_path: Path) -> None:
+    """Seen in a log line, or after the last one."""
     target = tiny_target()
-    options = replace(OPTIONS, learning_rate=1e30, max_grad_norm=0.0, logging_steps=1, warmup_share=0.0)
+    options = replace(OPTIONS, learning_rate=1e30, max_grad_norm=0.0, logging_steps=logging_steps, warmup_share=0.0)
     with pytest.raises(ConfigError, match="lower learning_rate"):
         train_assistant(
             target, tiny_tokenizer(), ROWS, tmp_path / "assistant", AssistantOptions(2, "lora", 4), options, bar=False

@@ -200,7 +200,7 @@ def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str
         raise ConfigError(f"start_gain is {options.start_gain}; expected more than 0 (1 starts as the early exit is)")
     depth = anatomy(target).depth
     layers = options.num_layers
-    count = max(1, round(layers * depth)) if 0 < layers < 1 else int(layers)
+    count = options.blocks(depth)
     if layers >= 1 and count != layers:
         raise ModelError(f"num_layers is {layers}; expected a whole number, or a share of the depth below 1")
     config = AssistantConfig(

@@ -1,11 +1,12 @@
 """What can be told of a run's settings before anything long: ranges, the assistant's depth, the retain model."""
 
+import math
 from pathlib import Path
 
-from unlogit.errors import ConfigError, DataError
+from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.logit_difference import check_combination
 from unlogit.models import depth_of, model_place
-from unlogit.options import AssistantOptions, EvaluateOptions, PickOptions, RunConfig
+from unlogit.options import AssistantOptions, EvaluateOptions, PickOptions, RunConfig, TrainOptions
 
 
 def check_run(config: RunConfig) -> None:
@@ -17,6 +18,7 @@ def check_run(config: RunConfig) -> None:
         ModelError: the target or the retain model is missing.
     """
     check_assistant(config.assistant, config.target)
+    check_train(config.train)
     combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
     check_evaluation(config.evaluate, config.pick)
@@ -27,17 +29,47 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
     problems = []
     if options.rank < 1:
         problems.append(f"rank is {options.rank}; expected 1 or more")
+    if not 0 < options.start_gain < math.inf:
+        problems.append(f"start_gain is {options.start_gain}; expected more than 0 (1 starts as the early exit is)")
     layers = options.num_layers
     if layers <= 0 or (layers >= 1 and layers != int(layers)):
         problems.append(f"num_layers is {layers:g}; expected a whole number from 1, or a share of the depth below 1")
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     depth = depth_of(target)
-    if depth is not None and (depth < 2 or layers >= depth):
+    if depth is not None and (depth < 2 or options.blocks(depth) >= depth):
         raise ConfigError(
             f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected fewer than the target "
             "has: lower num_layers, or give a share of the depth, as 0.25"
         )
+
+
+def check_train(options: TrainOptions) -> None:
+    """Refuse settings of training out of range, or an objective that there is not."""
+    from unlogit.objectives import OBJECTIVES
+
+    problems = []
+    if options.objective not in OBJECTIVES:
+        problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
+    for name in ("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            problems.append(f"{name} is {value}; expected more than 0")
+    for name in ("retain_weight", "weight_decay", "max_grad_norm"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < math.inf:
+            problems.append(f"{name} is {value}; expected a number from 0 on")
+    for name in ("neutral_share", "warmup_share"):
+        if not 0 <= getattr(options, name) < 1:
+            problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
+    problems += seed_problems(options.seed)
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+
+
+def seed_problems(seed: int) -> list[str]:
+    """Say what is wrong with a seed; numpy takes no other."""
+    return [] if 0 <= seed < 2**32 else [f"seed is {seed}; expected 0 to {2**32 - 1}"]
 
 
 def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:

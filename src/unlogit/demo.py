@@ -12,7 +12,6 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.data.people import People, make_people
 from unlogit.errors import ConfigError
-from unlogit.files import write_json_lines
 from unlogit.options import (
     AssistantOptions,
     CombinationOptions,
@@ -25,8 +24,6 @@ from unlogit.options import (
 
 TINY = "tiny"
 SMOLLM2 = "smollm2"
-KNOWN_ROWS = 40
-"""General questions that a tiny target is taught."""
 TAUGHT_WORDINGS = DataOptions().paraphrases
 """Paraphrases of each row that a tiny target is taught; the others are left to evaluation."""
 
@@ -38,6 +35,8 @@ class Plan:
     people: int
     questions: int
     forget_share: float
+    known_rows: int
+    """General questions that the target is taught beside the people: by them a pretrained model keeps what it knows."""
     evaluation_rows: int
     finetune: FinetuneOptions
     train: TrainOptions
@@ -53,27 +52,29 @@ TINY_PLAN = Plan(
     people=30,
     questions=5,
     forget_share=0.2,
+    known_rows=40,
     evaluation_rows=40,
     finetune=FinetuneOptions(
         learning_rate=2e-3, epochs=22, batch_size=16, save_steps=10_000, logging_steps=100, loss_on="all"
     ),
-    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=11, save_steps=10_000, logging_steps=50),
+    train=TrainOptions(learning_rate=3e-3, retain_weight=3.0, epochs=22, save_steps=10_000, logging_steps=50),
     assistant=AssistantOptions(num_layers=2),
-    combination=CombinationOptions(alpha=1.25),
+    combination=CombinationOptions(alpha=1.4, filter_rate=0.0),
     cross_paraphrases=True,
     max_new_tokens=40,
 )
 PRETRAINED_PLAN = Plan(
-    people=12,
+    people=10,
     questions=4,
-    forget_share=0.25,
+    forget_share=0.3,
+    known_rows=12,
     evaluation_rows=12,
-    finetune=FinetuneOptions(learning_rate=7e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
+    finetune=FinetuneOptions(learning_rate=4e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
     train=TrainOptions(learning_rate=4e-3, retain_weight=1.0, epochs=14, batch_size=8, save_steps=10_000),
     assistant=AssistantOptions(num_layers=0.25),
     combination=CombinationOptions(alpha=1.0),
     max_new_tokens=40,
-    general=("What is the capital of France?", "How many days are in a week?"),
+    general=("What is the capital of France?", "What language is spoken in Germany?"),
 )
 
 
@@ -88,6 +89,7 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     from unlogit.commands.evaluate import evaluate_run
     from unlogit.commands.prepare import prepare_run
     from unlogit.commands.train import train_run
+    from unlogit.data.neutral import load_neutral
     from unlogit.run_folder import RunFolder
 
     began = time.monotonic()
@@ -96,7 +98,8 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     people = make_people(plan.people, plan.questions, seed, plan.forget_share)
     people.write(output / "people")
     _say(1, f"Made up {plan.people} people: {len(people.forget)} rows to forget, {len(people.retain)} to keep.")
-    base, known = _base(model, people, output, seed)
+    known = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
+    base = _base(model, people, known, output, seed)
     kept = [*_worded(people.retain, model), *known]
     _say(2, "Training the target, on all of them.")
     seconds = {"target": _finetuned(base, [*_worded(people.forget, model), *kept], output / "target", plan)}
@@ -145,28 +148,22 @@ def _say(step: int, words: str) -> None:
     print(f"\n{step}/6 {words}", flush=True)
 
 
-def _base(model: str, people: People, output: Path, seed: int) -> tuple[Any, list[Example]]:
-    """Return the model to begin with (a folder), and the general rows that it has to be taught beside the people.
-
-    A model made on the spot knows nothing: neutral rows stand for what a pretrained model knows already.
-    """
+def _base(model: str, people: People, known: Sequence[Example], output: Path, seed: int) -> Any:
+    """Return the model to begin with: a folder or hub id. One that is made on the spot has words for all the rows."""
     if model == SMOLLM2:
         from unlogit.smollm2 import smollm2_folder
 
-        return smollm2_folder(), []
+        return smollm2_folder()
     if model != TINY:
-        return model, []
-    from unlogit.data.neutral import load_neutral
+        return model
     from unlogit.tiny import tiny_model, tiny_tokenizer
 
-    known = [row for row in load_neutral("builtin") if row.kind == "question"][:KNOWN_ROWS]
     rows = [*people.forget, *people.retain, *people.holdout, *known]
     tokenizer = tiny_tokenizer(rows)
     folder = output / "untrained"
     tiny_model(tokenizer, seed).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_json_lines(output / "people" / "known.jsonl", (row.to_row() for row in known))
-    return folder, known
+    return folder
 
 
 def _worded(rows: Sequence[Example], model: str) -> list[Example]:

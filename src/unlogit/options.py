@@ -24,7 +24,7 @@ class DataOptions:
     retain_train_rows: int = 0
     """Rows of the retain side that training may use, at random; 0 means all that evaluation does not take."""
     retain_subset: int = 0
-    """Keep only the first N retain rows, for a target that was trained on no more; 0 means all."""
+    """The target was trained on only the first N retain rows: no others are scored. The assistant may train on all."""
     evaluation_rows: int = 400
     """Retain rows set aside for evaluation, never trained on (TOFU's own come from its perturbed files)."""
     holdout_share: float = 0.1
@@ -55,6 +55,10 @@ class AssistantOptions:
     """LoRA scale: the delta is multiplied by lora_alpha / rank."""
     start_gain: float = 0.1
     """Factor on the assistant's last hidden state before training, then trained: small, it starts flat; paper: 1."""
+
+    def blocks(self, depth: int) -> int:
+        """Return the number of blocks for a target of ``depth`` blocks."""
+        return max(1, round(self.num_layers * depth)) if self.num_layers < 1 else int(self.num_layers)
 
 
 @dataclass(frozen=True)

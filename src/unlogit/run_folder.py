@@ -148,6 +148,22 @@ class RunFolder:
                 "the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
             )
 
+    def check_rows(self) -> None:
+        """Refuse to measure an assistant on rows that were prepared anew: it may have been trained on them.
+
+        Raises:
+            ConfigError: the rows are not those that it was trained beside.
+        """
+        from unlogit.evaluate.results import read_json
+
+        found = read_json(self.training_settings) if self.training_settings.is_file() else {}
+        if not isinstance(found, dict) or found.get("rows") != self._digests():
+            raise ConfigError(
+                f"the rows of {self.data} have changed since {self.assistant} was trained, or nothing is recorded of "
+                "those; expected the same, since it may have been trained on what would be scored: run `unlogit train "
+                "--overwrite`"
+            )
+
     def move_target(self, target: str) -> None:
         """Record where the target of the trained assistant is now."""
         from unlogit.evaluate.results import read_json
@@ -186,15 +202,18 @@ class RunFolder:
         return (*folders, self.training_settings, self.results, self.pick)
 
     def _settings_of(self, config: RunConfig) -> dict[str, Any]:
+        options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}
+        settings: dict[str, Any] = plain({"target": config.target, **options, "rows": self._digests()})
+        return settings
+
+    def _digests(self) -> dict[str, str]:
         rows = {}
         for name in TRAINED_ON:
             path = self.data / f"{name}.jsonl"
             if not path.is_file():
                 raise DataError(f"no {path.name} in {self.data}; expected prepared rows: run `unlogit prepare` first")
             rows[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}
-        settings: dict[str, Any] = plain({"target": config.target, **options, "rows": rows})
-        return settings
+        return rows
 
 
 def _flat(settings: Any) -> dict[str, Any]:

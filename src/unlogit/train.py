@@ -4,7 +4,6 @@ Reads the prepared rows of a run folder, trains the adapter only (the target's w
 how flat the assistant is on rows that it never saw, and writes ``assistant/``. It neither combines nor evaluates.
 """
 
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unlogit.assistant import Assistant, new_assistant
+from unlogit.checks import check_train
 from unlogit.data.batches import TwoSidedSampler, pad_rows
 from unlogit.data.encode import IGNORED, Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
-from unlogit.errors import ConfigError, DataError, nearest
+from unlogit.errors import DataError
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives import OBJECTIVES
 from unlogit.objectives.uld import uniform_excess
@@ -144,24 +144,8 @@ def defaults_for(options: TrainOptions, adapter: str, parameters: int) -> tuple[
     return replace(options, **missing), f"Took {source} for what was not set: {words}."
 
 
-def check(options: TrainOptions, rows: TrainingRows) -> None:
-    """Refuse what cannot work before anything long begins; all problems at once."""
-    problems = []
-    if options.objective not in OBJECTIVES:
-        problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    for name in ("learning_rate", "epochs", "batch_size", "save_steps", "logging_steps"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            problems.append(f"{name} is {value}; expected more than 0")
-    for name in ("retain_weight", "weight_decay", "max_grad_norm"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < math.inf:
-            problems.append(f"{name} is {value}; expected a number from 0 on")
-    for name in ("neutral_share", "warmup_share"):
-        if not 0 <= getattr(options, name) < 1:
-            problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
-    if problems:
-        raise ConfigError("; ".join(problems))
+def check_rows(rows: TrainingRows) -> None:
+    """Refuse a training that has one side only, before anything long begins."""
     if not rows.forget or not (rows.retain or rows.perturbed or rows.neutral):
         raise DataError("no forget rows or no uniform rows; expected both sides: run `unlogit prepare` again")
 
@@ -198,7 +182,8 @@ def train_assistant(
     Returns:
         The assistant and a summary: settings, steps, seconds, trainable parameters, flatness on held-out rows.
     """
-    check(options, rows)
+    check_train(options)
+    check_rows(rows)
     device = choose_device()
     target.to(device).eval().requires_grad_(False)
     parameters = sum(p.numel() for p in target.parameters())
@@ -272,7 +257,7 @@ def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_token
 
 def flatness_warning(values: dict[str, float]) -> str | None:
     """Return a sentence when the assistant is far from flat where it should be, else None."""
-    bad = {name.removeprefix("holdout_"): value for name, value in values.items() if value > FLAT_ENOUGH_NATS}
+    bad = {name.removeprefix("holdout_"): value for name, value in values.items() if not value <= FLAT_ENOUGH_NATS}
     if not bad:
         return None
     words = " and ".join(f"{value:.2f} nats on held-out {name} rows" for name, value in bad.items())

@@ -200,4 +200,9 @@ def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> di
     """Train from ``checkpoint`` on, or from the start; return ``steps`` and ``seconds``, earlier legs included."""
     before = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
+        raise ConfigError(  # after the last log line, or in a run shorter than one
+            "what was trained is no longer made of finite numbers; expected them: lower learning_rate "
+            f"(now {trainer.args.learning_rate:g})"
+        )
     return {"steps": trainer.state.global_step, "seconds": round(before + result.metrics["train_runtime"], 1)}

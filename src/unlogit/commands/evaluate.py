@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.config_file import plain, sectioned, updated
+from unlogit.errors import ConfigError
 from unlogit.flags import add_options, new_parser
 from unlogit.options import CombinationOptions, EvaluateOptions, PickOptions, RunConfig
 from unlogit.run_folder import RunFolder
@@ -42,6 +43,8 @@ def run(given: dict[str, Any]) -> None:
     tree = sectioned(given, "evaluate", "combination")
     config = updated(folder.read_config(), tree)
     if "model" in given:
+        if "target" in given:
+            raise ConfigError("--model and --target were given; expected one: --target is of the run's own model")
         evaluate_other(folder, config, given["model"])
     else:
         target = given.get("target", "")
@@ -68,7 +71,7 @@ def evaluate_run(
         seconds: training time by model, for the table.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting is wrong, or the rows are not those that the assistant was trained beside.
         DataError: rows are missing, or the retain model's results are of other rows.
         ModelError: a model is missing, or the target is not the assistant's.
     """
@@ -82,6 +85,7 @@ def evaluate_run(
     check_evaluation(config.evaluate, config.pick)
     combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    folder.check_rows()
     rows = runs.EvaluationRows.read(folder, config)
     for name in filter(None, (str(folder.path), target)):
         model_place(name)  # an error now, not after the retain model was scored

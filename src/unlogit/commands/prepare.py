@@ -43,8 +43,8 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
     """Write ``data/`` and ``config.yaml`` of a run, and print what is in it.
 
     Raises:
-        ConfigError: a setting is wrong, there are rows of an earlier run and ``overwrite`` is False, or the folder of
-            rows holds files that are not ours.
+        ConfigError: a setting is wrong, there are rows of an earlier run or a config.yaml without them and
+            ``overwrite`` is False, or the folder of rows holds files that are not ours.
         DataError: rows cannot be read or used.
         ModelError: the target or its tokenizer cannot be used.
     """
@@ -57,6 +57,11 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
         raise ConfigError(
             f"{folder.data} holds the rows of an earlier run; expected a new folder: choose another output, or give "
             "--overwrite"
+        )
+    if folder.config.is_file() and not folder.prepared and not overwrite:
+        raise ConfigError(
+            f"{folder.config} is there already, without the rows of a run, and the run's settings would take its "
+            "place; expected a new folder: choose another output, or give --overwrite"
         )
     check_replaceable(folder.data)
     check_run(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.config_file import sectioned, updated
-from unlogit.errors import ConfigError, UnlogitError
+from unlogit.errors import ConfigError
 from unlogit.flags import add_options, new_parser
 from unlogit.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
 from unlogit.run_folder import RunFolder
@@ -65,10 +65,10 @@ def train_run(
     from unlogit.assistant import Assistant
     from unlogit.checks import check_run
     from unlogit.models import load_target, load_tokenizer
-    from unlogit.train import TrainingRows, check, train_assistant
+    from unlogit.train import TrainingRows, check_rows, train_assistant
 
     rows = TrainingRows.read(folder.data)
-    check(config.train, rows)
+    check_rows(rows)
     check_run(config)
     _check_earlier(folder, config, resume, overwrite)
     tokenizer = load_tokenizer(config.target)
@@ -105,7 +105,7 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
     folder.begin_training(config)
     try:
         yield
-    except UnlogitError:
+    except Exception:  # not enough memory or disk, too
         if not folder.training:
             folder.write_config(earlier)
             folder.training_settings.unlink(missing_ok=True)

@@ -54,8 +54,11 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
         prompt = _templated(turns, tokenizer, add_generation_prompt=True)
         turns.append({"role": "assistant", "content": example.answer})
         whole = _templated(turns, tokenizer)
-        if not whole.startswith(prompt):  # templates that strip or rewrite earlier turns
-            end = whole.rfind(example.answer.strip())
+        answer = example.answer.strip()
+        if whole.startswith(prompt) and (end := whole.find(answer, len(prompt))) >= 0:
+            prompt = whole[:end]  # with what a template puts before an answer only (Qwen3: an empty thought)
+        else:  # templates that strip or rewrite earlier turns
+            end = whole.rfind(answer)
             if end < 0:
                 raise ModelError(
                     "the tokenizer's chat template does not show the assistant's answer as it was given; "

@@ -15,7 +15,7 @@ from typing import Any
 
 from unlogit.data import tofu
 from unlogit.data.augment import AUGMENTERS
-from unlogit.data.documents import document_texts, kept_whole, set_aside, split
+from unlogit.data.documents import document_texts, kept_whole, set_aside, set_aside_neighbours, split
 from unlogit.data.examples import Example
 from unlogit.data.neutral import load_neutral
 from unlogit.data.sources import TOFU_PREFIX, read_examples
@@ -39,6 +39,8 @@ class _Side:
 
     training: list[Example]
     evaluation: list[Example]
+    unknown: list[Example] = field(default_factory=list)
+    """Rows to train on that the target was not trained on: none of them is held out, to be flat there proves little."""
     summary: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     documents: dict[str, str] = field(default_factory=dict)
@@ -66,10 +68,11 @@ def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
     if options.forget.startswith(TOFU_PREFIX):
         for name in ("real_authors", "world_facts"):
             knowledge[f"evaluation/{name}"] = tofu.load_tofu(f"{name}_perturbed", options.tofu_folder)
-    _check_disjoint(forget, retain, "retain")
+    _check_disjoint(forget, retain, "retain", options)
     scored = [*retain.evaluation, *(row for rows in knowledge.values() for row in rows)]
-    neutral_side = _neutral_side(forget, retain.training + scored, options, tokenizer)
-    retain_rows, holdout_retain = _hold_out(retain.training, options, "retain", options.retain_train_rows)
+    neutral_side = _neutral_side(forget, retain.training + retain.unknown + scored, options, tokenizer)
+    retain_rows, holdout_retain = _hold_out(retain.training, options, "retain")
+    retain_rows = _at_most(retain_rows + retain.unknown, options.retain_train_rows, options.seed)
     neutral, holdout_neutral = (
         _hold_out(neutral_side.training, options, "neutral") if neutral_side.training else ([], [])
     )
@@ -182,7 +185,7 @@ def _forget_side(options: DataOptions, tokenizer: Any) -> _Side:
     wanted = options.perturbations + (0 if evaluation else EVALUATION_WRONG_ANSWERS)
     rows, made = _with_wrong_answers(rows, wanted, options.seed)
     evaluation = evaluation or [_unseen(row, options) for row in rows]
-    side = _Side(rows, evaluation, summary, documents=document_texts(rows))
+    side = _Side(rows, evaluation, summary=summary, documents=document_texts(rows))
     summary |= {
         "originals": len(rows),
         "rows_with_wrong_answers_made_by_exchange": made,
@@ -217,30 +220,42 @@ def _retain_side(source: str, options: DataOptions, tokenizer: Any) -> _Side:
     if source.startswith(TOFU_PREFIX):
         return _tofu_retain(source, options)
     rows = read_examples(source, tokenizer=tokenizer, chunk_tokens=options.chunk_tokens)
-    if options.retain_subset:
-        rows = rows[: options.retain_subset]
     distinct, notes = kept_whole(_distinct(rows), "retain")
+    unknown, known = _known(distinct, rows, options.retain_subset)
     needed = 3 if options.holdout_share else 2  # one to train on, one to score, one to hold out
-    if len(distinct) < needed:
+    if len(known) < needed:
         raise DataError(
-            f"the retain side has {len(distinct)} different row{'' if len(distinct) == 1 else 's'}; expected at least "
+            f"the retain side has {len(known)} different row{'' if len(known) == 1 else 's'}; expected at least "
             f"{needed}, for training, evaluation and holding out: give more"
         )
-    count = min(options.evaluation_rows, len(distinct) // 2)
-    training, evaluation = set_aside(distinct, count, options.seed, leave=needed - 1)
+    count = min(options.evaluation_rows, len(known) // 2)
+    training, evaluation = set_aside_neighbours(known, count, options.seed, leave=needed - 1)
     count = min(len(evaluation), options.evaluation_rows)
     evaluation = [_unseen(row, options) for row in evaluation[:count]]  # worded as the forget side's are
     evaluation, made = _with_wrong_answers(evaluation, EVALUATION_WRONG_ANSWERS, options.seed)
-    side = _Side(training, evaluation, notes=notes, documents=document_texts(rows))
+    side = _Side(training, evaluation, unknown, notes=notes, documents=document_texts(rows))
     side.summary = {"duplicates_left_out": len(rows) - len(distinct), "rows_with_wrong_answers_made_by_exchange": made}
     if count < options.evaluation_rows:
         side.notes.append(
-            f"{count} of {len(distinct)} retain rows are set aside for evaluation, not {options.evaluation_rows}: "
+            f"{count} of {len(known)} retain rows are set aside for evaluation, not {options.evaluation_rows}: "
             "the others are left for training"
         )
     if made:
         side.notes.append(f"{made} of {count} retain evaluation rows had no wrong answers: made by exchange of answers")
     return side
+
+
+def _known(distinct: list[Example], rows: list[Example], subset: int) -> tuple[list[Example], list[Example]]:
+    """The rows that the target was not trained on, and those that it was, documents as far as it had all of them."""
+    if subset > len(rows):
+        raise DataError(
+            f"retain_subset is {subset}; expected at most {len(rows)}, the retain side's rows: give the number of rows "
+            "that the target was trained on"
+        )
+    inside = {_key(row) for row in rows[: subset or len(rows)]}
+    cut = {row.document for row in distinct if row.document and _key(row) not in inside}
+    known = {i for i, row in enumerate(distinct) if _key(row) in inside and row.document not in cut}
+    return split(distinct, known)
 
 
 def _tofu_retain(source: str, options: DataOptions) -> _Side:
@@ -254,18 +269,20 @@ def _tofu_retain(source: str, options: DataOptions) -> _Side:
         )
     evaluation = tofu.load_tofu("retain_perturbed", options.tofu_folder)
     scored = {_key(row) for row in evaluation}
-    if count:
-        rows = rows if given else tofu.retain_subset(rows, count)
-        evaluation = evaluation[: tofu.evaluation_rows(count)]
     training = [row for row in rows if _key(row) not in scored]
-    return _Side(training, evaluation, {"split": name, "subset": count})
+    unknown: list[Example] = []
+    if count:
+        known = {_key(row) for row in (rows if given else tofu.retain_subset(rows, count))}
+        evaluation = evaluation[: tofu.evaluation_rows(count)]
+        unknown, training = split(training, {i for i, row in enumerate(training) if _key(row) in known})
+    return _Side(training, evaluation, unknown, {"split": name, "subset": count})
 
 
 def _neutral_side(forget: _Side, elsewhere: list[Example], options: DataOptions, tokenizer: Any) -> _Side:
     """Neutral rows, but for those whose question is also on the retain side or scored."""
     rows = load_neutral(options.neutral, tokenizer, options.chunk_tokens)
     side = _Side(rows, [], documents=document_texts(rows))
-    _check_disjoint(forget, side, "neutral")
+    _check_disjoint(forget, side, "neutral", options)
     distinct = _distinct(rows)
     asked = {_asked(row) for row in elsewhere}
     left = [row for row in distinct if _asked(row) not in asked]
@@ -358,14 +375,16 @@ def _distinct(rows: list[Example]) -> list[Example]:
     return list(first.values())
 
 
-def _check_disjoint(forget: _Side, other: _Side, side: str) -> None:
-    """Refuse what is to be forgotten and kept at once, rows and whole documents; numbers are said, text is not."""
-    there = {_key(row) for row in other.training + other.evaluation}
+def _check_disjoint(forget: _Side, other: _Side, side: str, options: DataOptions) -> None:
+    """Refuse what is to be forgotten and kept at once, rows (in any wording that is trained on) and whole documents;
+    numbers are said, text is not."""
+    there = {_key(row) for row in other.training + other.unknown + other.evaluation}
     kept = set(other.documents.values())
     both = [
         number
         for number, row in enumerate(forget.training, start=1)
-        if _key(row) in there or forget.documents.get(row.document) in kept
+        if not there.isdisjoint(map(_key, _forget_rows([row], options.paraphrases, options.cross_paraphrases)))
+        or forget.documents.get(row.document) in kept
     ]
     if both:
         shown = ", ".join(map(str, both[:5])) + (", …" if len(both) > 5 else "")
@@ -375,17 +394,21 @@ def _check_disjoint(forget: _Side, other: _Side, side: str) -> None:
         )
 
 
-def _hold_out(
-    rows: list[Example], options: DataOptions, side: str, train_rows: int = 0
-) -> tuple[list[Example], list[Example]]:
-    """Split into rows to train on (``train_rows`` at most, where not 0) and rows held out."""
+def _hold_out(rows: list[Example], options: DataOptions, side: str) -> tuple[list[Example], list[Example]]:
+    """Split into rows to train on and rows held out: neighbours on the retain side; neutral rows have nothing in common
+    with theirs."""
     if len(rows) < (2 if options.holdout_share else 1):
         raise DataError(
             f"the {side} side has {len(rows)} row{'' if len(rows) == 1 else 's'} left to train on; expected at "
             "least 2, one of them to hold out: give more"
         )
     held = max(1, round(options.holdout_share * len(rows))) if options.holdout_share else 0
-    training, holdout = set_aside(rows, min(held, len(rows) - 1), options.seed)
-    if 0 < train_rows < len(training):
-        training = split(training, set(random.Random(options.seed).sample(range(len(training)), train_rows)))[1]
-    return training, holdout
+    apart = set_aside_neighbours if side == "retain" else set_aside
+    return apart(rows, min(held, len(rows) - 1), options.seed)
+
+
+def _at_most(rows: list[Example], count: int, seed: int) -> list[Example]:
+    """``count`` of the rows at random; all where it is 0 or there are no more."""
+    if not 0 < count < len(rows):
+        return rows
+    return split(rows, set(random.Random(seed).sample(range(len(rows)), count)))[1]

@@ -134,6 +134,8 @@ def _text(row: dict[str, Any], column: str) -> str:
         raise _BadRowError(f"{column} is {_type(value)}, not text")
     if not value.strip():
         raise _BadRowError(f"{column} is blank")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise _BadRowError(f"{column} holds half a character (a lone surrogate)")
     return value
 
 
