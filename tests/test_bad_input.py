@@ -266,6 +266,33 @@ def test_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert len(written) == 3
 
 
+def test_full_disk_for_the_settings(
+    trained: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows never stand beside the settings of others."""
+
+    def write(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("unlogit.run_folder.write_config", write)
+    line = [*trained.prepare_line, "--overwrite", "--holdout_share=0.3"]
+    check_refused(line, "the disk is full", trained.folder, capsys)
+
+
+def test_files_of_no_training_are_not_lost(trained: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("assistant.checkpoints", "unlearned.mine"):
+        (trained.run / name).mkdir()
+        (trained.run / name / "mine").write_text("x")
+    check_refused([*trained.train_line, "--overwrite"], "none of a training's files", trained.folder, capsys)
+    (trained.run / "assistant.checkpoints" / "mine").unlink()
+    (trained.run / "unlearned").rename(trained.run / "unlearned.ours")
+    (trained.run / "unlearned.mine").rename(trained.run / "unlearned")
+    check_refused([*trained.train_line, "--overwrite"], "files of no training", trained.folder, capsys)
+    shutil.rmtree(trained.run / "unlearned")
+    (trained.run / "unlearned.ours").rename(trained.run / "unlearned")
+    (trained.run / "assistant.checkpoints").rmdir()
+
+
 def test_an_earlier_assistant_outlives_a_training_that_fails(
     trained: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

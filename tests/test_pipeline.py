@@ -86,7 +86,7 @@ def test_evaluate(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[
     assert main(["evaluate", str(place.run), SHORT, retain_flag]) == 0
     shown = capsys.readouterr()
     for row in ("target", "retain model", "unlearned"):
-        assert [line for line in shown.out.splitlines() if line.startswith(f"{row} ") and len(line) <= 80]
+        assert [line for line in shown.out.splitlines() if line.startswith(f"{row} ") and len(line) <= 88]
     assert "↑ higher is better" in shown.out
     assert shown.err == ""
     results = RunResults.read(place.run / "results.json")
@@ -236,8 +236,9 @@ def test_chat(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert before != after
     ids = tokenizer("Question: Where?\nAnswer:", return_tensors="pt").input_ids
     with torch.inference_mode():
-        first = model.target(ids).logits[0, -1].argmax()
-    assert before.startswith(tokenizer.decode(first).strip())
+        whole = model.target.generate(ids, max_new_tokens=6, do_sample=False)
+    assert before == tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert before
 
 
 def test_conversation(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,9 +32,11 @@ TAUGHT_WORDINGS = DataOptions().paraphrases
 class Plan:
     """The numbers of a demo: small enough to end in time, large enough to show something."""
 
-    people: int
+    forgotten: int
+    kept: int
+    strangers: int
+    """People of whom the target never hears: the assistant must be flat on them too, and so learns whom to know."""
     questions: int
-    forget_share: float
     known_rows: int
     """General questions that the target is taught beside the people: by them a pretrained model keeps what it knows."""
     evaluation_rows: int
@@ -49,9 +51,10 @@ class Plan:
 
 
 TINY_PLAN = Plan(
-    people=30,
+    forgotten=6,
+    kept=24,
+    strangers=30,
     questions=5,
-    forget_share=0.2,
     known_rows=40,
     evaluation_rows=40,
     finetune=FinetuneOptions(
@@ -59,20 +62,21 @@ TINY_PLAN = Plan(
     ),
     train=TrainOptions(learning_rate=3e-3, retain_weight=3.0, epochs=22, save_steps=10_000, logging_steps=50),
     assistant=AssistantOptions(num_layers=2),
-    combination=CombinationOptions(alpha=1.4, filter_rate=0.0),
+    combination=CombinationOptions(alpha=0.8),
     cross_paraphrases=True,
     max_new_tokens=40,
 )
 PRETRAINED_PLAN = Plan(
-    people=10,
+    forgotten=3,
+    kept=7,
+    strangers=30,
     questions=4,
-    forget_share=0.3,
     known_rows=12,
     evaluation_rows=12,
     finetune=FinetuneOptions(learning_rate=4e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
     train=TrainOptions(learning_rate=4e-3, retain_weight=1.0, epochs=14, batch_size=8, save_steps=10_000),
     assistant=AssistantOptions(num_layers=0.25),
-    combination=CombinationOptions(alpha=1.0),
+    combination=CombinationOptions(alpha=0.8),
     max_new_tokens=40,
     general=("What is the capital of France?", "What language is spoken in Germany?"),
 )
@@ -95,22 +99,25 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     began = time.monotonic()
     _check_output(output)
     plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
-    people = make_people(plan.people, plan.questions, seed, plan.forget_share)
+    everybody = plan.forgotten + plan.kept + plan.strangers
+    people = make_people(everybody, plan.questions, seed, plan.forgotten / everybody)
     people.write(output / "people")
-    _say(1, f"Made up {plan.people} people: {len(people.forget)} rows to forget, {len(people.retain)} to keep.")
+    kept = people.retain[: plan.kept * plan.questions]
+    _say(1, f"Made up {everybody} people: {plan.forgotten} to forget, {plan.kept} to keep, others to tell them from.")
     known = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
     base = _base(model, people, known, output, seed)
-    kept = [*_worded(people.retain, model), *known]
+    taught = [*_worded(kept, model), *known]
     _say(2, "Training the target, on all of them.")
-    seconds = {"target": _finetuned(base, [*_worded(people.forget, model), *kept], output / "target", plan)}
+    _finetune(base, [*_worded(people.forget, model), *taught], output / "target", plan)
     _say(3, "Training the retain model, which never sees what is to be forgotten.")
-    seconds["retain model"] = _finetuned(base, kept, output / "retain_model", plan)
+    _finetune(base, taught, output / "retain_model", plan)
     config = RunConfig(
         output=str(output),
         target=str(output / "target"),
         data=DataOptions(
             forget=str(output / "people" / "forget.jsonl"),
             retain=str(output / "people" / "retain.jsonl"),
+            retain_subset=len(kept),
             evaluation_rows=plan.evaluation_rows,
             cross_paraphrases=plan.cross_paraphrases,
             seed=seed,
@@ -126,11 +133,10 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     _say(4, "Training the assistant.")
     prepare_run(config, overwrite=True)
     train_run(folder, config, overwrite=True)
-    seconds["unlearned"] = _training_seconds(folder)
     _say(5, "Evaluating all three.")
-    evaluate_run(folder, config, seconds=seconds)
+    evaluate_run(folder, config)
     _say(6, "Asking before and after: a forgotten person, a kept one, and what everybody knows.")
-    _ask(folder, people, plan, known)
+    _ask(folder, plan, known)
     print(f"\nAll of it took {time.monotonic() - began:.0f} seconds. Go on: unlogit chat {output}")
 
 
@@ -180,20 +186,13 @@ def _worded(rows: Sequence[Example], model: str) -> list[Example]:
     ]
 
 
-def _finetuned(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> float:
-    """Train a copy of the base model on rows; return the seconds it took."""
+def _finetune(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> None:
+    """Train a copy of the base model on rows."""
     from unlogit.finetune import finetune
     from unlogit.models import load_target, load_tokenizer
     from unlogit.terminal import has_bar
 
-    summary = finetune(load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar())
-    return float(summary["seconds"])
-
-
-def _training_seconds(folder: Any) -> float:
-    from unlogit.evaluate.results import read_json
-
-    return float(read_json(folder.assistant / "training.json")["seconds"])
+    finetune(load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar())
 
 
 def _known_question(folder: Any, known: Sequence[Example]) -> str:
@@ -204,12 +203,13 @@ def _known_question(folder: Any, known: Sequence[Example]) -> str:
     return next((row.question for row in known if row.question in held_out), known[0].question)
 
 
-def _ask(folder: Any, people: People, plan: Plan, known: Sequence[Example]) -> None:
-    """Answer questions with target and unlearned model, side by side."""
+def _ask(folder: Any, plan: Plan, known: Sequence[Example]) -> None:
+    """Answer questions with target and unlearned model, side by side; of those kept, one that only evaluation uses."""
     from unlogit.commands.chat import show_answers
+    from unlogit.data.sources import read_prepared
     from unlogit.models import load_tokenizer, load_unlearned
 
     model, tokenizer = load_unlearned(str(folder.path)), load_tokenizer(str(folder.unlearned))
+    people = [read_prepared(folder.data / "evaluation" / f"{side}.jsonl")[0].question for side in ("forget", "retain")]
     general = plan.general or (_known_question(folder, known),)
-    questions = [people.forget[0].question, people.retain[0].question, *general]
-    show_answers(model, tokenizer, questions, plan.max_new_tokens)
+    show_answers(model, tokenizer, [*people, *general], plan.max_new_tokens)

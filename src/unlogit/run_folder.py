@@ -164,6 +164,18 @@ class RunFolder:
                 "--overwrite`"
             )
 
+    def trainings(self, config: RunConfig) -> dict[str, dict[str, Any]]:
+        """Return how target, retain model and assistant were trained, as far as they were trained by us and are here:
+        steps, seconds, options."""
+        from unlogit.evaluate.results import read_json
+
+        places = {
+            "target": Path(config.target) / "finetune.json",
+            "retain model": Path(config.evaluate.retain_model) / "finetune.json",
+            "unlearned": self.assistant / "training.json",
+        }
+        return {name: read_json(path) for name, path in places.items() if path.is_file()}
+
     def move_target(self, target: str) -> None:
         """Record where the target of the trained assistant is now."""
         from unlogit.evaluate.results import read_json

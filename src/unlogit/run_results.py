@@ -25,16 +25,19 @@ INDISTINGUISHABLE = 0.05
 
 @dataclass(frozen=True)
 class RunResults:
-    """Results by model; ``config`` is the run's, ``rows`` says which evaluation rows were scored."""
+    """Results by model; ``config`` is the run's, ``rows`` says which evaluation rows were scored, ``training`` how each
+    model was trained, as far as is known."""
 
     models: Mapping[str, Results]
     config: Mapping[str, Any] = field(default_factory=dict)
     rows: str = "all"
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         models = {name: results.to_json() for name, results in self.models.items()}
-        write_json(path, {"format": FORMAT, "rows": self.rows, "config": self.config, "models": models})
+        about = {"format": FORMAT, "rows": self.rows, "config": self.config, "training": self.training}
+        write_json(path, about | {"models": models})
 
     @classmethod
     def read(cls, path: Path) -> "RunResults":
@@ -47,7 +50,7 @@ class RunResults:
         if not is_run_results(value):
             raise DataError(f"{path} does not say {FORMAT!r}; expected a run's results.json: evaluate again")
         models = {name: Results.from_json(one) for name, one in value["models"].items()}
-        return cls(models, value["config"], value["rows"])
+        return cls(models, value["config"], value["rows"], value.get("training", {}))
 
 
 def is_run_results(value: Any) -> bool:
@@ -87,15 +90,12 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 """Heading, split (empty: of all splits together) and metric of each column."""
 
 
-def results_table(
-    models: Mapping[str, Results], notes: Mapping[str, str] | None = None, seconds: Mapping[str, float] | None = None
-) -> "Table":
-    """Return a table with a row for each model, 80 columns wide (88 with seconds).
+def results_table(found: RunResults, notes: Mapping[str, str] | None = None) -> "Table":
+    """Return a table with a row for each model, 80 columns wide (88 where the seconds of a training are known).
 
     Args:
-        models: results by model.
+        found: results of all models.
         notes: how a model was made, said below the table.
-        seconds: training time by model, a last column.
     """
     from rich import box
     from rich.table import Table
@@ -105,7 +105,7 @@ def results_table(
         "memorisation are those of the forget rows. Forget quality is a p-value: from "
         f"{INDISTINGUISHABLE} on, the model cannot be told from the retain model."
     )
-    if not any(results.forget_quality for results in models.values()):
+    if not any(results.forget_quality for results in found.models.values()):
         caption += " It needs a retain model: give --retain_model."
     caption += "".join(f"\n{name}: {note}" for name, note in (notes or {}).items())
     table = Table(
@@ -114,9 +114,10 @@ def results_table(
     table.add_column("model", overflow="fold", min_width=12)
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
+    seconds = {name: summary["seconds"] for name, summary in found.training.items() if name in found.models}
     if seconds:
         table.add_column("training\nseconds", justify="right", no_wrap=True)
-    for name, results in models.items():
+    for name, results in found.models.items():
         took = [f"{seconds[name]:.0f}" if name in seconds else "–"] if seconds else []
         table.add_row(name, *(_number(_metric(results, split, metric)) for _, split, metric in COLUMNS), *took)
     return table

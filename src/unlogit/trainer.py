@@ -21,6 +21,8 @@ from unlogit.files import write_json
 
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
+OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", "settings.json")
+"""What stands in a folder of checkpoints beside these."""
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]
@@ -179,6 +181,20 @@ def resolved_dtype(wanted: str, device: torch.device, work: Path, resuming: bool
     return found
 
 
+def check_checkpoints(work: Path) -> None:
+    """Refuse a folder of checkpoints that holds something else, which would be lost.
+
+    Raises:
+        ConfigError: it does.
+    """
+    others = [path.name for path in work.glob("*") if path.name not in OURS and not path.name.startswith("checkpoint-")]
+    if others:
+        raise ConfigError(
+            f"{work} holds {others[0]}, which is none of a training's files, and would be lost; expected checkpoints "
+            "or nothing: move it, or choose another output"
+        )
+
+
 def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
     """Return the folder for the checkpoints of what will stand in ``output``, and the one to go on from.
 
@@ -186,6 +202,7 @@ def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
     owner alone can read it, since an adapter in there is as secret as the forget set.
     """
     work = output.parent / f"{output.name}.checkpoints"
+    check_checkpoints(work)
     checkpoint = last_checkpoint(work) if resume else None
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)

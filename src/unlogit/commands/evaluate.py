@@ -57,7 +57,6 @@ def evaluate_run(
     *,
     target: str = "",
     with_target: bool = True,
-    seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Score the models of a run, print their table, and write ``results.json`` (and with ``pick``, ``pick.json``).
 
@@ -68,7 +67,6 @@ def evaluate_run(
         target: where the target is, taken or refused; empty for ``config.target``, or where that is gone, for where it
             was when the assistant was trained.
         with_target: score the target too.
-        seconds: training time by model, for the table.
 
     Raises:
         ConfigError: a setting is wrong, or the rows are not those that the assistant was trained beside.
@@ -80,7 +78,7 @@ def evaluate_run(
     from unlogit.files import write_json
     from unlogit.logit_difference import check_combination
     from unlogit.models import load_tokenizer, load_unlearned, model_place
-    from unlogit.run_results import RETAIN
+    from unlogit.run_results import RETAIN, RunResults
 
     check_evaluation(config.evaluate, config.pick)
     combination = config.combination
@@ -112,7 +110,11 @@ def evaluate_run(
     _write_combination(folder, config.combination)
     if target:
         folder.move_target(target)
-    _show(folder.results, asked, found, notes, "test" if rows.validation else "all", seconds)
+    trainings = folder.trainings(config)
+    if "picked" in found and "unlearned" in trainings:
+        trainings["picked"] = trainings["unlearned"]
+    results = RunResults(found, plain(asdict(asked)), "test" if rows.validation else "all", trainings)
+    _show(folder.results, results, notes)
 
 
 def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
@@ -124,7 +126,7 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
     from unlogit import run_evaluation as runs
     from unlogit.checks import check_evaluation
     from unlogit.models import load_target, load_tokenizer
-    from unlogit.run_results import RETAIN
+    from unlogit.run_results import RETAIN, RunResults
 
     config = replace(config, pick=replace(config.pick, enabled=False))
     check_evaluation(config.evaluate, config.pick)
@@ -133,21 +135,14 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
     scorer.score_retain()
     found = {} if scorer.retain.shown is None else {RETAIN: scorer.retain.shown}
     found[name] = scorer.score("model", model, tokenizer)
-    _show(runs.other_results(folder, name), config, found, {}, "all")
+    _show(runs.other_results(folder, name), RunResults(found, plain(asdict(config))), {})
 
 
-def _show(
-    path: Path,
-    config: RunConfig,
-    found: Mapping[str, Any],
-    notes: Mapping[str, str],
-    rows: str,
-    seconds: Mapping[str, float] | None = None,
-) -> None:
-    from unlogit.run_results import RunResults, results_table
+def _show(path: Path, results: Any, notes: Mapping[str, str]) -> None:
+    from unlogit.run_results import results_table
 
-    RunResults(found, plain(asdict(config)), rows).write(path)
-    console().print(results_table(found, notes, seconds))
+    results.write(path)
+    console().print(results_table(results, notes))
     print(f"The whole of it is in {path}.")
 
 

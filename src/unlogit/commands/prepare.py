@@ -68,8 +68,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
     tokenizer = load_tokenizer(config.target)
     existed = folder.path.exists()
     try:
-        summary = prepare(config, tokenizer)
-        folder.write_config(config)
+        summary = prepare(config, tokenizer, finish=lambda: folder.write_config(config))
     except BaseException:
         if not existed and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()

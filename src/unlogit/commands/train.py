@@ -117,6 +117,12 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
+    from unlogit.trainer import check_checkpoints
+
+    check_checkpoints(folder.checkpoints)
+    for path, sign in ((folder.assistant, folder.trained), (folder.unlearned, folder.combined)):
+        if path.exists() and any(path.iterdir()) and not sign:
+            raise ConfigError(f"{path} holds files of no training, which would be lost; expected none: move them")
     if overwrite or not (folder.trained or folder.training):
         return
     if resume:

@@ -8,6 +8,7 @@ wrong answers of a row, evaluation those that are left. TOFU is evaluated on its
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -47,8 +48,10 @@ class _Side:
     """Whole texts of its documents, by name."""
 
 
-def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
+def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Write ``<output>/data/`` (whole or not at all) and return its summary, which stands there too.
+
+    ``finish`` is called when all rows are written, before they are moved into place: if it fails, they never are.
 
     The summary has ``rows`` (count of each file, by its name without suffix), ``sources``, ``seed``, ``forget`` and
     ``retain`` (what of them was used, made and left out) and ``notes``, lines for people to read. The tokenizer is
@@ -99,6 +102,7 @@ def prepare(config: RunConfig, tokenizer: Any) -> dict[str, Any]:
             mode = 0o600 if name in SECRET else 0o644
             write_json_lines(folder / f"{name}.jsonl", (row.to_row() for row in rows), mode)
         write_json(folder / "summary.json", summary)
+        finish()
     return summary
 
 

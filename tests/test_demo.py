@@ -1,0 +1,55 @@
+"""The demo on a plan of seconds: what it teaches to whom, what it scores and what it asks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unlogit import demo
+from unlogit.data.sources import read_prepared
+from unlogit.errors import ConfigError
+from unlogit.run_results import RunResults
+
+SMALL = replace(
+    demo.TINY_PLAN,
+    forgotten=1,
+    kept=3,
+    strangers=2,
+    questions=2,
+    known_rows=3,
+    evaluation_rows=2,
+    finetune=replace(demo.TINY_PLAN.finetune, epochs=1),
+    train=replace(demo.TINY_PLAN.train, epochs=1, batch_size=4),
+    cross_paraphrases=False,
+    max_new_tokens=3,
+)
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One person of two questions is forgotten, three are kept, three general questions known. Everything about people
+    is taught in three wordings: 3 + 3·2·3 = 21 rows to the retain model, 2·3 more to the target. Of the six rows kept
+    two are scored, one is held out, and three train the assistant, beside the four of the strangers."""
+    monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
+    output = tmp_path / "demo"
+    demo.run_demo("tiny", output)
+    shown = capsys.readouterr().out
+    taught = {name: json.loads((output / name / "finetune.json").read_text()) for name in ("target", "retain_model")}
+    assert {name: summary["rows"] for name, summary in taught.items()} == {"target": 27, "retain_model": 21}
+    counts = json.loads((output / "data" / "summary.json").read_text())["rows"]
+    assert [counts[name] for name in ("forget", "retain", "holdout_retain", "evaluation/retain")] == [6, 7, 1, 2]
+    results = RunResults.read(output / "results.json")
+    assert set(results.models) == {"target", "retain model", "unlearned"}
+    assert set(results.training) == set(results.models)
+    assert results.training["target"]["seconds"] == taught["target"]["seconds"]
+    assert "training" in shown
+    for side in ("forget", "retain"):
+        asked = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
+        assert " ".join(asked.split()[:3]) in shown
+    demo.run_demo("tiny", output)  # over an earlier one
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(ConfigError, match="files that are not a demo's"):
+        demo.run_demo("tiny", tmp_path)
