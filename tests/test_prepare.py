@@ -428,6 +428,7 @@ def test_builtin_neutral_rows() -> None:
         "What is the largest planet in the solar system?",
         "How many days are in a week?",
         "What color is the sky?",
+        "What language is spoken in Germany?",
     ],
 )
 def test_neutral_rows_leave_out_what_demos_ask(question: str) -> None:

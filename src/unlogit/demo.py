@@ -77,8 +77,8 @@ PRETRAINED_PLAN = Plan(
     train=TrainOptions(learning_rate=4e-3, retain_weight=1.0, epochs=14, batch_size=8, save_steps=10_000),
     assistant=AssistantOptions(num_layers=0.25),
     combination=CombinationOptions(alpha=0.8),
-    max_new_tokens=40,
-    general=("What is the capital of France?", "What language is spoken in Germany?"),
+    max_new_tokens=30,
+    general=("What is the capital of France?", "What is the largest planet in the solar system?"),
 )
 
 
