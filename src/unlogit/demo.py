@@ -60,7 +60,7 @@ TINY_PLAN = Plan(
     finetune=FinetuneOptions(
         learning_rate=2e-3, epochs=22, batch_size=16, save_steps=10_000, logging_steps=100, loss_on="all"
     ),
-    train=TrainOptions(learning_rate=3e-3, retain_weight=3.0, epochs=22, save_steps=10_000, logging_steps=50),
+    train=TrainOptions(learning_rate=3e-3, retain_weight=1.0, epochs=22, save_steps=10_000, logging_steps=50),
     assistant=AssistantOptions(num_layers=2),
     combination=CombinationOptions(alpha=0.8),
     cross_paraphrases=True,
