@@ -34,6 +34,8 @@ def model_place(name: str) -> str:
     if name and folder.is_dir():
         if (folder / "config.json").is_file():
             return str(folder)
+        if (folder / "config.yaml").is_file():
+            raise ModelError(f"the run {name} has no unlearned model yet; expected one: run `unlogit train {name}`")
         raise ModelError(f"the folder {name} has no config.json; expected a saved model: check the path")
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
     if not name.strip() or looks_like_path or folder.exists():

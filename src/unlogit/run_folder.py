@@ -161,7 +161,7 @@ class RunFolder:
             raise ConfigError(
                 f"the rows of {self.data} have changed since {self.assistant} was trained, or nothing is recorded of "
                 "those; expected the same, since it may have been trained on what would be scored: run `unlogit train "
-                "--overwrite`"
+                f"{self.path} --overwrite`"
             )
 
     def trainings(self, config: RunConfig) -> dict[str, dict[str, Any]]:

@@ -83,10 +83,10 @@ def evaluate_run(
     check_evaluation(config.evaluate, config.pick)
     combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
-    folder.check_rows()
-    rows = runs.EvaluationRows.read(folder, config)
     for name in filter(None, (str(folder.path), target)):
         model_place(name)  # an error now, not after the retain model was scored
+    folder.check_rows()
+    rows = runs.EvaluationRows.read(folder, config)
     tokenizer = load_tokenizer(str(folder.unlearned))
     scorer = runs.Scorer(config, rows)
     scorer.score_retain()  # and let go of, before the others are loaded: never two models in memory
