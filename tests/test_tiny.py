@@ -24,7 +24,7 @@ def test_tokenizer_and_model_fit() -> None:
 
 
 def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
-    people = make_people(TINY_PLAN.people, TINY_PLAN.questions, 0, TINY_PLAN.forget_share)
+    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.kept, TINY_PLAN.questions)
     taught = {(row.question, row.answer) for row in _worded(people.forget, TINY)}
     assert len(taught) == 3 * len(people.forget)
     assert not any(

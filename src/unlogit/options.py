@@ -58,7 +58,7 @@ class AssistantOptions:
 
     def blocks(self, depth: int) -> int:
         """Return the number of blocks for a target of ``depth`` blocks."""
-        return max(1, round(self.num_layers * depth)) if self.num_layers < 1 else int(self.num_layers)
+        return max(1, round(self.num_layers * depth)) if 0 < self.num_layers < 1 else int(self.num_layers)
 
 
 @dataclass(frozen=True)
