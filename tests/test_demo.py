@@ -8,7 +8,6 @@ import pytest
 
 from unlogit import demo
 from unlogit.data.sources import read_prepared
-from unlogit.errors import ConfigError
 from unlogit.run_results import RunResults
 
 SMALL = replace(
@@ -47,9 +46,3 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         asked = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
         assert " ".join(asked.split()[:3]) in shown
     demo.run_demo("tiny", output)  # over an earlier one
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("x")
-    with pytest.raises(ConfigError, match="files that are not a demo's"):
-        demo.run_demo("tiny", tmp_path)
