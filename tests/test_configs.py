@@ -1,6 +1,6 @@
 """Every published config has its results, measured with the settings that it holds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -22,3 +22,15 @@ def test_config_has_its_results(config: Path) -> None:
         for split in ("forget", "retain"):
             values = [splits[split].metrics[name].value for name in ("probability", "rouge_l_recall")]
             assert ", ".join(f"{value:.3f}" for value in values) in header
+
+
+def test_whole_blocks_are_the_same_run_but_for_its_flags() -> None:
+    results = RunResults.read(ROOT / "results" / "tofu_forget10_tiny_full.json").config
+    config = read_config(ROOT / "configs" / "tofu_forget10_tiny.yaml")
+    wanted = replace(
+        config,
+        output="runs/tofu_forget10_tiny_full",
+        assistant=replace(config.assistant, adapter="full"),
+        train=replace(config.train, learning_rate=1e-3),
+    )
+    assert results == plain(asdict(wanted))
