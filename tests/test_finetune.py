@@ -26,7 +26,7 @@ def test_loss_is_the_cross_entropy_of_answer_tokens_only(tmp_path: Path) -> None
     coded = [encode(row, tiny_tokenizer()) for row in ROWS]
     options = FinetuneOptions(dtype="float32")
     arguments = training_arguments(
-        tmp_path, options, steps_a_epoch=1, row_batch=2, dtype=torch.float32, device=torch.device("cpu")
+        tmp_path, options, steps_a_epoch=1, row_batch=2, dtype=torch.float32, device=torch.device("cpu"), bar=False
     )
     trainer = AnswerTrainer(
         LengthSortedSampler([1, 1], 2, 0),

@@ -89,11 +89,7 @@ def finetune(
         Rows, steps, seconds and the last logged loss.
     """
     device = choose_device()
-    if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
-        raise ModelError(
-            f"{type(model).__name__} takes no logits_to_keep; expected a causal language model of transformers that "
-            "does: choose another"
-        )
+    _check_head(model)
     rows = [encode(example, tokenizer, options.max_tokens) for example in examples]
     if options.loss_on == "all":
         rows = [replace(row, prompt_tokens=1) for row in rows]
@@ -109,8 +105,8 @@ def finetune(
         row_batch=options.batch_size,
         dtype=dtype,
         device=device,
+        bar=bar,
     )
-    arguments.disable_tqdm = not bar
     trainer = AnswerTrainer(
         sampler,
         work / "log.jsonl",
@@ -136,6 +132,15 @@ def finetune(
         write_json(folder / "finetune.json", summary)
     shutil.rmtree(work)
     return summary
+
+
+def _check_head(model: Any) -> None:
+    """Refuse a model that cannot compute its head at chosen positions only."""
+    if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
+        raise ModelError(
+            f"{type(model).__name__} takes no logits_to_keep; expected a causal language model of transformers that "
+            "does: choose another"
+        )
 
 
 def _check_unchanged(path: Path, settings: dict[str, Any], resuming: bool) -> None:

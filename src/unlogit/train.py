@@ -203,9 +203,14 @@ def train_assistant(
     torch.manual_seed(options.seed)
     assistant = new_assistant(target, assistant_options, target.name_or_path)
     arguments = training_arguments(
-        work, options, steps_a_epoch=sampler.steps, row_batch=2 * options.batch_size, dtype=dtype, device=device
+        work,
+        options,
+        steps_a_epoch=sampler.steps,
+        row_batch=2 * options.batch_size,
+        dtype=dtype,
+        device=device,
+        bar=bar,
     )
-    arguments.disable_tqdm = not bar
     trainer = AssistantTrainer(
         options.objective,
         options.retain_weight or 0.0,

@@ -117,7 +117,14 @@ class StopOnNonFinite(TrainerCallback):  # type: ignore[misc]
 
 
 def training_arguments(
-    folder: Path, options: Any, *, steps_a_epoch: int, row_batch: int, dtype: torch.dtype, device: torch.device
+    folder: Path,
+    options: Any,
+    *,
+    steps_a_epoch: int,
+    row_batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    bar: bool,
 ) -> TrainingArguments:
     """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -143,6 +150,7 @@ def training_arguments(
         bf16=dtype == torch.bfloat16,
         use_cpu=device.type == "cpu",
         report_to=[],
+        disable_tqdm=not bar,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
         optim="adamw_torch",

@@ -94,6 +94,7 @@ def pick_combination(
     kept = [replace(row, paraphrased_answer=(), perturbed_answer=()) for row in retain_rows]
 
     def scored(rows: Sequence[Example]) -> list[list[Score]]:
+        """The scores of the rows under each of the combinations."""
         with evaluating(model):
             return score_settings(
                 model.parts,

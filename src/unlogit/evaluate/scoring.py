@@ -147,6 +147,7 @@ def score_settings(
         return [target, *assistants]
 
     def rule(logits: list[Tensor], number: int) -> Tensor:
+        """Combine by the setting of this number."""
         chosen = combinations[number]
         return combine_logits(
             logits[0],
