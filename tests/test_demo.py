@@ -14,7 +14,7 @@ SMALL = replace(
     demo.TINY_PLAN,
     forgotten=1,
     kept=3,
-    strangers=2,
+    strangers=6,
     questions=2,
     known_rows=3,
     evaluation_rows=2,
@@ -28,7 +28,7 @@ SMALL = replace(
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One person of two questions is forgotten, three are kept, three general questions known. Everything about people
     is taught in three wordings: 3 + 3·2·3 = 21 rows to the retain model, 2·3 more to the target. Of the six rows kept
-    two are scored, one is held out, and three train the assistant, beside the four of the strangers."""
+    two are scored, one is held out, and three train the assistant, beside the twelve of the strangers."""
     monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
     output = tmp_path / "demo"
     demo.run_demo("tiny", output)
@@ -36,7 +36,11 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     taught = {name: json.loads((output / name / "finetune.json").read_text()) for name in ("target", "retain_model")}
     assert {name: summary["rows"] for name, summary in taught.items()} == {"target": 27, "retain_model": 21}
     counts = json.loads((output / "data" / "summary.json").read_text())["rows"]
-    assert [counts[name] for name in ("forget", "retain", "holdout_retain", "evaluation/retain")] == [6, 7, 1, 2]
+    assert [counts[name] for name in ("forget", "retain", "holdout_retain", "evaluation/retain")] == [6, 15, 1, 2]
+    people = read_prepared(output / "people" / "retain.jsonl")
+    aside = read_prepared(output / "data" / "evaluation" / "retain.jsonl")
+    aside += read_prepared(output / "data" / "holdout_retain.jsonl")
+    assert {row.question for row in aside} <= {row.question for row in people[:6]}
     results = RunResults.read(output / "results.json")
     assert set(results.models) == {"target", "retain model", "unlearned"}
     assert set(results.training) == set(results.models)
