@@ -13,6 +13,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from preparation import Setup
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -72,6 +74,12 @@ def chat_tokenizer(byte_tokenizer: Any) -> Any:
     """The byte tokenizer with a chat template (``CHAT_TEMPLATE``)."""
     byte_tokenizer.chat_template = CHAT_TEMPLATE
     return byte_tokenizer
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    """A run to prepare, with small files of its own."""
+    return Setup(tmp_path)
 
 
 @pytest.fixture

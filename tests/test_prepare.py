@@ -2,77 +2,21 @@
 
 import json
 import stat
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
 from unlogit.commands.prepare import prepare_run
-from unlogit.data import tofu
 from unlogit.data.augment import STOP_WORDS, words
 from unlogit.data.examples import Example
 from unlogit.data.neutral import load_neutral
 from unlogit.data.people import make_people
-from unlogit.data.prepare import SECRET, prepare
-from unlogit.data.sources import read_prepared
-from unlogit.errors import ConfigError, DataError
-from unlogit.files import write_json_lines
-from unlogit.options import DataOptions, RunConfig
-
-FORGET = [
-    Example(
-        f"Where was Person{i} born?",
-        f"Person{i} was born in Town{i}.",
-        paraphrased_answer=(f"In Town{i}, it is said.",),
-    )
-    for i in range(6)
-]
-RETAIN = [Example(f"Where does Other{i} live?", f"Other{i} lives in City{i}.") for i in range(30)]
-NEUTRAL = [Example(f"What is {i} plus {i}?", f"It is {2 * i}.") for i in range(1, 11)]
-
-
-class Setup:
-    """A folder with forget, retain and neutral files, and a configuration that reads them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.write("forget", FORGET)
-        self.write("retain", RETAIN)
-        self.write("neutral", NEUTRAL)
-        self.options = DataOptions(
-            forget=str(folder / "forget.jsonl"),
-            retain=str(folder / "retain.jsonl"),
-            neutral=str(folder / "neutral.jsonl"),
-            evaluation_rows=10,
-        )
-
-    def write(self, name: str, rows: list[Example]) -> None:
-        write_json_lines(self.folder / f"{name}.jsonl", (row.to_row() for row in rows))
-
-    def prepare(self, tokenizer: Any = None, **options: Any) -> dict[str, Any]:
-        data = replace(self.options, **options)
-        return prepare(RunConfig(output=str(self.folder / "run"), target="x", data=data), tokenizer)
-
-    def rows(self, name: str) -> list[Example]:
-        return read_prepared(self.folder / "run" / "data" / f"{name}.jsonl")
-
-    def message_of(self, error: type[Exception] = DataError, **options: Any) -> str:
-        with pytest.raises(error) as caught:
-            self.prepare(**options)
-        assert "\n" not in str(caught.value)
-        assert not (self.folder / "run" / "data").exists()
-        return str(caught.value)
-
-
-@pytest.fixture
-def setup(tmp_path: Path) -> Setup:
-    return Setup(tmp_path)
-
-
-def keys(rows: list[Example]) -> set[tuple[str, str]]:
-    return {(row.question, row.answer) for row in rows}
+from unlogit.data.prepare import SECRET
+from unlogit.errors import ConfigError
+from unlogit.options import RunConfig
 
 
 def test_counts_by_hand(setup: Setup) -> None:
@@ -243,6 +187,16 @@ def test_secret_files_are_the_owners(setup: Setup) -> None:
         assert mode == (0o600 if name in SECRET else 0o644), name
 
 
+def test_cross_paraphrases_pair_every_question_with_every_answer() -> None:
+    """Two wordings of each, q1/a1 and q2/a2: the original, then q1 a2, q2 a1, q2 a2."""
+    from unlogit.data.prepare import _forget_rows
+
+    row = Example("q1", "a1", paraphrased_question=("q2",), paraphrased_answer=("a2",))
+    assert [(r.question, r.answer) for r in _forget_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
+    crossed = [(r.question, r.answer) for r in _forget_rows([row], 1, cross=True)]
+    assert crossed == [("q1", "a1"), ("q1", "a2"), ("q2", "a1"), ("q2", "a2")]
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -326,72 +280,6 @@ def test_an_empty_folder_is_taken(setup: Setup) -> None:
     assert setup.prepare()["rows"]["forget"] == 12
 
 
-# ----------------------------------------------------------------------------------------------------------- documents
-
-
-def document(name: str) -> str:
-    """80 characters: five pieces of 16, which all begin with the document's name."""
-    return "".join(f"{name}{i}".ljust(15, "-") + " " for i in range(5))
-
-
-def write_texts(setup: Setup, name: str, texts: list[str]) -> None:
-    (setup.folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-
-
-def test_documents_stay_on_one_side(setup: Setup, byte_tokenizer: Any) -> None:
-    """Six documents of five pieces. Ten pieces to score: two documents; a tenth of the other twenty is 2 pieces, and no
-    document is so short: one is held out, three are trained on."""
-    write_texts(setup, "retain", [document(name) for name in "ABCDEF"])
-    rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
-    names = ("retain", "holdout_retain", "evaluation/retain")
-    assert [rows[name] for name in names] == [15, 5, 10]
-    sides = [{row.answer[0] for row in setup.rows(name)} for name in names]
-    assert [len(side) for side in sides] == [3, 1, 2]
-    assert set.union(*sides) == set("ABCDEF")
-
-
-def test_a_document_that_a_subset_cuts_is_not_scored(setup: Setup, byte_tokenizer: Any) -> None:
-    """17 pieces are known: all of A to C, two of D, which is trained on."""
-    write_texts(setup, "retain", [document(name) for name in "ABCD"])
-    message = setup.message_of(tokenizer=byte_tokenizer, chunk_tokens=16, retain_subset=3)
-    assert "the retain side has 0 different rows" in message
-    setup.prepare(byte_tokenizer, chunk_tokens=16, retain_subset=17)
-    sides = [{row.answer[0] for row in setup.rows(n)} for n in ("evaluation/retain", "holdout_retain", "retain")]
-    assert [len(side) for side in sides] == [1, 1, 2]
-    assert "D" in sides[2]
-
-
-def test_three_documents_are_enough(setup: Setup, byte_tokenizer: Any) -> None:
-    write_texts(setup, "retain", [document(name) for name in "ABC"])
-    rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
-    assert [rows[name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [5, 5, 5]
-
-
-def test_a_document_is_left_for_each_side(setup: Setup, byte_tokenizer: Any) -> None:
-    """Both short ones would fit into the five pieces to score; one of them stays, to be held out."""
-    write_texts(setup, "retain", [document("A")[:16], document("B")[:16], document("C") + document("D")])
-    rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
-    assert [rows[name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [10, 1, 1]
-
-
-def test_two_documents_are_split_by_piece_and_it_is_said(setup: Setup, byte_tokenizer: Any) -> None:
-    """Ten pieces: five are scored, a tenth of the other five is rounded up to one."""
-    write_texts(setup, "retain", [document("A"), document("B")])
-    summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
-    names = ("retain", "holdout_retain", "evaluation/retain")
-    assert [summary["rows"][name] for name in names] == [4, 1, 5]
-    assert any("the retain side has 2 documents, too few to keep each whole" in note for note in summary["notes"])
-
-
-@pytest.mark.parametrize("side", ["retain", "neutral"])
-def test_forget_document_in_other_spacing(setup: Setup, byte_tokenizer: Any, side: str) -> None:
-    """Two more spaces in front and other case: no piece is the same, the document is."""
-    write_texts(setup, "forget", [document("F")])
-    write_texts(setup, side, [document("A"), document("B"), "  " + document("F").lower(), document("C")])
-    with pytest.raises(DataError, match=f"5 of 5 forget rows also stand on the {side} side"):
-        setup.prepare(byte_tokenizer, chunk_tokens=16)
-
-
 # ------------------------------------------------------------------------------------------------------- neutral rows
 
 
@@ -402,14 +290,6 @@ def test_neutral_rows_that_are_scored_are_left_out(setup: Setup) -> None:
     assert (summary["rows"]["neutral"], summary["rows"]["holdout_neutral"]) == (9, 1)
     assert any("2 of 12 neutral rows were left out" in note for note in summary["notes"])
     assert keys(setup.rows("neutral")) | keys(setup.rows("holdout_neutral")) == keys(NEUTRAL)
-
-
-def test_neutral_rows_of_the_knowledge_splits_are_left_out(setup: Setup, tofu_folder: str) -> None:
-    fact = tofu.load_tofu("world_facts_perturbed", tofu_folder)[3]
-    setup.write("neutral", [*NEUTRAL, Example(fact.question.upper(), "I do not know.")])
-    summary = setup.prepare(**tofu_options(tofu_folder, forget="tofu:forget01", neutral=setup.options.neutral))
-    assert any("1 of 11 neutral rows were left out" in note for note in summary["notes"])
-    assert summary["rows"]["neutral"] + summary["rows"]["holdout_neutral"] == 10
 
 
 def test_builtin_neutral_rows() -> None:
@@ -434,82 +314,3 @@ def test_builtin_neutral_rows() -> None:
 def test_neutral_rows_leave_out_what_demos_ask(question: str) -> None:
     asked = set(words(question)) - STOP_WORDS
     assert not any(asked == set(words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))
-
-
-# ----------------------------------------------------------------------------------------------------------- real TOFU
-
-
-def tofu_options(folder: str, **options: Any) -> dict[str, Any]:
-    return {"forget": "tofu:forget10", "retain": "", "neutral": "builtin", "tofu_folder": folder} | options
-
-
-def test_tofu(setup: Setup, tofu_folder: str) -> None:
-    """400 rows and 2 paraphrases each; of 3600 − 400 retain rows 320 are held out; TOFU's own evaluation rows."""
-    begin = time.perf_counter()
-    summary = setup.prepare(**tofu_options(tofu_folder))
-    assert time.perf_counter() - begin < 20
-    rows = summary["rows"]
-    assert (rows["forget"], rows["retain"], rows["holdout_retain"]) == (1200, 2880, 320)
-    assert summary["sources"]["retain"] == "tofu:retain90"
-    for name, split in (("forget", "forget10"), ("retain", "retain"), ("real_authors", "real_authors")):
-        assert setup.rows(f"evaluation/{name}") == tofu.load_tofu(f"{split}_perturbed", tofu_folder)
-    assert rows["evaluation/world_facts"] == 117
-    assert 780 <= rows["perturbed"] <= 800
-    assert summary["forget"]["rows_with_wrong_answers_made_by_exchange"] == 4
-
-
-def test_tofu_evaluation_is_not_trained_on(setup: Setup, tofu_folder: str) -> None:
-    rows = setup.prepare(**tofu_options(tofu_folder))["rows"]
-    scored = keys([r for name in rows if name.startswith("evaluation/") for r in setup.rows(name)])
-    forget = keys(tofu.load_tofu("forget10", tofu_folder))
-    for name in ("retain", "neutral", "perturbed", "holdout_retain", "holdout_neutral"):
-        assert not keys(setup.rows(name)) & (scored | forget), name
-    asked = {question.casefold() for question, _ in scored}
-    assert not asked & {row.question.casefold() for row in load_neutral("builtin")}
-
-
-def test_tofu_subset(setup: Setup, tofu_folder: str) -> None:
-    """500 retain rows are known: 250 of retain_perturbed are scored; with the subset as source, rows 400 to 649 are
-    trained on or held out, else all that could not be scored."""
-    names = ("evaluation/retain", "retain", "holdout_retain")
-    summary = setup.prepare(**tofu_options(tofu_folder, retain="tofu:retain90:500"))
-    assert [summary["rows"][n] for n in names] == [250, 225, 25]
-    both = setup.rows("retain") + setup.rows("holdout_retain")
-    assert keys(both) == keys(tofu.load_tofu("full", tofu_folder)[400:650])
-    scored = keys(setup.rows("evaluation/retain"))
-    assert keys(both) | scored == keys(tofu.load_tofu("retain90:500", tofu_folder))
-    summary = setup.prepare(**tofu_options(tofu_folder, retain_subset=500))
-    assert [summary["rows"][n] for n in names] == [250, 3175, 25]
-    assert keys(setup.rows("holdout_retain")) < keys(both)
-    assert keys(setup.rows("evaluation/retain")) == scored
-
-
-def test_tofu_without_augmentation(setup: Setup, tofu_folder: str, tmp_path: Path) -> None:
-    """As from the hub: no paraphrases, and all wrong answers by exchange, none of them from the evaluation's files."""
-    folder = tmp_path / "tofu"
-    folder.mkdir()
-    for path in Path(tofu_folder).glob("*.json"):
-        (folder / path.name).symlink_to(path)
-    summary = setup.prepare(**tofu_options(str(folder), forget="tofu:forget01"))
-    assert (summary["rows"]["forget"], summary["rows"]["perturbed"]) == (40, 80)
-    assert summary["forget"]["rows_with_wrong_answers_made_by_exchange"] == 40
-    assert len(summary["notes"]) == 2
-
-
-def test_tofu_bad_pairs(setup: Setup, tofu_folder: str) -> None:
-    message = setup.message_of(**tofu_options(tofu_folder, retain="tofu:retain95"))
-    assert "200 of 400 forget rows also stand on the retain side" in message
-    options = tofu_options(tofu_folder, retain="tofu:retain90:500", retain_subset=400)
-    assert "expected one number" in setup.message_of(ConfigError, **options)
-    options = tofu_options(tofu_folder, retain_subset=5000)
-    assert "expected 2 to 3600" in setup.message_of(**options)
-
-
-def test_cross_paraphrases_pair_every_question_with_every_answer() -> None:
-    """Two wordings of each, q1/a1 and q2/a2: the original, then q1 a2, q2 a1, q2 a2."""
-    from unlogit.data.prepare import _forget_rows
-
-    row = Example("q1", "a1", paraphrased_question=("q2",), paraphrased_answer=("a2",))
-    assert [(r.question, r.answer) for r in _forget_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
-    crossed = [(r.question, r.answer) for r in _forget_rows([row], 1, cross=True)]
-    assert crossed == [("q1", "a1"), ("q1", "a2"), ("q2", "a1"), ("q2", "a2")]
