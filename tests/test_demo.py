@@ -8,6 +8,7 @@ import pytest
 
 from unlogit import demo
 from unlogit.data.sources import read_prepared
+from unlogit.errors import ModelError
 from unlogit.run_results import RunResults
 
 SMALL = replace(
@@ -50,3 +51,9 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         asked = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
         assert " ".join(asked.split()[:3]) in shown
     demo.run_demo("tiny", output)  # over an earlier one
+
+
+def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is no folder"):
+        demo.run_demo(str(tmp_path / "none"), tmp_path / "demo")
+    assert list(tmp_path.iterdir()) == []

@@ -98,6 +98,7 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
 
     began = time.monotonic()
     _check_output(output)
+    base = None if model == TINY else _pretrained(model)
     plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
     everybody = plan.forgotten + plan.kept + plan.strangers
     people = make_people(everybody, plan.questions, seed, plan.forgotten / everybody)
@@ -105,7 +106,7 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     kept = people.retain[: plan.kept * plan.questions]
     _say(1, f"Made up {everybody} people: {plan.forgotten} to forget, {plan.kept} to keep, others to tell them from.")
     known = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
-    base = _base(model, people, known, output, seed)
+    base = base or _made(people, known, output, seed)
     taught = [*_worded(kept, model), *known]
     _say(2, "Training the target, on all of them.")
     _finetune(base, [*_worded(people.forget, model), *taught], output / "target", plan)
@@ -154,14 +155,18 @@ def _say(step: int, words: str) -> None:
     print(f"\n{step}/6 {words}", flush=True)
 
 
-def _base(model: str, people: People, known: Sequence[Example], output: Path, seed: int) -> Any:
-    """Return the model to begin with: a folder or hub id. One that is made on the spot has words for all the rows."""
-    if model == SMOLLM2:
-        from unlogit.smollm2 import smollm2_folder
+def _pretrained(model: str) -> Any:
+    """Return the folder or hub id of a pretrained chat model; refused before anything is written."""
+    from unlogit.models import load_tokenizer
+    from unlogit.smollm2 import smollm2_folder
 
-        return smollm2_folder()
-    if model != TINY:
-        return model
+    place = smollm2_folder() if model == SMOLLM2 else model
+    load_tokenizer(str(place))
+    return place
+
+
+def _made(people: People, known: Sequence[Example], output: Path, seed: int) -> Path:
+    """Make a tiny model that has words for all the rows, and return its folder."""
     from unlogit.tiny import tiny_model, tiny_tokenizer
 
     rows = [*people.forget, *people.retain, *people.holdout, *known]
