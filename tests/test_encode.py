@@ -78,7 +78,7 @@ def test_chat_template_ends_at_its_end_of_turn(chat_tokenizer: Any) -> None:
 
 
 def test_template_that_rewrites_the_prompt(chat_tokenizer: Any) -> None:
-    """With a generation prompt that the finished turn does not begin with, the answer is found from the right."""
+    """A generation prompt that the finished turn does not begin with is none of an answer's."""
     turns = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}"
     chat_tokenizer.chat_template = turns + "{% if add_generation_prompt %}(go){% endif %}"
     prompt, answer, special = render(Example("b?", "b"), chat_tokenizer)
@@ -91,8 +91,9 @@ def test_template_that_opens_every_answer_alike(chat_tokenizer: Any) -> None:
         "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}\n"
         "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     )
-    prompt, answer, _ = render(Example("a", "b"), chat_tokenizer)
-    assert (prompt, answer) == ("user:a\nassistant:<think></think>", "b\n")
+    for given in ("b", "in", "s", "user"):  # found in what the template writes, too
+        prompt, answer, _ = render(Example("a", given), chat_tokenizer)
+        assert (prompt, answer) == ("user:a\nassistant:<think></think>", f"{given}\n")
 
 
 def test_template_that_hides_the_answer_is_refused(chat_tokenizer: Any) -> None:
@@ -106,7 +107,7 @@ def test_template_that_refuses_a_role(chat_tokenizer: Any) -> None:
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}x"
     )
     row = Example("a?", "b", history=(Message("system", "Be brief."),))
-    with pytest.raises(DataError, match=r"refuses turns of the roles system, user \(no system turns\)"):
+    with pytest.raises(DataError, match=r"refuses turns of the roles system, user, assistant \(no system turns\)"):
         encode(row, chat_tokenizer)
 
 

@@ -51,21 +51,9 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
     if tokenizer.chat_template:
         turns = [{"role": m.role, "content": m.content} for m in example.history]
         turns.append({"role": "user", "content": example.question})
-        prompt = _templated(turns, tokenizer, add_generation_prompt=True)
-        turns.append({"role": "assistant", "content": example.answer})
-        whole = _templated(turns, tokenizer)
-        answer = example.answer.strip()
-        if whole.startswith(prompt) and (end := whole.find(answer, len(prompt))) >= 0:
-            prompt = whole[:end]  # with what a template puts before an answer only (Qwen3: an empty thought)
-        else:  # templates that strip or rewrite earlier turns
-            end = whole.rfind(answer)
-            if end < 0:
-                raise ModelError(
-                    "the tokenizer's chat template does not show the assistant's answer as it was given; "
-                    "expected a template that keeps it: set tokenizer.chat_template to another one"
-                )
-            prompt = whole[:end]
-        return prompt, whole[len(prompt) :], True
+        whole = _templated([*turns, {"role": "assistant", "content": example.answer}], tokenizer)
+        start = _answer_start(turns, whole, example.answer, tokenizer)
+        return whole[:start], whole[start:], True
     turns_text = [f"{_SPEAKERS.get(m.role, '')}{m.content}" for m in example.history]
     prompt = "\n".join([*turns_text, f"{_SPEAKERS['user']}{example.question}", "Answer:"])
     return prompt, f" {example.answer}", False
@@ -114,12 +102,12 @@ def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -
     return [encode(replace(example, answer=answer), tokenizer) for answer in answers]
 
 
-def _templated(turns: list[dict[str, str]], tokenizer: Any, add_generation_prompt: bool = False) -> str:
+def _templated(turns: list[dict[str, str]], tokenizer: Any) -> str:
     """Apply the chat template; what it refuses (a system turn, two user turns in a row) is an error of one line."""
     from jinja2 import TemplateError
 
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
     except TemplateError as error:
         roles = ", ".join(turn["role"] for turn in turns)
         raise DataError(
@@ -127,6 +115,27 @@ def _templated(turns: list[dict[str, str]], tokenizer: Any, add_generation_promp
             "for: leave out the turns it does not know"
         ) from error
     return str(text)
+
+
+def _answer_start(turns: list[dict[str, str]], whole: str, answer: str, tokenizer: Any) -> int:
+    """Where a templated text's answer begins: where another answer would, so that a short answer is never mistaken for
+    the template's own words, and what a template puts before every answer (Qwen3: an empty thought) is no part of it.
+
+    Raises:
+        ModelError: the template does not show the answer as it was given.
+    """
+    marker = "answer"
+    while marker in whole:
+        marker += "0"
+    other = _templated([*turns, {"role": "assistant", "content": marker}], tokenizer)
+    start = other.find(marker)
+    shown = whole[start:].lstrip().startswith(answer.strip())  # templates may strip it
+    if start < 0 or not whole.startswith(other[:start]) or not shown:
+        raise ModelError(
+            "the tokenizer's chat template does not show the assistant's answer as it was given; "
+            "expected a template that keeps it: set tokenizer.chat_template to another one"
+        )
+    return start
 
 
 def _closed(ids: list[int], start: int, tokenizer: Any) -> list[int]:
