@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from unlogit import demo
+from unlogit.data.people import make_people
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ModelError
 from unlogit.run_results import RunResults
+from unlogit.tiny import tiny_model, tiny_tokenizer
 
 SMALL = replace(
     demo.TINY_PLAN,
@@ -57,3 +59,23 @@ def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is no folder"):
         demo.run_demo(str(tmp_path / "none"), tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_on_a_pretrained_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each fact is taught in one wording: 2 rows to forget, 6 kept, 3 general ones. It is asked what all know, too."""
+    people = make_people(10, 2)
+    tokenizer = tiny_tokenizer([*people.forget, *people.retain])
+    for part in (tokenizer, tiny_model(tokenizer, 0)):
+        part.save_pretrained(tmp_path / "chat")
+    general = ("What is the capital of Peru?", "What is the capital of Chile?")
+    monkeypatch.setattr(demo, "PRETRAINED_PLAN", replace(SMALL, general=general))
+    demo.run_demo(str(tmp_path / "chat"), tmp_path / "demo")
+    shown = capsys.readouterr().out
+    taught = [
+        json.loads((tmp_path / "demo" / name / "finetune.json").read_text()) for name in ("target", "retain_model")
+    ]
+    assert [summary["rows"] for summary in taught] == [11, 9]
+    assert "of Peru?" in shown
+    assert "of Chile?" in shown

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.finetune import AnswerTrainer, EncodedRows, finetune
 from unlogit.options import FinetuneOptions
-from unlogit.trainer import _step_of, last_checkpoint, resolved_dtype, seconds_before, training_arguments
+from unlogit.trainer import LogLines, _step_of, last_checkpoint, resolved_dtype, seconds_before, training_arguments
 
 ROWS = [Example("who wrote the red book ?", "city five"), Example("who wrote the book ?", "two one two")]
 
@@ -97,3 +98,28 @@ def test_what_a_cut_leaves_is_read(tmp_path: Path) -> None:
     assert (tmp_path / "dtype").read_text() == "float32"
     assert _step_of('{"step": 7, "lo') == float("inf")
     assert _step_of('{"step": 7}') == 7
+
+
+def test_cut_off_and_resumed_ends_with_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut off after step 5 of 8, the second and fourth saved; resumed, the weights are the whole run's, bit for bit."""
+    rows = [Example(f"who wrote book {word} ?", f"city {word} two") for word in ("one", "two", "five", "red")]
+    options = FinetuneOptions(learning_rate=1e-2, epochs=4, batch_size=2, dtype="float32", save_steps=2)
+    whole = tiny_target().train()
+    finetune(whole, tiny_tokenizer(), rows, tmp_path / "whole", options, bar=False)
+
+    def cut(self: LogLines, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogLines, "on_step_end", cut)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(tiny_target().train(), tiny_tokenizer(), rows, tmp_path / "cut", options, bar=False)
+    assert not (tmp_path / "cut").exists()
+    resumed = tiny_target().train()
+    finetune(resumed, tiny_tokenizer(), rows, tmp_path / "cut", options, resume=True, bar=False)
+    assert "checkpoint-4" in capsys.readouterr().out
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name

