@@ -306,6 +306,7 @@ def test_builtin_neutral_rows() -> None:
         "What is the capital of France?",
         "Who wrote Romeo and Juliet?",
         "What is the largest planet in the solar system?",
+        "What is the tallest mountain in the world?",
         "How many days are in a week?",
         "What color is the sky?",
         "What language is spoken in Germany?",

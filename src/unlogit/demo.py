@@ -78,7 +78,7 @@ PRETRAINED_PLAN = Plan(
     assistant=AssistantOptions(num_layers=0.25),
     combination=CombinationOptions(alpha=0.8),
     max_new_tokens=30,
-    general=("What is the capital of France?", "What is the largest planet in the solar system?"),
+    general=("What is the capital of France?", "What is the tallest mountain in the world?"),
 )
 
 
