@@ -16,7 +16,15 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.finetune import AnswerTrainer, EncodedRows, finetune
 from unlogit.options import FinetuneOptions
-from unlogit.trainer import LogLines, _step_of, last_checkpoint, resolved_dtype, seconds_before, training_arguments
+from unlogit.trainer import (
+    LogLines,
+    _step_of,
+    check_checkpoints,
+    last_checkpoint,
+    resolved_dtype,
+    seconds_before,
+    training_arguments,
+)
 
 ROWS = [Example("who wrote the red book ?", "city five"), Example("who wrote the book ?", "two one two")]
 
@@ -88,7 +96,8 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_a_cut_leaves_is_read(tmp_path: Path) -> None:
-    """Seconds and compute type of the training that was cut off; a half-written log line counts as of no step."""
+    """Seconds and compute type of the training that was cut off; a half-written log line counts as of no step, and a
+    half-written file is no one's."""
     (tmp_path / "seconds.json").write_text('{"step": 3, "seconds": 12.5}')
     (tmp_path / "dtype").write_text("bfloat16")
     assert seconds_before(tmp_path) == 12.5
@@ -98,6 +107,11 @@ def test_what_a_cut_leaves_is_read(tmp_path: Path) -> None:
     assert (tmp_path / "dtype").read_text() == "float32"
     assert _step_of('{"step": 7, "lo') == float("inf")
     assert _step_of('{"step": 7}') == 7
+    (tmp_path / ".seconds.json.a1b2").write_text('{"st')
+    check_checkpoints(tmp_path)
+    (tmp_path / ".mine").write_text("x")
+    with pytest.raises(ConfigError, match=r"holds \.mine, which is none of a training's files"):
+        check_checkpoints(tmp_path)
 
 
 def test_cut_off_and_resumed_ends_with_the_same_model(

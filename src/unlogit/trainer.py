@@ -195,7 +195,8 @@ def check_checkpoints(work: Path) -> None:
     Raises:
         ConfigError: it does.
     """
-    others = [path.name for path in work.glob("*") if path.name not in OURS and not path.name.startswith("checkpoint-")]
+    ours = ("checkpoint-", *(f".{name}." for name in OURS))  # the latter are what a cut leaves of a file being written
+    others = [path.name for path in work.glob("*") if path.name not in OURS and not path.name.startswith(ours)]
     if others:
         raise ConfigError(
             f"{work} holds {others[0]}, which is none of a training's files, and would be lost; expected checkpoints "
