@@ -1,8 +1,8 @@
 """The command line: finds the command, runs it, and turns what a user can mend into one line and an exit code.
 
     0    done
-    2    ``unlogit: error: …`` on stderr: what was got, what was expected, how to mend it
-    130  interrupted; says how to go on
+    2    ``unlogit: error: …`` on stderr: what was got, what was expected, how to mend it; or interrupted:
+         how to go on
 
 Each command is a file in ``commands`` with ``parser()`` and ``run(given)``. Nothing heavy is imported here, and no
 command's file before it is asked for, so that help answers at once.
@@ -34,7 +34,6 @@ DISK_FULL = ("No space left on device", "PytorchStreamWriter failed", "inline_co
 """What the errors of safetensors and of torch.save, which are no OSErrors, say when the disk is full."""
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         print(f"unlogit: interrupted; {_how_to_go_on(words)}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_ERROR
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
