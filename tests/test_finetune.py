@@ -133,7 +133,12 @@ def test_cut_off_and_resumed_ends_with_the_same_model(
             finetune(tiny_target().train(), tiny_tokenizer(), rows, tmp_path / "cut", options, bar=False)
     assert not (tmp_path / "cut").exists()
     resumed = tiny_target().train()
+    steps: list[int] = []
+    monkeypatch.setattr(
+        LogLines, "on_step_end", lambda self, args, state, control, **_: steps.append(state.global_step)
+    )
     finetune(resumed, tiny_tokenizer(), rows, tmp_path / "cut", options, resume=True, bar=False)
     assert "checkpoint-4" in capsys.readouterr().out
+    assert steps == [5, 6, 7, 8]  # from the beginning it would end with the same weights, too
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name

@@ -43,6 +43,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a module that one of ours follows; None for all others."""
         if fullname not in FOLLOWERS:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)

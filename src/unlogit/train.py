@@ -232,13 +232,18 @@ def train_assistant(
         "assistant": asdict(assistant_options),
         "train": asdict(options),
     }
+    _save(assistant, summary, work, output)
+    return assistant, summary
+
+
+def _save(assistant: Assistant, summary: dict[str, Any], work: Path, output: Path) -> None:
+    """Write the assistant with its summary and log, then remove the folder of checkpoints."""
     log = (work / "log.jsonl").read_text()
     with atomic_folder(output) as folder:
         assistant.save(folder)
         write_json(folder / "training.json", summary)
         (folder / "log.jsonl").write_text(log)
     shutil.rmtree(work)
-    return assistant, summary
 
 
 @torch.inference_mode()
