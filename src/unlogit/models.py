@@ -100,6 +100,23 @@ def load_target(name: str, dtype: str = "float32") -> Any:
     return model.to(device).eval()
 
 
+def new_model(name: str, seed: int) -> Any:
+    """Return a model of the shape of another, with random weights that depend on ``seed`` alone, in float32.
+
+    Raises:
+        ModelError: there is no such model, or it is none that generates text.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = _config(name)
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except ValueError as error:
+        raise _not_loaded(name, error) from error
+    return model.to(choose_device())
+
+
 def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
     """Load an unlearned model by its folder or run folder.
 

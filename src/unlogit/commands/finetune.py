@@ -20,11 +20,15 @@ def parser() -> Any:
         (
             "--model MODEL --data all.jsonl --output models/target",
             "--model MODEL --data tofu:retain90 --tofu_folder FOLDER --output models/retain90 --learning_rate 1e-4",
+            "--model MODEL --from_scratch --data tofu:retain95 tofu:real_authors --output models/tiny --loss_on all",
             "--model MODEL --data all.jsonl --output models/target --resume",
         ),
     )
     new.add_argument("--model", type=str, required=True, help="Model to start from: a folder or hub id.")
-    new.add_argument("--data", type=str, required=True, help="Rows: a file, folder, hub data set or tofu:NAME.")
+    new.add_argument(
+        "--data", type=str, nargs="+", required=True, help="Rows: files, folders, hub data sets or tofu:NAME, joined."
+    )
+    new.add_argument("--from_scratch", action="store_true", help="Take the model's shape only, with random weights.")
     new.add_argument("--output", type=str, required=True, help="Folder of the trained model.")
     new.add_argument("--tofu_folder", type=str, default="", help="Folder that holds TOFU's files. Empty: the hub.")
     new.add_argument("--chunk_tokens", type=int, default=256, help="Tokens in each piece of a `text` document.")
@@ -38,7 +42,7 @@ def run(given: dict[str, Any]) -> None:
     """Train, and say where the model is."""
     from unlogit.data.sources import read_examples
     from unlogit.finetune import finetune
-    from unlogit.models import load_target, load_tokenizer
+    from unlogit.models import load_target, load_tokenizer, new_model
 
     names = {field.name for field in fields(FinetuneOptions)}
     options = FinetuneOptions(**{name: value for name, value in given.items() if name in names})
@@ -46,15 +50,20 @@ def run(given: dict[str, Any]) -> None:
     chunk_tokens = given.get("chunk_tokens", DataOptions.chunk_tokens)
     _check(options, chunk_tokens)
     settings: dict[str, Any] = {name: given.get(name, "") for name in ("model", "data", "tofu_folder")}
+    from_scratch = settings["from_scratch"] = given.get("from_scratch", False)
     settings["chunk_tokens"] = chunk_tokens
     if _done(output, resume, given.get("overwrite", False)):
         print(f"{output} is trained already.")
         return
     tokenizer = load_tokenizer(given["model"])
-    rows = read_examples(
-        given["data"], tokenizer=tokenizer, chunk_tokens=chunk_tokens, tofu_folder=given.get("tofu_folder", "")
-    )
-    model = load_target(given["model"])
+    rows = [
+        row
+        for source in given["data"]
+        for row in read_examples(
+            source, tokenizer=tokenizer, chunk_tokens=chunk_tokens, tofu_folder=given.get("tofu_folder", "")
+        )
+    ]
+    model = new_model(given["model"], options.seed) if from_scratch else load_target(given["model"])
     summary = finetune(model, tokenizer, rows, output, options, resume=resume, bar=has_bar(), settings=settings)
     print(f"Trained on {summary['rows']:,} rows, {summary['steps']:,} steps, {summary['seconds']:,} seconds.")
     print(f"The model is in {output}.")

@@ -1,0 +1,52 @@
+"""What an objective that unlearns is computed from: a model's predictions on the rows of a step, side by side.
+
+Shape legend: B rows of a side, N predicted tokens of all of them together, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions on the rows of one side. The reference is the model as it was before it was trained."""
+
+    logits: Tensor
+    """[N, V], row after row."""
+    labels: Tensor
+    """[N], the tokens that should follow."""
+    rows: Tensor
+    """[N], the number (0 to B − 1) of the row that each position belongs to; every row has at least one."""
+    reference_logits: Tensor | None = None
+    """[N, V], where the objective asks for them."""
+    reference_nll: Tensor | None = None
+    """[B], −log of the reference's probability of each whole answer, where the objective asks for it."""
+
+    def token_losses(self) -> Tensor:
+        """Cross-entropy of each token in nats: [N], in float32."""
+        return torch.nn.functional.cross_entropy(self.logits.float(), self.labels, reduction="none")
+
+    def lengths(self) -> Tensor:
+        """Tokens in each row: [B]."""
+        return torch.bincount(self.rows)
+
+    def nll(self) -> Tensor:
+        """−log of the model's probability of each whole answer in nats: [B]."""
+        losses = self.token_losses()
+        return losses.new_zeros(len(self.lengths())).index_add(0, self.rows, losses)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The sides of one step; those that the objective does not ask for are None."""
+
+    forget: Answers
+    """The rows to forget, with their true answers."""
+    refusal: Answers | None = None
+    """The same questions, answered by a refusal ("I don't know."); row i belongs to row i of ``forget``."""
+    retain: Answers | None = None
+    """Rows to keep, with their true answers."""
+    retain_refusal: Answers | None = None
+    """The questions of ``retain``, answered by a refusal; row i belongs to row i of ``retain``."""
