@@ -186,7 +186,7 @@ TRAINING: dict[str, tuple[Lines, str]] = {
     "deeper": (["--num_layers=9"], "num_layers is 9"),
     "no rank": (["--rank=0"], "rank is 0"),
     "share out of range": (["--neutral_share=1.5"], "neutral_share is 1.5"),
-    "unknown objective": (["--objective=udl"], "objective 'udl' is unknown (did you mean 'uld'?)"),
+    "unknown objective": (["--objective=ulda"], "objective 'ulda' is unknown (did you mean 'uld'?)"),
     "several at once": (["--batch_size=0", "--save_steps=0"], "batch_size is 0; expected more than 0; save_steps"),
     "trained already": ([], "holds a trained assistant"),
     "going on with other settings": (["--resume", "--seed=1"], "train.seed 0 → 1"),
@@ -301,7 +301,7 @@ def test_an_earlier_assistant_outlives_a_training_that_fails(
     def train(*_: Any, **__: Any) -> None:
         raise MemoryError("can't allocate memory")
 
-    monkeypatch.setattr("unlogit.train.train_assistant", train)
+    monkeypatch.setattr("unlogit.run_training.train_assistant", train)
     check_refused([*trained.train_line, "--overwrite"], "memory ran out", trained.folder, capsys)
 
 

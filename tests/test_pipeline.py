@@ -136,7 +136,7 @@ def test_without_target_and_with_other_combination(place: Place) -> None:
     assert list(again.models) == ["unlearned"]
     assert again.models["unlearned"].splits == results.models["unlearned"].splits
     assert read_config(place.run / "config.yaml").combination.alpha == 0
-    assert main(["evaluate", str(place.run), "--with_target=false", "--alpha=0.75"]) == 0
+    assert main(["evaluate", str(place.run), "--with_target=true", "--alpha=0.75"]) == 0
 
 
 def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +160,7 @@ def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]
     assert results.models["unlearned"].config["combination"]["rule"] == "centred"
     model = load_unlearned(str(place.run), dtype="float32")
     assert (model.rule, model.alpha, model.filter_rate) == ("suppress", picked["alpha"], 0.0)
-    assert main(["evaluate", str(place.run), "--pick.enabled=false", "--with_target=false"]) == 0
+    assert main(["evaluate", str(place.run), "--pick.enabled=false"]) == 0
     kept = RunResults.read(place.run / "results.json").models["unlearned"]
     assert kept.config["combination"] == picked
     assert asdict(read_config(place.run / "config.yaml").combination) == picked

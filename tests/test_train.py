@@ -9,12 +9,14 @@ import torch
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
+from unlogit.branches import BRANCHES
 from unlogit.checks import check_train
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.train import (
     TrainingRows,
+    branch_pools,
     check_rows,
     defaults_for,
     flatness,
@@ -57,10 +59,17 @@ def test_defaults_by_size() -> None:
 
 def test_shares_of_the_uniform_side() -> None:
     options = TrainOptions(batch_size=16, neutral_share=0.25)
-    assert uniform_shares(options, ROWS) == {"retain": 6, "perturbed": 6, "neutral": 4}
-    assert uniform_shares(options, replace(ROWS, perturbed=[])) == {"retain": 12, "neutral": 4}
-    assert uniform_shares(options, replace(ROWS, neutral=[])) == {"retain": 8, "perturbed": 8}
-    assert uniform_shares(options, replace(ROWS, retain=[], perturbed=[])) == {"neutral": 16}
+
+    def shares(**changes: list[Example]) -> dict[str, int]:
+        return uniform_shares(options, branch_pools(replace(ROWS, **changes), BRANCHES["uld"][0], [])[1])
+
+    assert shares() == {"retain": 6, "perturbed": 6, "neutral": 4}
+    assert shares(perturbed=[]) == {"retain": 12, "neutral": 4}
+    assert shares(neutral=[]) == {"retain": 8, "perturbed": 8}
+    assert shares(retain=[], perturbed=[]) == {"neutral": 16}
+    four = branch_pools(ROWS, BRANCHES["dual_uld"][1], [0])[1]
+    assert uniform_shares(options, four) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
+    assert uniform_shares(options, {}) == {}
 
 
 def test_all_wrong_settings_are_told_at_once() -> None:

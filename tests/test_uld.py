@@ -58,4 +58,4 @@ def test_the_sides_pull_apart() -> None:
 
 
 def test_by_name() -> None:
-    assert OBJECTIVES["uld"] is uld
+    assert OBJECTIVES["uld"] == "branches"

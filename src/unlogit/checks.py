@@ -17,11 +17,18 @@ def check_run(config: RunConfig) -> None:
         DataError: the retain model's results are missing.
         ModelError: the target or the retain model is missing.
     """
+    from unlogit.objectives import OBJECTIVES
+
     check_assistant(config.assistant, config.target)
     check_train(config.train)
     combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
     check_evaluation(config.evaluate, config.pick)
+    if config.pick.enabled and OBJECTIVES[config.train.objective] == "weights":
+        raise ConfigError(
+            f"pick.enabled is true and {config.train.objective} rewrites weights, so that nothing is combined; "
+            "expected an objective with branches, as uld: leave pick out"
+        )
 
 
 def check_assistant(options: AssistantOptions, target: str) -> None:
@@ -55,7 +62,7 @@ def check_train(options: TrainOptions) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             problems.append(f"{name} is {value}; expected more than 0")
-    for name in ("retain_weight", "weight_decay", "max_grad_norm"):
+    for name in ("retain_weight", "forget_weight", "beta", "gamma", "near_share", "weight_decay", "max_grad_norm"):
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             problems.append(f"{name} is {value}; expected a number from 0 on")
@@ -89,10 +96,17 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
         for alpha in pick.alphas:
             for filter_rate in pick.filter_rates:
                 check_combination(pick.rules[0], alpha, filter_rate)
-    if options.retain_model and (log := retain_log(options.retain_model)) is None:
+    log = retain_log(options.retain_model) if options.retain_model else None
+    if options.retain_model and log is None:
         model_place(options.retain_model)
-    elif options.retain_model and log is not None and not log.is_file():
+    elif log is not None and not log.is_file():
         raise DataError(f"{log} does not exist; expected a retain model's results.json or log: check retain_model")
+    if pick.enabled and options.conventions != "unlogit" and log is not None:
+        raise ConfigError(
+            f"pick.enabled is true with the conventions of {options.conventions!r} and a retain model's log; expected "
+            "the retain model itself, since combinations are chosen by our own conventions and a log has one kind: "
+            "give its folder or hub id, or leave pick out"
+        )
 
 
 def retain_log(retain_model: str) -> Path | None:
@@ -100,10 +114,10 @@ def retain_log(retain_model: str) -> Path | None:
     path = Path(retain_model).expanduser()
     if path.suffix == ".json" or path.is_file():
         return path
-    if path.is_dir() and not (path / "config.json").is_file() and (path / "results.json").is_file():
-        return path / "results.json"
+    if path.is_dir() and not (path / "config.json").is_file():
+        return next((path / name for name in ("results.json", "TOFU_EVAL.json") if (path / name).is_file()), None)
     return None
 
 
 _POSITIVE = ("batch_size", "max_new_tokens")
-_COUNTS = ("max_rows", "generate_rows")
+_COUNTS = ("max_rows", "generate_rows", "path_rows")

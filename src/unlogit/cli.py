@@ -22,6 +22,7 @@ from unlogit.errors import ConfigError, UnlogitError, nearest
 COMMANDS = {
     "demo": "the whole way on made-up people, with no data, network or GPU",
     "run": "the whole way with one YAML file: prepare, train, evaluate",
+    "split": "cut long documents into rows to train on, and rows that no model is trained on",
     "prepare": "read what to forget and what to keep, and write the rows of a run",
     "train": "train the assistant of a run and write the unlearned model",
     "evaluate": "measure what was forgotten and what was kept",

@@ -154,6 +154,14 @@ def head_logits(lm: nn.Module, hidden: Tensor) -> Tensor:
     return logits
 
 
+def answer_hidden(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> Tensor:
+    """Return the hidden states [N, H] that the head reads, at the N positions where ``keep`` [B, T] is True."""
+    inner = lm.get_submodule(anatomy(lm).inner)
+    hidden = inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state  # [B, T, H]
+    kept: Tensor = hidden[keep]
+    return kept
+
+
 def answer_logits(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> Tensor:
     """Logits where they are wanted only: the head is not computed anywhere else.
 
@@ -165,6 +173,4 @@ def answer_logits(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | Non
     Returns:
         Logits [N, V] of the N kept positions, row by row.
     """
-    inner = lm.get_submodule(anatomy(lm).inner)
-    hidden = inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state  # [B, T, H]
-    return head_logits(lm, hidden[keep])
+    return head_logits(lm, answer_hidden(lm, input_ids, attention_mask, keep))

@@ -78,13 +78,32 @@ def combine_logits(
         raise ConfigError(f"{len(weights)} weights for {len(assistant_logits)} branches; expected one for each")
     if alpha == 0:
         return target_logits
-    target = target_logits.float()
-    difference = torch.zeros_like(target)
+    difference = weighted_difference(assistant_logits, weights, rule)
+    return apply_difference(target_logits, difference, rule=rule, alpha=alpha, filter_rate=filter_rate)
+
+
+def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[float], rule: str) -> Tensor:
+    """Return the ``d`` of the formula in float32: the first half of ``combine_logits``, alike for all alphas."""
+    difference = torch.zeros_like(assistant_logits[0], dtype=torch.float32)
     for weight, logits in zip(weights, assistant_logits, strict=True):
         difference = difference + weight * RULES[rule](logits.float())
+    return difference
+
+
+def apply_difference(
+    target_logits: Tensor, difference: Tensor, *, rule: str, alpha: float, filter_rate: float
+) -> Tensor:
+    """Return the target's logits less alpha times the difference: the second half of ``combine_logits``.
+
+    Both may be those of a part of the vocabulary [..., k] that holds the likeliest token and every token that the
+    filter keeps: the result is then that of the whole vocabulary at these tokens.
+    """
+    if alpha == 0:
+        return target_logits
+    target = target_logits.float()
     combined = target - alpha * difference
     if filter_rate > 0:
-        kept = target >= target.amax(dim=-1, keepdim=True) + math.log(filter_rate)
+        kept = kept_tokens(target, filter_rate)
         if rule == "tail":
             nothing = torch.full_like(target, -math.inf)
             before = torch.where(kept, target, nothing).logsumexp(dim=-1, keepdim=True)
@@ -92,6 +111,12 @@ def combine_logits(
             combined = combined + (before - after)
         combined = torch.where(kept, combined, target)
     return combined.to(target_logits.dtype)
+
+
+def kept_tokens(target_logits: Tensor, filter_rate: float) -> Tensor:
+    """Return which tokens [..., V] a filter_rate above 0 keeps."""
+    target = target_logits.float()
+    return target >= target.amax(dim=-1, keepdim=True) + math.log(filter_rate)
 
 
 def check_combination(rule: str, alpha: float, filter_rate: float) -> None:

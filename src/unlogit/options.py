@@ -17,6 +17,10 @@ class DataOptions:
     """Rows to forget: a file or folder (.jsonl, .json, .csv, .parquet), a hub data set, or `tofu:forget01|05|10`."""
     retain: str = ""
     """Rows to keep, in the same forms. For `tofu:forgetNN` the matching retain split is taken when this is empty."""
+    holdout: str = ""
+    """Rows like the forget rows that no model was trained on, for membership inference: a file, `tofu:holdout10`, …"""
+    retain_holdout: str = ""
+    """Rows like the retain rows that no model was trained on: how the models read what they never saw."""
     neutral: str = "builtin"
     """Rows that no request concerns: `builtin` (our own, shipped), a file, or `none`."""
     tofu_folder: str = ""
@@ -37,6 +41,8 @@ class DataOptions:
     """Wrong answers to each forget question added to the uniform side; made by exchange where the files have none."""
     chunk_tokens: int = 256
     """Length in tokens of the pieces that `text` documents are cut into."""
+    refusals: str = "builtin"
+    """Refusals for objectives that teach them: `builtin` (our own), `tofu`, or a file (one a line, or .jsonl)."""
     seed: int = 0
     """Seed of every random choice made while preparing."""
 
@@ -66,11 +72,19 @@ class TrainOptions:
     """Training of the assistant. Fields at None take the defaults of the target's size (see `train.defaults_for`)."""
 
     objective: str = "uld"
-    """Training objective, by name."""
+    """`uld`, `dual_uld`, `divergence`; a loss that rewrites weights (`npo_kl`, `simnpo`, …); or `offset_ga_kl`, …"""
     learning_rate: float | None = None
     """Peak learning rate of AdamW."""
     retain_weight: float | None = None
-    """Weight β of the uniform term (paper: 6.5)."""
+    """Weight of what must stay: β of ULD's uniform term (paper: 6.5), else of the retain term."""
+    forget_weight: float | None = None
+    """Weight of the forget term, of losses that rewrite weights. None: the objective's own."""
+    beta: float | None = None
+    """β inside the losses of the NPO and DPO families. None: the objective's own."""
+    gamma: float | None = None
+    """γ of SimNPO and UNDIAL. None: the objective's own."""
+    near_share: float = 0.2
+    """`dual_uld`: retain rows nearest to the forget rows that both branches remember, as a share of the forget rows."""
     epochs: float | None = None
     """Passes over the forget side, paraphrases included (paper: 10)."""
     batch_size: int = 16
@@ -137,6 +151,16 @@ class EvaluateOptions:
     """Longest generated answer."""
     batch_size: int = 32
     """Rows scored or generated at once."""
+    with_target: bool = True
+    """Whether the target is scored beside the unlearned model."""
+    part: Literal["all", "test"] = "all"
+    """`test` leaves out the rows that `pick` would choose on, so that runs that pick can be compared with others."""
+    path_rows: int = 0
+    """Score the first N rows of each split after each pass of training, into path.json; 0 means never."""
+    conventions: Literal["unlogit", "open_unlearning"] = "unlogit"
+    """`open_unlearning`: that project's tokens and formulas, to stand beside its numbers. Never mixed with ours."""
+    open_unlearning: bool = False
+    """Whether TOFU_EVAL.json and TOFU_SUMMARY.json are written too, as OpenUnlearning does, in RUN/open_unlearning."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +192,20 @@ class FinetuneOptions:
 
 
 @dataclass(frozen=True)
+class SplitOptions:
+    """How documents are cut into pieces, and which of these no model is trained on."""
+
+    chunk_tokens: int = 256
+    """Length of a piece in tokens."""
+    holdout_share: float = 0.2
+    """Share of the pieces that no model is trained on."""
+    block_pieces: int = 4
+    """Neighbouring pieces that are held out or trained on together; a document does not share its blocks."""
+    max_pieces: int = 0
+    """Take only the first N pieces of each document; 0 means all."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The whole way, from documents to a scored unlearned model: what `unlogit run` reads."""
 
@@ -181,3 +219,20 @@ class RunConfig:
     combination: CombinationOptions = field(default_factory=CombinationOptions)
     pick: PickOptions = field(default_factory=PickOptions)
     evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """The grid that `unlogit sweep` scores, and which rows choose from it."""
+
+    alphas: tuple[float, ...] = (
+        *(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5),
+        *(1.75, 2.0, 2.25, 2.5, 2.75, 3.0),
+    )
+    """Values of alpha to score, from 0, which is the target."""
+    filter_rates: tuple[float, ...] = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3)
+    """Values of filter_rate to score."""
+    rules: tuple[Rule, ...] = ("centred", "paper", "suppress", "tail")
+    """Rules to score."""
+    validation_share: float = 0.25
+    """Share of the forget and retain evaluation rows (and half of the held-out neutral ones) that choose."""

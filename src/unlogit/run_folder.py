@@ -2,9 +2,11 @@
 
     RUN/config.yaml   every setting
     RUN/data/         rows (``prepare``)
-    RUN/assistant/    the adapter (``train``); beside it assistant.checkpoints/ while training
+    RUN/assistant/    the adapter (``train``), of a second branch assistant-1/; beside it assistant.checkpoints/ while
+                      training. Where the target's weights are rewritten there is none.
     RUN/training_settings.json  what that training was begun with, digests of its rows included
-    RUN/unlearned/    the unlearned model: pointer to the target, assistant, tokenizer (``train``)
+    RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer, or rewritten weights
+    RUN/path.json     figures after each pass, if asked for (``train``)
     RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
 
 Paths only, and the settings; what stands in the files is the business of the steps.
@@ -20,6 +22,9 @@ from unlogit.config_file import differences, plain, read_config, write_config
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import write_json
 from unlogit.options import RunConfig
+
+TRAINING_FILE = "training.json"
+"""Stands beside what was trained: settings, steps, seconds."""
 
 TRAINED_ON = ("forget", "retain", "perturbed", "neutral")
 """The files of ``data/`` whose rows an assistant is trained on."""
@@ -47,9 +52,14 @@ class RunFolder:
         return self.path / "assistant"
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of a training that has not ended."""
-        return self.path / "assistant.checkpoints"
+    def assistants(self) -> tuple[Path, ...]:
+        """Folders of the adapters of as many branches as there can be."""
+        return self.assistant, self.path / "assistant-1"
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """Folders of trainings that have not ended."""
+        return tuple(self.path / f"{place.name}.checkpoints" for place in (*self.assistants, self.unlearned))
 
     @property
     def training_settings(self) -> Path:
@@ -67,6 +77,11 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
+    def path_points(self) -> Path:
+        """Figures after each pass of the training."""
+        return self.path / "path.json"
+
+    @property
     def pick(self) -> Path:
         """The combinations that were tried."""
         return self.path / "pick.json"
@@ -78,8 +93,8 @@ class RunFolder:
 
     @property
     def trained(self) -> bool:
-        """Whether a trained assistant is there."""
-        return (self.assistant / "training.json").is_file()
+        """Whether something trained is there: an assistant, or rewritten weights."""
+        return any((place / TRAINING_FILE).is_file() for place in (self.assistant, self.unlearned))
 
     @property
     def combined(self) -> bool:
@@ -89,7 +104,22 @@ class RunFolder:
     @property
     def training(self) -> bool:
         """Whether a training was begun and has not ended."""
-        return any(self.checkpoints.glob("checkpoint-*"))
+        return any(any(folder.glob("checkpoint-*")) for folder in self.checkpoints)
+
+    def summary_of(self, place: Path) -> dict[str, Any] | None:
+        """Return how what stands in ``place`` was trained, or None where nothing whole does."""
+        from unlogit.evaluate.results import read_json
+
+        path = place / TRAINING_FILE
+        found: dict[str, Any] | None = read_json(path) if path.is_file() else None
+        return found
+
+    def read_path(self) -> list[dict[str, Any]]:
+        """Return the figures after each pass that were written so far."""
+        from unlogit.evaluate.results import read_json
+
+        points: list[dict[str, Any]] = read_json(self.path_points) if self.path_points.is_file() else []
+        return points
 
     def read_config(self) -> RunConfig:
         """Read the settings; ``output`` is this folder, wherever it was when they were written.
@@ -172,9 +202,13 @@ class RunFolder:
         places = {
             "target": Path(config.target) / "finetune.json",
             "retain model": Path(config.evaluate.retain_model) / "finetune.json",
-            "unlearned": self.assistant / "training.json",
         }
-        return {name: read_json(path) for name, path in places.items() if path.is_file()}
+        found = {name: read_json(path) for name, path in places.items() if path.is_file()}
+        own = [one for place in (*self.assistants, self.unlearned) if (one := self.summary_of(place))]
+        if own:
+            whole = {name: sum(one[name] for one in own) for name in ("steps", "seconds", "trainable_parameters")}
+            found["unlearned"] = own[0] | whole | ({"branches": own} if len(own) > 1 else {})
+        return found
 
     def move_target(self, target: str) -> None:
         """Record where the target of the trained assistant is now."""
@@ -210,8 +244,8 @@ class RunFolder:
 
     @property
     def _of_training(self) -> tuple[Path, ...]:
-        folders = (self.assistant, self.checkpoints, self.unlearned)
-        return (*folders, self.training_settings, self.results, self.pick)
+        folders = (*self.assistants, *self.checkpoints, self.unlearned)
+        return (*folders, self.training_settings, self.path_points, self.results, self.pick)
 
     def _settings_of(self, config: RunConfig) -> dict[str, Any]:
         options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}

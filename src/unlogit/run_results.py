@@ -3,6 +3,7 @@
 Each model's own results are as ``evaluate.results`` defines them; here they only stand side by side.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,16 @@ class RunResults:
     rows: str = "all"
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse numbers side by side that are not of one kind."""
+        found = {results.conventions: name for name, results in self.models.items()}
+        if len(found) > 1:
+            said = ", ".join(f"those of {name!r} by {conventions!r}" for conventions, name in found.items())
+            raise DataError(
+                f"these results follow different conventions: {said}; expected one kind: evaluate all by the same "
+                "--conventions"
+            )
+
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         models = {name: results.to_json() for name, results in self.models.items()}
@@ -58,16 +69,23 @@ def is_run_results(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get("format") == FORMAT
 
 
-def load_retain(path: Path) -> Results | TruthRatios:
-    """Read a retain model's results: a run's results.json that has one, one model's results, or a published log.
+def load_retain(path: Path, conventions: str = "unlogit") -> Results | TruthRatios:
+    """Read a retain model's results: a run's results.json that has one, one model's results, a published log, or
+    OpenUnlearning's TOFU_EVAL.json.
+
+    A published log holds losses: its numbers are computed by ``conventions``. The others have theirs.
 
     Raises:
         DataError: the file is none of these.
     """
+    from unlogit.evaluate.open_unlearning_files import is_open_unlearning, read_open_unlearning
     from unlogit.evaluate.published_logs import load_retain_truth_ratios
 
-    if not is_run_results(read_json(path)):
-        return load_retain_truth_ratios(path)
+    value = read_json(path)
+    if is_open_unlearning(value):
+        return read_open_unlearning(path)
+    if not is_run_results(value):
+        return load_retain_truth_ratios(path, conventions)
     run = RunResults.read(path)
     if RETAIN not in run.models:
         raise DataError(
@@ -75,6 +93,21 @@ def load_retain(path: Path) -> Results | TruthRatios:
             "--retain_model, or give the model itself"
         )
     return run.models[RETAIN]
+
+
+def write_run_open_unlearning(found: RunResults, path: Path) -> Path:
+    """Write OpenUnlearning's two files of each model beside ``path``, the run's results; return their folder.
+
+    Results of another model on a run's rows have a folder of their own.
+    """
+    from unlogit.evaluate.open_unlearning_files import write_open_unlearning
+
+    folder = path.parent / "open_unlearning"
+    if path.name != "results.json":
+        folder /= path.stem
+    for name, results in found.models.items():
+        write_open_unlearning(results, folder / re.sub(r"[^\w.-]+", "_", Path(name).name))
+    return folder
 
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -89,6 +122,20 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 """Heading, split (empty: of all splits together) and metric of each column."""
 
+TEXT_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("forget\nver-\nbatim ≈", "forget", "verbatim_completion"),
+    ("forget\nperplex-\nity ≈", "forget", "perplexity"),
+    ("holdout\nperplex-\nity ↓", "holdout", "perplexity"),
+    ("member-\nship\nAUC ≈", "", "membership_inference"),
+    ("priv-\nleak\n0 best", "", "privleak"),
+    ("retain\nver-\nbatim ↑", "retain", "verbatim_completion"),
+    ("retain\nperplex-\nity ↓", "retain", "perplexity"),
+    ("r.hold-\nout per-\nplex. ↓", "retain_holdout", "perplexity"),
+)
+"""The same where the rows are running text."""
+
+SIGNS = "↑ higher is better · ↓ lower is better · ≈ best as the retain model's."
+
 
 def results_table(found: RunResults, notes: Mapping[str, str] | None = None) -> "Table":
     """Return a table with a row for each model, 80 columns wide (88 where the seconds of a training are known).
@@ -100,36 +147,65 @@ def results_table(found: RunResults, notes: Mapping[str, str] | None = None) -> 
     from rich import box
     from rich.table import Table
 
-    caption = (
-        "↑ higher is better · ↓ lower is better · ≈ best as the retain model's. Extraction strength and exact "
-        "memorisation are those of the forget rows. Forget quality is a p-value: from "
-        f"{INDISTINGUISHABLE} on, the model cannot be told from the retain model."
-    )
-    if not any(results.forget_quality for results in found.models.values()):
-        caption += " It needs a retain model: give --retain_model."
+    text = any("perplexity" in one.splits["forget"].metrics for one in found.models.values() if "forget" in one.splits)
+    columns, caption = (TEXT_COLUMNS, _text_caption(found)) if text else (COLUMNS, _caption(found))
     caption += "".join(f"\n{name}: {note}" for name, note in (notes or {}).items())
     table = Table(
         caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False
     )
     table.add_column("model", overflow="fold", min_width=12)
-    for heading, _, _ in COLUMNS:
+    for heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     seconds = {name: summary["seconds"] for name, summary in found.training.items() if name in found.models}
     if seconds:
         table.add_column("training\nseconds", justify="right", no_wrap=True)
     for name, results in found.models.items():
         took = [f"{seconds[name]:.0f}" if name in seconds else "–"] if seconds else []
-        table.add_row(name, *(_number(_metric(results, split, metric)) for _, split, metric in COLUMNS), *took)
+        table.add_row(name, *(_number(_metric(results, split, metric)) for _, split, metric in columns), *took)
     return table
+
+
+def _caption(found: RunResults) -> str:
+    """What the columns mean; what was measured beside them."""
+    caption = (
+        f"{SIGNS} Extraction strength and exact memorisation are those of the forget rows. Forget quality is a "
+        f"p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model."
+    )
+    if not any(results.forget_quality for results in found.models.values()):
+        caption += " It needs a retain model: give --retain_model."
+    members = {name: one.membership_inference for name, one in found.models.items() if one.membership_inference}
+    if members:
+        words = ", ".join(f"{name} {metric.value:.3f}" for name, metric in members.items())
+        caption += f"\nMembership inference, AUC of forget against held-out rows (0.5: not told apart): {words}."
+    return caption
+
+
+def _text_caption(found: RunResults) -> str:
+    caption = (
+        f"{SIGNS} Verbatim: ROUGE-L of the continuation of a text's beginning. Membership AUC: forget rows told from "
+        "held-out ones by min-k; 0.5 is not at all. Privleak: -100 gives away all, 0 is the retain model."
+    )
+    if not any(results.membership_inference for results in found.models.values()):
+        caption += " Both need rows that no model was trained on: prepare with --holdout."
+    elif not any(results.privleak for results in found.models.values()):
+        caption += " The latter needs a retain model: give --retain_model."
+    return caption
 
 
 def _metric(results: Results, split: str, metric: str) -> MetricResult | None:
     if split:
         return results.splits[split].metrics.get(metric) if split in results.splits else None
-    return results.forget_quality if metric == "forget_quality" else results.model_utility
+    overall = {
+        "forget_quality": results.forget_quality,
+        "model_utility": results.model_utility,
+        "membership_inference": results.membership_inference,
+        "privleak": results.privleak,
+    }
+    return overall[metric]
 
 
 def _number(metric: MetricResult | None) -> str:
     if metric is None:
         return "–"
-    return f"{metric.value:.3f}" if metric.value >= 0.0005 or metric.value == 0 else f"{metric.value:.1e}"
+    size = abs(metric.value)
+    return f"{metric.value:.3f}" if 0.0005 <= size < 1000 or size == 0 else f"{metric.value:.1e}"

@@ -1,11 +1,11 @@
-"""Training the assistant: transformers' Trainer with the two-sided ULD objective.
+"""Training an assistant, one branch of an unlearned model: transformers' Trainer with the two-sided ULD objective.
 
 Reads the prepared rows of a run folder, trains the adapter only (the target's weights are frozen and shared), measures
 how flat the assistant is on rows that it never saw, and writes ``assistant/``. It neither combines nor evaluates.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unlogit.assistant import Assistant, new_assistant
+from unlogit.branches import BRANCHES, Branch, nearest_rows
 from unlogit.checks import check_train
 from unlogit.data.batches import TwoSidedSampler, pad_rows
 from unlogit.data.encode import IGNORED, Encoded, encode
@@ -23,10 +24,10 @@ from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
 from unlogit.errors import DataError
 from unlogit.files import atomic_folder, write_json
-from unlogit.objectives import OBJECTIVES
-from unlogit.objectives.uld import uniform_excess
+from unlogit.objectives.uld import uld, uniform_excess
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.trainer import (
+    EachEpoch,
     RowTrainer,
     StopOnNonFinite,
     checkpoint_folder,
@@ -93,9 +94,9 @@ def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
 class AssistantTrainer(RowTrainer):
     """The two-sided objective; logs both parts."""
 
-    def __init__(self, objective: str, retain_weight: float, **kwargs: Any) -> None:
+    def __init__(self, retain_weight: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.objective, self.retain_weight = OBJECTIVES[objective], retain_weight
+        self.retain_weight = retain_weight
         self.parts: list[tuple[Tensor, Tensor]] = []
 
     def compute_loss(
@@ -108,7 +109,7 @@ class AssistantTrainer(RowTrainer):
         logits = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
         labels = wanted[counted]  # [N], the forget side's first
         forget = int(counted[inputs["forget_side"]].sum())
-        loss = self.objective(logits[:forget], labels[:forget], logits[forget:], self.retain_weight)
+        loss = uld(logits[:forget], labels[:forget], logits[forget:], self.retain_weight)
         self.parts.append((loss.forget.detach(), loss.uniform.detach()))
         return (loss.total, logits) if return_outputs else loss.total
 
@@ -150,16 +151,32 @@ def check_rows(rows: TrainingRows) -> None:
         raise DataError("no forget rows or no uniform rows; expected both sides: run `unlogit prepare` again")
 
 
-def uniform_shares(options: TrainOptions, rows: TrainingRows) -> dict[str, int]:
-    """Rows of each uniform pool in a step: neutral by its share, the rest half retain and half perturbed."""
-    neutral = round(options.batch_size * options.neutral_share) if rows.neutral else 0
+def branch_pools(
+    rows: TrainingRows, branch: Branch, near: Sequence[int]
+) -> tuple[list[Example], dict[str, Sequence[Example]]]:
+    """Return the rows that a branch remembers, and by pool those that it is flat on; ``near`` are retain positions."""
+    chosen = set(near)
+    pools: dict[str, Sequence[Example]] = {
+        "forget": rows.forget,
+        "near": [row for i, row in enumerate(rows.retain) if i in chosen],
+        "retain": [row for i, row in enumerate(rows.retain) if i not in chosen],
+        "perturbed": rows.perturbed,
+        "neutral": rows.neutral,
+    }
+    remembered = [row for name in branch.remember for row in pools[name]]
+    return remembered, {name: pools[name] for name in branch.flat if pools[name]}
+
+
+def uniform_shares(options: TrainOptions, pools: Mapping[str, Sequence[Example]]) -> dict[str, int]:
+    """Rows of each uniform pool in a step: neutral by its share, the others in equal parts, the first ones the larger.
+
+    Returns:
+        Counts above 0 that sum to ``batch_size``; nothing where there are no pools.
+    """
+    others = [name for name in pools if name != "neutral"]
+    neutral = 0 if "neutral" not in pools else round(options.batch_size * (options.neutral_share if others else 1))
     rest = options.batch_size - neutral
-    if rows.retain and rows.perturbed:
-        shares = {"retain": rest - rest // 2, "perturbed": rest // 2, "neutral": neutral}
-    elif rows.retain or rows.perturbed:
-        shares = {"retain" if rows.retain else "perturbed": rest, "neutral": neutral}
-    else:
-        shares = {"neutral": options.batch_size}
+    shares = {name: len(range(i, rest, len(others))) for i, name in enumerate(others)} | {"neutral": neutral}
     return {name: count for name, count in shares.items() if count}
 
 
@@ -173,11 +190,25 @@ def train_assistant(
     *,
     resume: bool = False,
     bar: bool = True,
+    branch: Branch = BRANCHES["uld"][0],
+    each_epoch: Callable[[Assistant], EachEpoch] | None = None,
 ) -> tuple[Assistant, dict[str, Any]]:
     """Train an assistant for ``target`` and save it into ``output``.
 
     Checkpoints stand beside ``output``, in ``<output>.checkpoints``, until the run has ended well. With ``resume`` the
     run goes on from the newest complete one; on a CPU it then ends with the same adapter, bit for bit.
+
+    Args:
+        target: frozen here; the assistant shares its weights.
+        tokenizer: the target's.
+        rows: of the run.
+        output: folder of the assistant.
+        assistant_options: its shape.
+        options: of the training.
+        resume: see above.
+        bar: show a progress bar.
+        branch: what this assistant remembers and where it is flat.
+        each_epoch: given the assistant in training, returns what is called after each pass.
 
     Returns:
         The assistant and a summary: settings, steps, seconds, trainable parameters, flatness on held-out rows.
@@ -189,8 +220,16 @@ def train_assistant(
     parameters = sum(p.numel() for p in target.parameters())
     options, note = defaults_for(options, assistant_options.adapter, parameters)
     print(note, flush=True)
-    shares = uniform_shares(options, rows)
-    pools = [[encode(e, tokenizer, options.max_tokens) for e in getattr(rows, name)] for name in ("forget", *shares)]
+    near: list[int] = []
+    if "near" in branch.remember:
+        count = round(options.near_share * len(rows.forget))
+        near = nearest_rows(target, tokenizer, rows.forget, rows.retain, count, options.max_tokens)
+    remembered, flat = branch_pools(rows, branch, near)
+    shares = uniform_shares(options, flat)
+    pools = [
+        [encode(example, tokenizer, options.max_tokens) for example in pool]
+        for pool in (remembered, *(flat[name] for name in shares))
+    ]
     sampler = TwoSidedSampler(
         [[len(row.input_ids) for row in pool] for pool in pools],
         list(shares.values()),
@@ -206,16 +245,16 @@ def train_assistant(
         work,
         options,
         steps_a_epoch=sampler.steps,
-        row_batch=2 * options.batch_size,
+        row_batch=options.batch_size + sum(shares.values()),
         dtype=dtype,
         device=device,
         bar=bar,
     )
     trainer = AssistantTrainer(
-        options.objective,
         options.retain_weight or 0.0,
         sampler=sampler,
         log_file=work / "log.jsonl",
+        each_epoch=each_epoch(assistant) if each_epoch else None,
         model=assistant,
         args=arguments,
         train_dataset=SidedRows(pools),
@@ -227,8 +266,8 @@ def train_assistant(
         **taken,
         "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in assistant.parameters()),
-        "rows_a_step": {"forget": options.batch_size, **shares},
-        "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens),
+        "rows_a_step": {"+".join(branch.remember): options.batch_size, **shares},
+        "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens) if flat else {},
         "assistant": asdict(assistant_options),
         "train": asdict(options),
     }

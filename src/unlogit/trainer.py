@@ -5,8 +5,11 @@ and safe resumption. One process on one device: several are refused, since files
 import json
 import math
 import os
+import resource
 import shutil
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +27,44 @@ DTYPE_FILE = "dtype"
 OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", "settings.json")
 """What stands in a folder of checkpoints beside these."""
 
+LOGGED = ("loss", "forget", "retain", "uniform", "learning_rate", "grad_norm")
+"""What a log line shows, of what there is."""
+
+
+EachEpoch = Callable[[int], None]
+"""Called with the number of passes made, after each of them; what it takes is not counted as training."""
+
+
+class AfterEpochs(TrainerCallback):  # type: ignore[misc]
+    """Call something after each pass, with the model in evaluation mode, and keep what that took."""
+
+    def __init__(self, hook: EachEpoch | None) -> None:
+        self.hook, self.seconds = hook, 0.0
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Look at the model as it is now."""
+        if self.hook is None:
+            return
+        began = time.monotonic()
+        was_training = model.training
+        model.eval()
+        self.hook(round(state.epoch))
+        model.train(was_training)
+        self.seconds += time.monotonic() - began
+
 
 class RowTrainer(Trainer):  # type: ignore[misc]
     """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``)."""
 
-    def __init__(self, sampler: Sampler[int], log_file: Path, **kwargs: Any) -> None:
+    def __init__(
+        self, sampler: Sampler[int], log_file: Path, each_epoch: EachEpoch | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.sampler = sampler
+        self.sampler, self.after_epochs = sampler, AfterEpochs(each_epoch)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
-        self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm))
+        self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm, aside=self.after_epochs))
+        self.add_callback(self.after_epochs)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self.sampler
@@ -42,9 +73,9 @@ class RowTrainer(Trainer):  # type: ignore[misc]
 class LogLines(ProgressCallback):  # type: ignore[misc]
     """The Trainer's progress bar, with one readable line for each log entry, also kept as JSON lines."""
 
-    def __init__(self, log_file: Path, bar: bool) -> None:
+    def __init__(self, log_file: Path, bar: bool, aside: AfterEpochs) -> None:
         super().__init__()
-        self.log_file, self.bar = log_file, bar
+        self.log_file, self.bar, self.aside = log_file, bar, aside
         self.began, self.before = 0.0, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -60,7 +91,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep how long training has taken, so that a resumed run can count it."""
-        taken = self.before + time.monotonic() - self.began
+        taken = self.before + time.monotonic() - self.began - self.aside.seconds
         write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": taken})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -81,8 +112,8 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         with self.log_file.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         parts = [f"step {state.global_step}/{state.max_steps}"]
-        names = {"loss": "loss", "forget": "forget", "uniform": "uniform", "learning_rate": "lr", "grad_norm": "grad"}
-        parts += [f"{short} {logs[name]:.3g}" for name, short in names.items() if name in logs]
+        short = {"learning_rate": "lr", "grad_norm": "grad"}
+        parts += [f"{short.get(name, name)} {logs[name]:.3g}" for name in LOGGED if name in logs]
         line = " · ".join(parts)
         if self.bar and self.training_bar is not None:
             self.training_bar.write(line)
@@ -223,12 +254,29 @@ def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
 
 
 def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> dict[str, Any]:
-    """Train from ``checkpoint`` on, or from the start; return ``steps`` and ``seconds``, earlier legs included."""
+    """Train from ``checkpoint`` on, or from the start.
+
+    Returns:
+        ``steps`` and ``seconds``, earlier legs included, and ``peak_memory_bytes`` (of the GPU, or of this process).
+    """
     before = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    taken = result.metrics["train_runtime"] - trainer.after_epochs.seconds
     if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
         raise ConfigError(  # after the last log line, or in a run shorter than one
             "what was trained is no longer made of finite numbers; expected them: lower learning_rate "
             f"(now {trainer.args.learning_rate:g})"
         )
-    return {"steps": trainer.state.global_step, "seconds": round(before + result.metrics["train_runtime"], 1)}
+    return {
+        "steps": trainer.state.global_step,
+        "seconds": round(before + taken, 1),
+        "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
+    }
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory in use so far: on a GPU what PyTorch has held there, else of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

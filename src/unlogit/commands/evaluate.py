@@ -30,7 +30,6 @@ def parser() -> Any:
     new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
     new.add_argument("--model", type=str, help="Score this model (folder or hub id) on the run's rows instead.")
     new.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
-    new.add_argument("--with_target", type=bool, default=True, help="Whether to score the target too.")
     add_options(new, EvaluateOptions)
     add_options(new, CombinationOptions)
     add_options(new, PickOptions, "pick")
@@ -47,8 +46,7 @@ def run(given: dict[str, Any]) -> None:
             raise ConfigError("--model and --target were given; expected one: --target is of the run's own model")
         evaluate_other(folder, config, given["model"])
     else:
-        target = given.get("target", "")
-        evaluate_run(folder, config, target=target, with_target=given.get("with_target", True))
+        evaluate_run(folder, config, target=given.get("target", ""))
 
 
 def evaluate_run(
@@ -56,7 +54,6 @@ def evaluate_run(
     config: RunConfig,
     *,
     target: str = "",
-    with_target: bool = True,
 ) -> None:
     """Score the models of a run, print their table, and write ``results.json`` (and with ``pick``, ``pick.json``).
 
@@ -66,7 +63,6 @@ def evaluate_run(
             now on, and with ``pick`` as was picked: config.yaml then holds that, and results.json holds both.
         target: where the target is, taken or refused; empty for ``config.target``, or where that is gone, for where it
             was when the assistant was trained.
-        with_target: score the target too.
 
     Raises:
         ConfigError: a setting is wrong, or the rows are not those that the assistant was trained beside.
@@ -77,7 +73,8 @@ def evaluate_run(
     from unlogit.checks import check_evaluation
     from unlogit.files import write_json
     from unlogit.logit_difference import check_combination
-    from unlogit.models import load_tokenizer, load_unlearned, model_place
+    from unlogit.models import model_place
+    from unlogit.objectives import OBJECTIVES
     from unlogit.run_results import RETAIN, RunResults
 
     check_evaluation(config.evaluate, config.pick)
@@ -87,27 +84,18 @@ def evaluate_run(
         model_place(name)  # an error now, not after the retain model was scored
     folder.check_rows()
     rows = runs.EvaluationRows.read(folder, config)
-    tokenizer = load_tokenizer(str(folder.unlearned))
     scorer = runs.Scorer(config, rows)
     scorer.score_retain()  # and let go of, before the others are loaded: never two models in memory
-    place = target or (config.target if Path(config.target).is_dir() else "")
-    model = load_unlearned(str(folder.path), place, scorer.dtype)
-    runs.set_combination(model, combination)
-    found = {"target": scorer.score("target", model.target, tokenizer)} if with_target else {}
+    own = _score_rewritten if OBJECTIVES[config.train.objective] == "weights" else _score_combined
+    found, notes, picked = own(folder, config, scorer, target)
     if scorer.retain.shown is not None:
-        found[RETAIN] = scorer.retain.shown
-    found["unlearned"] = scorer.score("unlearned model", model, tokenizer, combination)
-    notes = {"unlearned": runs.combination_words(combination)}
+        first = {"target": found["target"]} if "target" in found else {}
+        found = first | {RETAIN: scorer.retain.shown} | found
     asked = config
-    if config.pick.enabled:
-        picked = scorer.pick(model, tokenizer)
-        runs.set_combination(model, picked.combination)
-        found["picked"] = scorer.score("picked combination", model, tokenizer, picked.combination)
-        notes["picked"] = runs.combination_words(picked.combination)
+    if picked is not None:
         write_json(folder.pick, picked.to_json())
         config = replace(config, combination=picked.combination)
     folder.write_config(config)
-    _write_combination(folder, config.combination)
     if target:
         folder.move_target(target)
     trainings = folder.trainings(config)
@@ -115,6 +103,47 @@ def evaluate_run(
         trainings["picked"] = trainings["unlearned"]
     results = RunResults(found, plain(asdict(asked)), "test" if rows.validation else "all", trainings)
     _show(folder.results, results, notes)
+
+
+def _score_combined(folder: RunFolder, config: RunConfig, scorer: Any, target: str) -> tuple[Any, dict[str, str], Any]:
+    """Score a target and its branches as combined, and as picked.
+
+    Returns:
+        Results by model, how they were combined, and what was picked (or None).
+    """
+    from unlogit import run_evaluation as runs
+    from unlogit.models import load_tokenizer, load_unlearned
+
+    tokenizer = load_tokenizer(str(folder.unlearned))
+    place = target or (config.target if Path(config.target).is_dir() else "")
+    model = load_unlearned(str(folder.path), place, scorer.dtype)
+    runs.set_combination(model, config.combination)
+    found = {"target": scorer.score("target", model.target, tokenizer)} if config.evaluate.with_target else {}
+    found["unlearned"] = scorer.score("unlearned model", model, tokenizer, config.combination)
+    notes = {"unlearned": runs.combination_words(config.combination)}
+    picked = None
+    if config.pick.enabled:
+        picked = scorer.pick(model, tokenizer)
+        runs.set_combination(model, picked.combination)
+        found["picked"] = scorer.score("picked combination", model, tokenizer, picked.combination)
+        notes["picked"] = runs.combination_words(picked.combination)
+    _write_combination(folder, config.combination if picked is None else picked.combination)
+    return found, notes, picked
+
+
+def _score_rewritten(
+    folder: RunFolder, config: RunConfig, scorer: Any, target: str
+) -> tuple[Any, dict[str, str], None]:
+    """Score the target, and an unlearned model that is one of its own; there is nothing to combine."""
+    from unlogit.models import load_target, load_tokenizer
+
+    found = {}
+    if config.evaluate.with_target:
+        place = target or config.target
+        found["target"] = scorer.score("target", load_target(place, scorer.dtype), load_tokenizer(place))
+    place = str(folder.unlearned)
+    found["unlearned"] = scorer.score("unlearned model", load_target(place, scorer.dtype), load_tokenizer(place))
+    return found, {"unlearned": f"weights rewritten by {config.train.objective}"}, None
 
 
 def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
@@ -139,11 +168,14 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
 
 
 def _show(path: Path, results: Any, notes: Mapping[str, str]) -> None:
-    from unlogit.run_results import results_table
+    from unlogit.run_results import results_table, write_run_open_unlearning
 
     results.write(path)
     console().print(results_table(results, notes))
     print(f"The whole of it is in {path}.")
+    if results.config["evaluate"]["open_unlearning"]:
+        written = write_run_open_unlearning(results, path)
+        print(f"TOFU_EVAL.json and TOFU_SUMMARY.json of each model, as OpenUnlearning writes them, are in {written}.")
 
 
 def _write_combination(folder: RunFolder, combination: CombinationOptions) -> None:

@@ -49,7 +49,8 @@ def run(given: dict[str, Any]) -> None:
     output, resume = Path(given["output"]), given.get("resume", False)
     chunk_tokens = given.get("chunk_tokens", DataOptions.chunk_tokens)
     _check(options, chunk_tokens)
-    settings: dict[str, Any] = {name: given.get(name, "") for name in ("model", "data", "tofu_folder")}
+    settings: dict[str, Any] = {name: given.get(name, "") for name in ("model", "tofu_folder")}
+    settings["data"] = " ".join(given["data"])
     from_scratch = settings["from_scratch"] = given.get("from_scratch", False)
     settings["chunk_tokens"] = chunk_tokens
     if _done(output, resume, given.get("overwrite", False)):

@@ -10,7 +10,7 @@ from unlogit.errors import ConfigError
 from unlogit.flags import add_options, new_parser
 from unlogit.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
 from unlogit.run_folder import RunFolder
-from unlogit.terminal import has_bar, warn
+from unlogit.terminal import warn
 
 
 def parser() -> Any:
@@ -18,11 +18,13 @@ def parser() -> Any:
     new = new_parser(
         "train",
         "RUN [options]",
-        "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/. Flags go before the settings in "
-        "RUN/config.yaml, and are written there.",
+        "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/; with another --objective, a second "
+        "branch, an offset model, or the target's weights rewritten. Flags go before the settings in RUN/config.yaml, "
+        "and are written there.",
         (
             "runs/mine",
             "runs/mine --num_layers 4 --rank 16 --epochs 5",
+            "runs/mine --objective npo_kl --adapter full --learning_rate 1e-5",
             "runs/mine --resume",
         ),
     )
@@ -62,10 +64,11 @@ def train_run(
         DataError: the rows are missing.
         ModelError: the target cannot be used.
     """
-    from unlogit.assistant import Assistant
     from unlogit.checks import check_run
     from unlogit.models import load_target, load_tokenizer
-    from unlogit.train import TrainingRows, check_rows, train_assistant
+    from unlogit.objectives import OBJECTIVES
+    from unlogit.run_training import RunTraining
+    from unlogit.train import TrainingRows, check_rows
 
     rows = TrainingRows.read(folder.data)
     check_rows(rows)
@@ -73,17 +76,18 @@ def train_run(
     _check_earlier(folder, config, resume, overwrite)
     tokenizer = load_tokenizer(config.target)
     target = target or load_target(config.target)
+    training = RunTraining(folder, config, target, tokenizer, rows, resume)
     if resume and folder.trained and not folder.training:
-        print(f"{folder.assistant} is trained already.")
-        assistant = Assistant.load(folder.assistant, target)
         folder.write_config(config)
+        training.train()  # of several branches some may be missing
     else:
         with _settings(folder, config, overwrite):
-            assistant, summary = train_assistant(
-                target, tokenizer, rows, folder.assistant, config.assistant, config.train, resume=resume, bar=has_bar()
-            )
-        _print_summary(summary)
-    _write_unlearned(folder, config, target, assistant, tokenizer)
+            summaries = training.train()
+        for summary in summaries:
+            _print_summary(summary)
+    if OBJECTIVES[config.train.objective] == "weights":
+        print(f"The unlearned model, an ordinary one, is in {folder.unlearned}.")
+        return
     print(f"The assistant is in {folder.assistant}, the unlearned model in {folder.unlearned}.")
     warn(
         "the assistant has memorised what must be forgotten: keep both folders as secret as the forget set "
@@ -119,7 +123,8 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
     from unlogit.trainer import check_checkpoints
 
-    check_checkpoints(folder.checkpoints)
+    for work in folder.checkpoints:
+        check_checkpoints(work)
     for path, sign in ((folder.assistant, folder.trained), (folder.unlearned, folder.combined)):
         if path.exists() and any(path.iterdir()) and not sign:
             raise ConfigError(f"{path} holds files of no training, which would be lost; expected none: move them")
@@ -134,16 +139,6 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     )
 
 
-def _write_unlearned(folder: RunFolder, config: RunConfig, target: Any, assistant: Any, tokenizer: Any) -> None:
-    from unlogit.files import atomic_folder
-    from unlogit.modeling import UnlearnedForCausalLM
-
-    model = UnlearnedForCausalLM.build(target, [assistant], combination=config.combination)
-    with atomic_folder(folder.unlearned) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-
-
 def _print_summary(summary: dict[str, Any]) -> None:
     from unlogit.train import FLAT_ENOUGH_NATS, flatness_warning
 
@@ -151,7 +146,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
         f"{summary['seconds']:,} seconds."
     )
-    flat = summary["flatness_nats"]
+    flat = summary.get("flatness_nats", {})
     if flat:
         words = ", ".join(f"{value:.3f} on {name.removeprefix('holdout_')} rows" for name, value in flat.items())
         print(f"Flatness in nats, on rows it never saw (0 is flat, {FLAT_ENOUGH_NATS} too much): {words}.")

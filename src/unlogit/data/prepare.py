@@ -27,7 +27,7 @@ from unlogit.options import DataOptions, RunConfig
 EVALUATION_WRONG_ANSWERS = 3
 """Wrong answers made by exchange for each evaluation row that has none, for the truth ratio."""
 
-SECRET = ("forget", "perturbed", "evaluation/forget")
+SECRET = ("forget", "perturbed", "evaluation/forget", "evaluation/holdout")
 """Files that hold what is to be forgotten: readable by their owner only."""
 
 AUGMENTER = "exchange"
@@ -89,9 +89,14 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
         "evaluation/forget": forget.evaluation,
         "evaluation/retain": retain.evaluation,
     } | knowledge
+    unseen = {"holdout": options.holdout, "retain_holdout": options.retain_holdout}
+    unseen = {name: source for name, source in unseen.items() if source}
+    trained = forget.training + retain.training + retain.unknown + retain.evaluation + neutral_side.training
+    for name, source in unseen.items():
+        files[f"evaluation/{name}"] = _held_apart(name, source, trained, options, tokenizer)
     summary = {
         "rows": {name: len(rows) for name, rows in files.items()},
-        "sources": {"forget": options.forget, "retain": retain_source, "neutral": options.neutral},
+        "sources": {"forget": options.forget, "retain": retain_source, "neutral": options.neutral} | unseen,
         "seed": options.seed,
         "forget": forget.summary,
         "retain": retain.summary,
@@ -297,6 +302,20 @@ def _neutral_side(forget: _Side, elsewhere: list[Example], options: DataOptions,
             "or are scored"
         )
     return side
+
+
+def _held_apart(name: str, source: str, trained: list[Example], options: DataOptions, tokenizer: Any) -> list[Example]:
+    """Rows that no model was trained on, of which that can be told as far as we know what they were trained on."""
+    rows = read_examples(
+        source, tokenizer=tokenizer, chunk_tokens=options.chunk_tokens, tofu_folder=options.tofu_folder
+    )
+    known = {_key(row) for row in trained}
+    if both := sum(_key(row) in known for row in rows):
+        raise DataError(
+            f"{both} of the {len(rows)} rows of {name} ({source}) also stand on the forget, retain or neutral side; "
+            "expected none, since no model may have been trained on them: take them out of one of the two"
+        )
+    return [_plain(row) for row in _distinct(rows)]
 
 
 def _with_wrong_answers(rows: list[Example], count: int, seed: int) -> tuple[list[Example], int]:

@@ -11,9 +11,10 @@ import torch
 
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
+from unlogit.evaluate.conventions import CONVENTIONS
 from unlogit.evaluate.forget_quality import forget_quality
-from unlogit.evaluate.metrics import compute_metrics
-from unlogit.evaluate.model_utility import model_utility, utility_parts
+from unlogit.evaluate.membership_inference import privleak
+from unlogit.evaluate.metrics import answer_losses, compute_metrics
 from unlogit.evaluate.results import (
     MetricResult,
     Results,
@@ -22,7 +23,7 @@ from unlogit.evaluate.results import (
     role_of,
     row_digest,
 )
-from unlogit.evaluate.scoring import Progress, score_examples
+from unlogit.evaluate.scoring import Progress, Score, score_examples
 from unlogit.options import EvaluateOptions
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")
@@ -43,8 +44,10 @@ def evaluate_model(
     """Score ``model`` on every split and compute every metric that the rows allow.
 
     Forget quality is there if ``retain`` is: results or truth ratios of the retain model, on these forget rows at
-    least. ``name`` is what the results call the model (where empty, its folder or hub id); ``config`` is kept in the
-    results beside the options; generated texts are kept with ``keep_generated``.
+    least; running text has none. Membership inference is there if there is a split ``holdout``, and privleak if
+    ``retain`` has results of just these forget and held-out rows. ``name`` is what the results call the model (where
+    empty, its folder or hub id); ``config`` is kept in the results beside the options; generated texts are kept with
+    ``keep_generated``.
 
     Raises:
         DataError: a split is empty, or ``retain`` was scored on other forget rows.
@@ -56,44 +59,74 @@ def evaluate_model(
             raise DataError(f"the split {split!r} has no rows; expected at least one: give rows or leave it out")
     called = name or str(model.name_or_path) or type(model).__name__
     chosen = {split: rows[: options.max_rows or len(rows)] for split, rows in splits.items()}
-    if retain is not None:
-        retain_truth_ratios(chosen.get("forget", ()), called, retain)  # refused before the work, not after it
-    found = {
-        split: _evaluate_split(model, tokenizer, split, rows, options, progress=progress, keep_generated=keep_generated)
-        for split, rows in chosen.items()
-    }
+    compares = retain is not None and not running_text(chosen.get("forget", ()))
+    if retain is not None and compares:
+        retain_truth_ratios(  # refused before the work, not after it
+            chosen.get("forget", ()), called, retain, options.conventions
+        )
+    told_apart = {"forget", "holdout"} if {"forget", "holdout"} <= set(chosen) else set()
+    found, scores = {}, {}
+    for split, rows in chosen.items():
+        found[split], scores[split] = _evaluate_split(
+            model,
+            tokenizer,
+            split,
+            rows,
+            options,
+            progress=progress,
+            keep_generated=keep_generated,
+            token_scores=split in told_apart,
+        )
+    rules = CONVENTIONS[options.conventions]
     results = Results(
         model=called,
         splits=found,
-        model_utility=model_utility(found) if utility_parts(found) else None,
+        model_utility=rules.model_utility(found),
+        membership_inference=rules.membership_inference(scores["forget"], scores["holdout"]) if told_apart else None,
         machine=_machine(model.device),
         versions={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         config={"evaluate": asdict(options), **(config or {})},
     )
-    quality = None if retain is None else compare_with_retain(results, retain)
-    return replace(results, forget_quality=quality, seconds=time.monotonic() - started)
+    quality = compare_with_retain(results, retain) if retain is not None and compares else None
+    leak = privacy_leak(results, retain) if isinstance(retain, Results) else None
+    return replace(results, forget_quality=quality, privleak=leak, seconds=time.monotonic() - started)
+
+
+def running_text(rows: Sequence[Example]) -> bool:
+    """Whether these rows are pieces of documents, which have no wrong answers and so no forget quality."""
+    return bool(rows) and all(row.kind == "text" for row in rows)
+
+
+def privacy_leak(results: Results, retain: Results) -> MetricResult | None:
+    """Return privleak against the retain model; None where that was not scored on just the same rows."""
+    own, other = results.membership_inference, retain.membership_inference
+    if own is None or other is None or results.conventions != retain.conventions:
+        return None
+    if any(results.splits[split].rows != retain.splits[split].rows for split in ("forget", "holdout")):
+        return None
+    return privleak(own, other)
 
 
 def compare_with_retain(results: Results, retain: Results | TruthRatios) -> MetricResult:
     """Return the forget quality of ``results`` against the retain model on the same rows.
 
     Raises:
-        DataError: either has no truth ratios on forget rows, or not on the same ones.
+        DataError: either has no truth ratios on forget rows, not on the same ones, or not by the same conventions.
     """
     own = results.truth_ratios()
     other = retain.truth_ratios() if isinstance(retain, Results) else retain
-    return forget_quality(own.values, other.on_rows(own.rows, own.source))
+    return forget_quality(own.values, other.on_rows(own.rows, own.source, own.conventions))
 
 
 def retain_truth_ratios(
-    forget: Sequence[Example], name: str, retain: Results | TruthRatios
+    forget: Sequence[Example], name: str, retain: Results | TruthRatios, conventions: str = "unlogit"
 ) -> tuple[list[Example], tuple[float, ...]]:
     """Return the forget rows that have wrong answers, and the retain model's truth ratios on them.
 
-    ``name`` is the model that is to be compared with the retain model.
+    ``name`` is the model that is to be compared with the retain model, ``conventions`` those that it is scored by.
 
     Raises:
-        DataError: no row has wrong answers, or ``retain`` was not scored on these rows.
+        DataError: no row has wrong answers, or ``retain`` was not scored on these rows by these conventions.
     """
     usable = [row for row in forget if row.perturbed_answer]
     if not usable:
@@ -102,7 +135,7 @@ def retain_truth_ratios(
             "retain model needs wrong answers: give them, or leave the retain model out"
         )
     other = retain.truth_ratios() if isinstance(retain, Results) else retain
-    return usable, other.on_rows([row_digest(row) for row in usable], name)
+    return usable, other.on_rows([row_digest(row) for row in usable], name, conventions)
 
 
 def _machine(device: torch.device) -> str:
@@ -120,27 +153,33 @@ def _evaluate_split(
     *,
     progress: Progress | None,
     keep_generated: bool,
-) -> SplitResult:
-    """Score the rows of one split and compute its metrics."""
+    token_scores: bool,
+) -> tuple[SplitResult, list[Score]]:
+    """Score the rows of one split and compute its metrics; held-out rows are not answered."""
 
     def named(what: str, done: int, total: int) -> None:
         if progress is not None:
             progress(f"{what} {name}", done, total)
 
+    rules = CONVENTIONS[options.conventions]
     scores = score_examples(
         model,
         tokenizer,
         rows,
         batch_size=options.batch_size,
-        generate=True,
+        generate=role_of(name) != "holdout",
         generate_rows=options.generate_rows,
         max_new_tokens=options.max_new_tokens,
         progress=named,
+        reading=rules.reading,
+        token_scores=token_scores,
     )
     generated = [score.generated for score in scores if score.generated is not None]
-    return SplitResult(
+    result = SplitResult(
         name,
-        compute_metrics(scores, role_of(name)),
+        compute_metrics(scores, role_of(name), rules.metrics),
         tuple(row_digest(row) for row in rows),
         tuple(generated) if keep_generated else (),
+        answer_losses(scores) if options.open_unlearning else (),
     )
+    return result, scores

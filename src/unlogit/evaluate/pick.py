@@ -4,13 +4,16 @@ The objective is ``J = harmonic mean(1 − D, R)``, in [0, 1], higher is better:
   D, the Kolmogorov–Smirnov statistic between the truth ratios of the unlearned and the retain model on forget
      rows. Too little and too much forgetting both raise it, and forget quality, the p-value, falls as it
      rises; D itself does not depend on the number of rows and does not vanish far from the optimum.
-  R, the mean over retain rows of ``min(1, p_unlearned / p_target)``: what the combination leaves of the
-     target's probability of answers that must stay. Gains beyond the target do not make up for losses.
-The rows that choose must not be those that judge: ``split_validation`` parts them.
+  R, the mean over rows of ``min(1, p_unlearned / p_target)``: what the combination leaves of the target's
+     probability of answers that must stay. Gains beyond the target do not make up for losses. It is taken on
+     retain rows, and on held-out neutral rows where there are any, and R is the smaller of the two: what is
+     kept of the forget set's neighbours does not make up for general questions that are lost.
+The rows that choose must not be those that judge: ``split_validation`` parts them. Nothing is generated, so
+that neither ROUGE-L nor model utility is looked at.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
@@ -23,14 +26,17 @@ from unlogit.evaluate.forget_quality import ks_two_sided
 from unlogit.evaluate.model_utility import harmonic_mean
 from unlogit.evaluate.probability import answer_probability, probability
 from unlogit.evaluate.results import Results, TruthRatios, mean
-from unlogit.evaluate.scoring import Progress, Score, evaluating, score_settings
-from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.evaluate.scoring import Measured, Progress, Score, evaluating, measure_settings
+from unlogit.evaluate.truth_ratio import row_truth_ratio, truth_ratio
 from unlogit.options import CombinationOptions, PickOptions
 
 
 @dataclass(frozen=True)
 class PickRow:
-    """What one combination does on the validation rows."""
+    """What one combination does on some rows: means over rows, but for objective, statistic and p-value.
+
+    ``neutral_kept`` is None where there are no neutral rows.
+    """
 
     combination: CombinationOptions
     objective: float
@@ -38,9 +44,11 @@ class PickRow:
     forget_quality: float
     forget_probability: float
     forget_exact_memorisation: float
+    forget_truth_ratio: float
     retain_probability: float
     retain_exact_memorisation: float
     retain_kept: float
+    neutral_kept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,13 @@ def pick_combination(
     *,
     batch_size: int,
     progress: Progress | None = None,
+    neutral_rows: Sequence[Example] = (),
 ) -> Picked:
     """Try every rule, alpha and filter_rate of ``options`` on validation rows; take that with the largest J.
 
     ``model`` is an unlearned model (its ``parts`` and ``weights`` are used, its own combination is not);
-    ``retain`` the retain model's results on these forget rows at least. Of equals, the smaller alpha wins.
+    ``retain`` the retain model's results on these forget rows at least; ``neutral_rows`` rows that no request
+    concerns and no training saw. Of equals, the smaller alpha wins.
 
     Raises:
         ConfigError: there is nothing to try.
@@ -90,30 +100,57 @@ def pick_combination(
     if not retain_rows:
         raise DataError("there are no retain rows to choose alpha on; expected at least one: give retain rows")
     tried = [replace(combinations[0], alpha=0.0), *combinations]  # alpha 0 is the target, to the bit
-    # Only forget rows need truth ratios; the other answers of retain rows would be scored for nothing.
-    kept = [replace(row, paraphrased_answer=(), perturbed_answer=()) for row in retain_rows]
+    rows = {"forget": forget, "retain": retain_rows, "neutral": neutral_rows}
+    measured = measure_rows(model, tokenizer, rows, tried, batch_size=batch_size, progress=progress)
+    alone = {name: one.scores(0) for name, one in measured.items()}
+    target, *table = [
+        pick_row(
+            combination,
+            measured["forget"].scores(number),
+            measured["retain"].scores(number),
+            alone["retain"],
+            wanted,
+            neutral=measured["neutral"].scores(number),
+            target_neutral=alone["neutral"],
+        )
+        for number, combination in enumerate(tried)
+    ]
+    return Picked(best_row(table).combination, tuple(table), target)
 
-    def scored(rows: Sequence[Example]) -> list[list[Score]]:
-        """The scores of the rows under each of the combinations."""
+
+def measure_rows(
+    model: Any,
+    tokenizer: Any,
+    rows: Mapping[str, Sequence[Example]],
+    combinations: Sequence[CombinationOptions],
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> dict[str, Measured]:
+    """Measure rows by split under every combination, from one pass of target and branches.
+
+    Only forget rows need truth ratios; the other answers of all others would be scored for nothing, and are not.
+    """
+    found = {}
+    for name, chosen in rows.items():
+        bare = [replace(row, paraphrased_answer=(), perturbed_answer=()) for row in chosen]
+
+        def named(what: str, done: int, total: int, name: str = name) -> None:
+            if progress is not None:
+                progress(f"{what} {name}", done, total)
+
         with evaluating(model):
-            return score_settings(
+            found[name] = measure_settings(
                 model.parts,
                 tokenizer,
-                rows,
-                tried,
+                chosen if name == "forget" else bare,
+                combinations,
                 weights=model.weights,
                 device=model.device,
                 batch_size=batch_size,
-                progress=progress,
+                progress=named,
             )
-
-    on_forget, on_retain = scored(forget), scored(kept)
-    target, *table = [
-        pick_row(combination, forget_scores, retain_scores, on_retain[0], wanted)
-        for combination, forget_scores, retain_scores in zip(tried, on_forget, on_retain, strict=True)
-    ]
-    best = max(table, key=lambda row: (row.objective, -row.combination.alpha))
-    return Picked(best.combination, tuple(table), target)
+    return found
 
 
 def pick_row(
@@ -122,25 +159,36 @@ def pick_row(
     retain: Sequence[Score],
     target_retain: Sequence[Score],
     retain_truth_ratios: Sequence[float],
+    *,
+    neutral: Sequence[Score] = (),
+    target_neutral: Sequence[Score] = (),
 ) -> PickRow:
     """Return one combination's objective and what it was made from, given its scores and the target's."""
     statistic, p_value = ks_two_sided([row_truth_ratio(score) for score in forget], retain_truth_ratios)
     kept = retain_kept(retain, target_retain)
+    neutral_kept = retain_kept(neutral, target_neutral) if neutral else None
     return PickRow(
         combination=combination,
-        objective=harmonic_mean((1 - statistic, kept)),
+        objective=harmonic_mean((1 - statistic, kept if neutral_kept is None else min(kept, neutral_kept))),
         ks_statistic=statistic,
         forget_quality=p_value,
         forget_probability=probability(forget, "forget").value,
         forget_exact_memorisation=exact_memorisation(forget, "forget").value,
+        forget_truth_ratio=truth_ratio(forget, "forget").value,
         retain_probability=probability(retain, "retain").value,
         retain_exact_memorisation=exact_memorisation(retain, "retain").value,
         retain_kept=kept,
+        neutral_kept=neutral_kept,
     )
 
 
+def best_row(table: Sequence[PickRow]) -> PickRow:
+    """Return the row with the largest objective; of equals, that with the smaller alpha, then the first."""
+    return max(table, key=lambda row: (row.objective, -row.combination.alpha))
+
+
 def retain_kept(unlearned: Sequence[Score], target: Sequence[Score]) -> float:
-    """Return R, the mean of ``min(1, p_unlearned / p_target)`` over rows."""
+    """Return the mean of ``min(1, p_unlearned / p_target)`` over rows, retain or neutral ones."""
     return mean(
         [
             min(1.0, answer_probability(replace(one, answer_loss=one.answer_loss - other.answer_loss)))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.errors import DataError
-from unlogit.evaluate.metrics import compute_metrics
-from unlogit.evaluate.model_utility import model_utility
+from unlogit.evaluate.conventions import CONVENTIONS
+from unlogit.evaluate.metrics import answer_losses, compute_metrics
 from unlogit.evaluate.results import Results, SplitResult, TruthRatios, read_json, role_of, text_digest
 from unlogit.evaluate.scoring import Score
 
@@ -27,8 +27,10 @@ LOGS = {
 _PROMPT = ("[INST] ", " [/INST]")  # Llama-2's marks around the question
 
 
-def read_published_log(path: Path) -> Results:
-    """Read a log file and compute all metrics that it allows.
+def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
+    """Read a log file and compute all metrics that it allows, by the formulas of ``conventions``.
+
+    Its losses come from the tokens of the code that wrote it, whatever the conventions.
 
     Raises:
         DataError: the file is missing, is not JSON, or is not such a log.
@@ -40,6 +42,7 @@ def read_published_log(path: Path) -> Results:
             "eval_log_aggregated.json: check the path"
         )
     splits = {}
+    chosen = CONVENTIONS[conventions]
     for split, name in LOGS.items():
         if name in logs:
             try:
@@ -49,21 +52,25 @@ def read_published_log(path: Path) -> Results:
                     f"{path}, {name}: a field is missing or misplaced ({type(error).__name__}: {error}); "
                     "expected a log as TOFU's code writes it"
                 ) from error
-            splits[split] = SplitResult(split, compute_metrics(scores, role_of(split)), rows)
-    utility = model_utility(splits) if set(splits) - {"forget"} else None
-    return Results(str(path), splits, model_utility=utility)
+            metrics = compute_metrics(scores, role_of(split), chosen.metrics)
+            splits[split] = SplitResult(split, metrics, rows, losses=answer_losses(scores))
+    config = {"evaluate": {"conventions": conventions}}
+    return Results(str(path), splits, model_utility=chosen.model_utility(splits), config=config)
 
 
-def load_retain_truth_ratios(path: Path) -> TruthRatios:
+def load_retain_truth_ratios(path: Path, conventions: str = "unlogit") -> TruthRatios:
     """Read the retain model's truth ratios from our results.json, a folder with one, or a published log.
+
+    A log's are computed by the formulas of ``conventions``; our results have theirs.
 
     Raises:
         DataError: the file is neither, or has no truth ratios on forget rows.
     """
     if path.is_dir():
         path = path / "results.json"
-    results = read_published_log(path) if is_published_log(read_json(path)) else Results.read(path)
-    return results.truth_ratios()
+    if is_published_log(read_json(path)):
+        return read_published_log(path, conventions).truth_ratios()
+    return Results.read(path).truth_ratios()
 
 
 def is_published_log(value: Any) -> bool:

@@ -22,14 +22,17 @@ from unlogit.files import write_json
 Direction = Literal["higher", "lower", "retain_model"]
 """What is good: a high value, a low one, or the value of a model that never saw the forget set."""
 
-Role = Literal["forget", "retain", "knowledge"]
-"""What a split is: what must go, what must stay, or general questions with wrong answers to choose from."""
+Role = Literal["forget", "retain", "knowledge", "holdout"]
+"""What a split is: what must go, what must stay, general questions with wrong answers to choose from, or what no model
+was trained on."""
 
 ROLES: dict[str, Role] = {
     "forget": "forget",
     "retain": "retain",
     "real_authors": "knowledge",
     "world_facts": "knowledge",
+    "holdout": "holdout",
+    "retain_holdout": "holdout",
 }
 """The role of each split by name; a split of any other name is treated as ``retain``."""
 
@@ -73,13 +76,28 @@ class MetricResult:
 
 
 @dataclass(frozen=True)
+class AnswerLosses:
+    """One row's losses in nats per token: of the answer, of its paraphrase (None: there is none), of wrong answers."""
+
+    answer: float
+    paraphrased_answer: float | None = None
+    perturbed_answer: tuple[float, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "AnswerLosses":
+        """Read what ``dataclasses.asdict`` and JSON made."""
+        return cls(value["answer"], value["paraphrased_answer"], tuple(value["perturbed_answer"]))
+
+
+@dataclass(frozen=True)
 class SplitResult:
-    """All metrics of one split; ``rows`` are digests, ``generated`` is empty unless it was asked for."""
+    """All metrics of one split; ``rows`` are digests, ``generated`` and ``losses`` are empty unless asked for."""
 
     name: str
     metrics: Mapping[str, MetricResult]
     rows: tuple[str, ...]
     generated: tuple[str, ...] = ()
+    losses: tuple[AnswerLosses, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SplitResult":
@@ -89,25 +107,38 @@ class SplitResult:
             metrics={name: MetricResult.from_json(metric) for name, metric in value["metrics"].items()},
             rows=tuple(value["rows"]),
             generated=tuple(value["generated"]),
+            losses=tuple(AnswerLosses.from_json(one) for one in value.get("losses", ())),
         )
 
 
 @dataclass(frozen=True)
 class TruthRatios:
-    """One model's truth ratios by row digest: what forget quality compares. ``source`` names the model."""
+    """One model's truth ratios by row digest: what forget quality compares. ``source`` names the model.
+
+    ``rows`` is empty where the source does not name its rows: then they are taken as they stand.
+    """
 
     source: str
     rows: tuple[str, ...]
     values: tuple[float, ...]
+    conventions: str = "unlogit"
 
-    def on_rows(self, rows: Sequence[str], name: str) -> tuple[float, ...]:
+    def on_rows(self, rows: Sequence[str], name: str, conventions: str = "unlogit") -> tuple[float, ...]:
         """Return this model's truth ratios on exactly these rows (digests), in their order.
 
-        ``name`` is the model that they are compared with, for the messages.
+        ``name`` is the model that they are compared with, for the messages; ``conventions`` are that model's.
 
         Raises:
-            DataError: some of the rows were not scored here, or with other wrong answers.
+            DataError: some of the rows were not scored here, or with other wrong answers, or by other conventions.
         """
+        if conventions != self.conventions:
+            raise DataError(
+                f"{name!r} is scored by the conventions of {conventions!r} and {self.source!r} by those of "
+                f"{self.conventions!r}; expected the same, since their truth ratios are not the same numbers: give "
+                f"--conventions {self.conventions}, or the retain model itself"
+            )
+        if not self.rows:
+            return self._all_of(len(rows), name)
         known = {_question_part(row): (row, value) for row, value in zip(self.rows, self.values, strict=True)}
         missing = sum(_question_part(row) not in known for row in rows)
         if missing:
@@ -125,19 +156,36 @@ class TruthRatios:
             )
         return tuple(known[_question_part(row)][1] for row in rows)
 
+    def _all_of(self, count: int, name: str) -> tuple[float, ...]:
+        """Return all values if there are so many; the test that compares them does not ask for their order."""
+        if count != len(self.values):
+            raise DataError(
+                f"{self.source!r} has truth ratios on {len(self.values)} rows that it does not name, and {name!r} has "
+                f"{count} forget rows; expected as many: score all rows of the split that it was made on"
+            )
+        return self.values
+
 
 @dataclass(frozen=True)
 class Results:
-    """One model's evaluation; ``forget_quality`` needs a retain model, ``model_utility`` rows to keep."""
+    """One model's evaluation; ``forget_quality`` needs a retain model, ``model_utility`` rows to keep,
+    ``membership_inference`` held-out rows like those to forget, ``privleak`` both these and a retain model."""
 
     model: str
     splits: Mapping[str, SplitResult]
     forget_quality: MetricResult | None = None
     model_utility: MetricResult | None = None
+    membership_inference: MetricResult | None = None
+    privleak: MetricResult | None = None
     seconds: float = 0.0
     machine: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def conventions(self) -> str:
+        """Whose conventions they follow (see ``evaluate.conventions``)."""
+        return str(self.config.get("evaluate", {}).get("conventions", "unlogit"))
 
     def truth_ratios(self) -> TruthRatios:
         """Return the truth ratios on the forget split.
@@ -152,7 +200,8 @@ class Results:
                 "with perturbed_answer: evaluate the model on such rows"
             )
         metric, rows = metrics["truth_ratio"], self.splits["forget"].rows
-        return TruthRatios(self.model, tuple(rows[i] for i in metric.row_indices), metric.per_example)
+        named = tuple(rows[i] for i in metric.row_indices)
+        return TruthRatios(self.model, named, metric.per_example, self.conventions)
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree of plain values."""
@@ -171,8 +220,8 @@ class Results:
             )
         try:
             optional = {
-                name: None if value[name] is None else MetricResult.from_json(value[name])
-                for name in ("forget_quality", "model_utility")
+                name: None if value.get(name) is None else MetricResult.from_json(value[name])
+                for name in ("forget_quality", "model_utility", "membership_inference", "privleak")
             }
             return cls(
                 model=value["model"],

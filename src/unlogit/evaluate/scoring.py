@@ -12,16 +12,18 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unlogit.data.encode import Encoded, encode_answers
-from unlogit.data.examples import Example
+from unlogit.data.encode import Encoded
+from unlogit.data.examples import Example, Kind
 from unlogit.errors import ModelError
+from unlogit.evaluate.continuation import continuation
+from unlogit.evaluate.reading import PLAIN, Reading
 from unlogit.options import CombinationOptions
 
 Progress = Callable[[str, int, int], None]
@@ -37,6 +39,8 @@ MAX_BATCH_LOGITS = 2**27
 """Most numbers that a batch's logits may hold (512 MiB in float32); a large vocabulary lowers the tokens by it."""
 
 _CHUNK = 256  # answer positions whose float32 softmax is held at once
+_NOTHING = torch.empty(0)
+_LEAST_VARIANCE = 1e-6  # of log p, as in OpenUnlearning
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Score:
     whether the likeliest token was the right one at each (empty where unknown). ``paraphrased_loss`` is that
     of the first paraphrased answer to the same question, None where there is none; ``perturbed_loss`` those
     of the wrong answers. ``generated`` is the greedy answer, None where none was made; ``answer`` is the
-    reference for it.
+    reference for it, but of running text it is ``continuation``, None where nothing was generated.
+    ``token_log_probs`` and ``token_z_scores`` are of the answer's tokens, where they were asked for.
     """
 
     answer_loss: float
@@ -57,6 +62,10 @@ class Score:
     perturbed_loss: tuple[float, ...]
     generated: str | None
     answer: str
+    kind: Kind = "question"
+    continuation: str | None = None
+    token_log_probs: tuple[float, ...] = ()
+    token_z_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,27 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    loss: float
-    hits: tuple[bool, ...]
+class Measured:
+    """What C ways to make logits did on rows, in little memory: ``scores`` makes one way's scores when asked to."""
+
+    examples: Sequence[Example]
+    losses: list[Tensor]  # of each row [C, answers]: the answer's, the paraphrase's if any, the wrong answers'
+    hits: list[Tensor]  # of each row [C, answer tokens] bool
+    tokens: list[Tensor]  # of each row [2, answer tokens]: log p and z-score; empty where they were not asked for
+
+    def scores(self, number: int, generated: Sequence[str | None] = ()) -> list[Score]:
+        """Return the score of every row under the way of this number.
+
+        Raises:
+            ModelError: a loss is not a finite number.
+        """
+        texts = generated or [None] * len(self.examples)
+        return [
+            _score(example, losses[number].tolist(), tuple(hits[number].tolist()), text, tokens)
+            for example, losses, hits, text, tokens in zip(
+                self.examples, self.losses, self.hits, texts, self.tokens, strict=True
+            )
+        ]
 
 
 def score_examples(
@@ -86,8 +113,12 @@ def score_examples(
     generate_rows: int = 0,
     max_new_tokens: int = 200,
     progress: Progress | None = None,
+    reading: Reading = PLAIN,
+    token_scores: bool = False,
 ) -> list[Score]:
     """Score every example, and with ``generate`` let the model answer the first ``generate_rows`` (0: all).
+
+    Each token's log-probability and z-score are kept with ``token_scores``, which takes longer.
 
     Raises:
         DataError: an answer has no token.
@@ -103,11 +134,14 @@ def score_examples(
         output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept)
         return [output.logits[batch.keep[:, first:]]]  # [B, T - first, V] -> [n, V]
 
-    def rule(logits: list[Tensor], _: int) -> Tensor:
-        return logits[0]
+    def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
+        found = _losses(logits[0], tokens)
+        return (*found, _z_scores(logits[0], tokens)) if token_scores else found
 
     with evaluating(model):
-        (measured,) = _measure_all(forward, rule, 1, tokenizer, examples, model.device, batch_size, progress or _silent)
+        measured = _measure_all(
+            forward, measure, tokenizer, examples, model.device, batch_size, progress or _silent, reading
+        )
         generated: list[str | None] = [None] * len(examples)
         if generate:
             count = min(generate_rows or len(examples), len(examples))
@@ -118,8 +152,13 @@ def score_examples(
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 progress=progress,
+                reading=reading,
             )
-    return [_score(*row) for row in zip(examples, measured, generated, strict=True)]
+    scores = measured.scores(0, generated)
+    return [
+        score if score.generated is None else replace(score, continuation=continuation(row, tokenizer, max_new_tokens))
+        for score, row in zip(scores, examples, strict=True)
+    ]
 
 
 def score_settings(
@@ -135,33 +174,56 @@ def score_settings(
 ) -> list[list[Score]]:
     """Score the examples under every combination; the logits of target and branches are computed once.
 
-    ``weights`` has a number for each branch that ``parts`` returns. Nothing is generated.
+    ``weights`` has a number for each branch that ``parts`` returns. Nothing is generated. For many combinations
+    ``measure_settings`` takes less memory.
 
     Raises:
         DataError, ModelError: as ``score_examples``.
     """
-    from unlogit.logit_difference import combine_logits
+    measured = measure_settings(
+        parts,
+        tokenizer,
+        examples,
+        combinations,
+        weights=weights,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return [measured.scores(number) for number in range(len(combinations))]
+
+
+def measure_settings(
+    parts: Parts,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    combinations: Sequence[CombinationOptions],
+    *,
+    weights: Sequence[float],
+    device: torch.device | str,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Measured:
+    """Measure what ``score_settings`` scores, and return it before scores are made of it.
+
+    Raises:
+        ConfigError: a combination means nothing.
+        DataError: an answer has no token.
+    """
+    from unlogit.evaluate.combined_losses import combined_losses
+    from unlogit.logit_difference import check_combination
+
+    for chosen in combinations:
+        check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
 
     def forward(batch: Batch) -> list[Tensor]:
         target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep)
         return [target, *assistants]
 
-    def rule(logits: list[Tensor], number: int) -> Tensor:
-        """Combine by the setting of this number."""
-        chosen = combinations[number]
-        return combine_logits(
-            logits[0],
-            logits[1:],
-            weights,
-            rule=chosen.rule,
-            alpha=chosen.alpha,
-            filter_rate=chosen.filter_rate,
-        )
+    def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
+        return combined_losses(logits[0], logits[1:], weights, tokens, combinations)
 
-    found = _measure_all(forward, rule, len(combinations), tokenizer, examples, device, batch_size, progress or _silent)
-    return [
-        [_score(example, rows, None) for example, rows in zip(examples, measured, strict=True)] for measured in found
-    ]
+    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or _silent)
 
 
 def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS) -> Iterator[list[int]]:
@@ -178,8 +240,13 @@ def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MA
         start += rows
 
 
-def right_padded(rows: Sequence[Encoded], pad_token_id: int, device: torch.device | str) -> Batch:
-    """Put rows into one batch; every row has at least one prompt token to predict its answer from."""
+def right_padded(
+    rows: Sequence[Encoded], pad_token_id: int, device: torch.device | str, hidden_id: int | None = None
+) -> Batch:
+    """Put rows into one batch; every row has at least one prompt token to predict its answer from.
+
+    Attention does not see ``hidden_id``, wherever it stands; None hides no token.
+    """
     length = max(len(row.input_ids) for row in rows)
     ids = torch.full((len(rows), length), pad_token_id)
     mask = torch.zeros((len(rows), length), dtype=torch.long)
@@ -193,6 +260,8 @@ def right_padded(rows: Sequence[Encoded], pad_token_id: int, device: torch.devic
         keep[i, start - 1 : end - 1] = True  # position t predicts token t + 1
         tokens += row.input_ids[start:]
         counts.append(end - start)
+    if hidden_id is not None:
+        mask[ids == hidden_id] = 0
     return Batch(ids.to(device), mask.to(device), keep.to(device), torch.tensor(tokens, device=device), counts)
 
 
@@ -215,48 +284,69 @@ def evaluating(model: Any) -> Iterator[None]:
 
 def _measure_all(
     forward: Callable[[Batch], list[Tensor]],
-    rule: Callable[[list[Tensor], int], Tensor],
-    rules: int,
+    measure: Callable[[list[Tensor], Tensor], tuple[Tensor, ...]],
     tokenizer: Any,
     examples: Sequence[Example],
     device: torch.device | str,
     batch_size: int,
     progress: Progress,
-) -> list[list[list[_Measured]]]:
-    """Return, for each of ``rules`` ways to make logits, each example's ``_answers`` measured."""
-    encoded = [encode_answers(example, tokenizer, _answers(example)) for example in examples]
+    reading: Reading = PLAIN,
+) -> Measured:
+    """Measure each example's ``_answers``; ``measure`` makes losses and hits [C, n] of logits and true tokens, and
+    with C = 1 their z-scores if these are to be kept."""
+    encoded = [reading.encode_answers(example, tokenizer, _answers(example)) for example in examples]
+    hidden = reading.hidden_id(tokenizer)
     places = [(i, j) for i, row in enumerate(encoded) for j in range(len(row))]
     lengths = [len(encoded[i][j].input_ids) for i, j in places]
     max_tokens = min(MAX_BATCH_TOKENS, MAX_BATCH_LOGITS // len(tokenizer))
-    found: list[list[dict[int, _Measured]]] = [[{} for _ in examples] for _ in range(rules)]
+    found: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
+    hits = [_NOTHING] * len(examples)
+    tokens = [_NOTHING] * len(examples)
     done = 0
     with torch.inference_mode():
         for chosen in length_batches(lengths, batch_size, max_tokens):
             rows = [places[position] for position in chosen]
-            batch = right_padded([encoded[i][j] for i, j in rows], padding_id(tokenizer), device)
-            logits = forward(batch)
-            for number in range(rules):
-                measured = _measure(logits, rule, number, batch)
-                for (i, j), one in zip(rows, measured, strict=True):
-                    found[number][i][j] = one
+            batch = right_padded([encoded[i][j] for i, j in rows], padding_id(tokenizer), device, hidden)
+            losses, right, *z_scores = (one.cpu() for one in measure(forward(batch), batch.tokens))  # [C, n]
+            by_row = torch.split(losses.double(), batch.counts, dim=1), torch.split(right, batch.counts, dim=1)
+            z_by_row = torch.split(z_scores[0], batch.counts, dim=1) if z_scores else [_NOTHING] * len(rows)
+            for (i, j), loss, hit, z in zip(rows, *by_row, z_by_row, strict=True):
+                found[i][j] = loss.mean(1)
+                if j == 0:
+                    hits[i] = hit.clone()  # and not the whole batch with it
+                    tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
             done += len(rows)
             progress("score", done, len(places))
-    return [[[row[j] for j in range(len(row))] for row in one] for one in found]
+        return Measured(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
 
 
-def _measure(
-    logits: list[Tensor], rule: Callable[[list[Tensor], int], Tensor], number: int, batch: Batch
-) -> list[_Measured]:
-    """Turn logits at answer positions into each row's mean loss and hits, a chunk of positions at a time."""
+def _losses(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cross-entropy and hits [1, n] of one model's logits [n, V], a chunk of positions at a time."""
     losses, hits = [], []
-    for start in range(0, len(batch.tokens), _CHUNK):
+    for start in range(0, len(tokens), _CHUNK):
         here = slice(start, start + _CHUNK)
-        combined = rule([one[here] for one in logits], number).float()  # [chunk, V]
-        losses.append(cross_entropy(combined, batch.tokens[here], reduction="none"))
-        hits.append(combined.argmax(-1) == batch.tokens[here])
-    row_losses = torch.split(torch.cat(losses).double().cpu(), batch.counts)
-    row_hits = torch.split(torch.cat(hits).cpu(), batch.counts)
-    return [_Measured(float(loss.mean()), tuple(hit.tolist())) for loss, hit in zip(row_losses, row_hits, strict=True)]
+        chunk = logits[here].float()
+        losses.append(cross_entropy(chunk, tokens[here], reduction="none"))
+        hits.append(chunk.argmax(-1) == tokens[here])
+    return torch.cat(losses)[None], torch.cat(hits)[None]
+
+
+def _z_scores(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return (log p − μ) / σ of the true tokens [1, n]: how likely each is for a token of its position.
+
+    μ and σ are the mean and standard deviation of log p under p itself, over the vocabulary. In a distribution that is
+    flat or has one token only, σ is 0: ``_LEAST_VARIANCE`` stands for its square then.
+    """
+    found = []
+    for start in range(0, len(tokens), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        logs = logits[here].float().log_softmax(-1)  # [chunk, V]
+        p = logs.exp()
+        mu = (p * logs).sum(-1, keepdim=True)
+        variance = (p * (logs - mu).square()).sum(-1).clamp_min(_LEAST_VARIANCE)
+        true = logs.gather(-1, tokens[here, None]) - mu  # [chunk, 1]
+        found.append(true[:, 0] / variance.sqrt())
+    return torch.cat(found)[None]
 
 
 def _answers(example: Example) -> tuple[str, ...]:
@@ -264,8 +354,9 @@ def _answers(example: Example) -> tuple[str, ...]:
     return (example.answer, *example.paraphrased_answer[:1], *example.perturbed_answer)
 
 
-def _score(example: Example, measured: list[_Measured], generated: str | None) -> Score:
-    losses = [one.loss for one in measured]
+def _score(
+    example: Example, losses: list[float], hits: tuple[bool, ...], generated: str | None, tokens: Tensor
+) -> Score:
     if not all(math.isfinite(loss) for loss in losses):
         raise ModelError(
             f"the model gave a loss of {next(x for x in losses if not math.isfinite(x))} on an answer; expected "
@@ -274,12 +365,15 @@ def _score(example: Example, measured: list[_Measured], generated: str | None) -
     paraphrased = bool(example.paraphrased_answer)
     return Score(
         answer_loss=losses[0],
-        answer_tokens=len(measured[0].hits),
-        hits=measured[0].hits,
+        answer_tokens=len(hits),
+        hits=hits,
         paraphrased_loss=losses[1] if paraphrased else None,
         perturbed_loss=tuple(losses[1 + paraphrased :]),
         generated=generated,
         answer=example.answer,
+        kind=example.kind,
+        token_log_probs=tuple(tokens[0].tolist()) if len(tokens) else (),
+        token_z_scores=tuple(tokens[1].tolist()) if len(tokens) else (),
     )
 
 

@@ -10,7 +10,7 @@ arXiv 2401.06121, section 2.2.1. Aggregates as in its published code: on forget 
 import math
 from collections.abc import Sequence
 
-from unlogit.evaluate.results import MetricResult, Role, mean
+from unlogit.evaluate.results import Direction, MetricResult, Role, mean
 from unlogit.evaluate.scoring import Score
 
 NAME = "truth_ratio"
@@ -22,11 +22,15 @@ _LARGEST = 700.0  # exp of more overflows a 64-bit float
 def truth_ratio(scores: Sequence[Score], role: Role) -> MetricResult:
     """Return the aggregate for the split's role; ``per_example`` is TR. Every score needs wrong answers."""
     ratios = tuple(row_truth_ratio(score) for score in scores)
+    direction: Direction = "retain_model" if role == "forget" else "higher"
+    return MetricResult(NAME, aggregate(ratios, role), ratios, len(ratios), direction, PAPER)
+
+
+def aggregate(ratios: Sequence[float], role: Role) -> float:
+    """Return the mean of ``min(TR, 1/TR)`` on forget rows, elsewhere of ``max(0, 1 − TR)``."""
     if role == "forget":
-        value = mean([min(ratio, 1 / ratio) for ratio in ratios])
-        return MetricResult(NAME, value, ratios, len(ratios), "retain_model", PAPER)
-    value = mean([max(0.0, 1 - ratio) for ratio in ratios])
-    return MetricResult(NAME, value, ratios, len(ratios), "higher", PAPER)
+        return mean([min(ratio, 1 / ratio) for ratio in ratios])
+    return mean([max(0.0, 1 - ratio) for ratio in ratios])
 
 
 def row_truth_ratio(score: Score) -> float:

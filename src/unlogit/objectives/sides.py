@@ -4,9 +4,12 @@ Shape legend: B rows of a side, N predicted tokens of all of them together, V vo
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,34 @@ class Sides:
     """Rows to keep, with their true answers."""
     retain_refusal: Answers | None = None
     """The questions of ``retain``, answered by a refusal; row i belongs to row i of ``retain``."""
+
+
+def required(value: T | None, name: str) -> T:
+    """Return what an objective cannot do without, as ``required(sides.retain, "retain")``.
+
+    Raises:
+        ValueError: it is None. A defect of the caller's, who knows what an objective needs (``Objective.needs``).
+    """
+    if value is None:
+        raise ValueError(f"the objective needs {name}, which this step lacks; expected it beside the other sides")
+    return value
+
+
+def row_difference(first: Tensor, second: Tensor) -> Tensor:
+    """``first − second``, row by row: [B].
+
+    Raises:
+        ValueError: they have different numbers of rows; torch would spread a single row over all others in silence.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"{len(first)} rows beside {len(second)}; expected as many, each belonging to its neighbour")
+    return first - second
+
+
+def log_ratio(answers: Answers, name: str) -> Tensor:
+    """log π(y | x) − log π_ref(y | x) of each whole answer: [B]; the reference is a constant.
+
+    Raises:
+        ValueError: ``answers``, called ``name`` in the message, has no ``reference_nll``.
+    """
+    return row_difference(required(answers.reference_nll, f"{name}.reference_nll").detach().float(), answers.nll())

@@ -37,9 +37,9 @@ def uld(forget_logits: Tensor, forget_labels: Tensor, uniform_logits: Tensor, re
     Args:
         forget_logits: [N, V], predictions of the N answer tokens of the forget side.
         forget_labels: [N], those tokens.
-        uniform_logits: [M, V], at the M answer positions of the uniform side.
+        uniform_logits: [M, V], at the M answer positions of the uniform side; without any, its term is 0.
         retain_weight: β ≥ 0 (paper: 6.5).
     """
     forget = torch.nn.functional.cross_entropy(forget_logits.float(), forget_labels)
-    uniform = uniform_excess(uniform_logits).mean()
+    uniform = uniform_excess(uniform_logits).mean() if len(uniform_logits) else forget.new_zeros(())
     return Loss(forget + retain_weight * uniform, forget, uniform)

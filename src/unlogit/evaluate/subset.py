@@ -1,0 +1,72 @@
+"""The results of a model on some of the rows that it was scored on: nothing is scored anew."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from unlogit.errors import DataError
+from unlogit.evaluate.model_utility import model_utility, utility_parts
+from unlogit.evaluate.results import MetricResult, Results, SplitResult, mean, role_of
+from unlogit.evaluate.truth_ratio import aggregate
+
+NO_MEANS = ("perplexity",)
+"""Metrics whose value is not made from those of the rows alone."""
+
+
+def on_rows(results: Results, rows: Mapping[str, Sequence[str]]) -> Results:
+    """Return results of exactly these rows (digests by split), in their order; other splits are left out.
+
+    Forget quality is left out: it compares two models. Metrics that no chosen row was measured by are, too, and of
+    fewer rows than were scored also those that are no mean over rows.
+
+    Raises:
+        DataError: a split or a row was not scored.
+    """
+    splits = {}
+    for name, wanted in rows.items():
+        found = results.splits.get(name)
+        missing = len(wanted) if found is None else len(set(wanted) - set(found.rows))
+        if found is None or missing:
+            raise DataError(
+                f"{missing} of the {len(wanted)} {name} rows are not among those that {results.model!r} was scored on; "
+                "expected results of all of them: evaluate it on these rows"
+            )
+        splits[name] = _split_on_rows(found, wanted)
+    utility = model_utility(splits) if utility_parts(splits) else None
+    told_apart = [name in splits and splits[name] is results.splits[name] for name in ("forget", "holdout")]
+    membership = results.membership_inference if all(told_apart) else None
+    return replace(
+        results,
+        splits=splits,
+        forget_quality=None,
+        model_utility=utility,
+        membership_inference=membership,
+        privleak=None,
+    )
+
+
+def _split_on_rows(split: SplitResult, wanted: Sequence[str]) -> SplitResult:
+    if split.rows == tuple(wanted):
+        return split
+    place = {digest: i for i, digest in enumerate(split.rows)}
+    positions = [place[digest] for digest in wanted]
+    metrics = {}
+    for name, metric in split.metrics.items():
+        values = dict(zip(metric.row_indices, metric.per_example, strict=True))
+        chosen = [(new, values[old]) for new, old in enumerate(positions) if old in values]
+        if chosen and name not in NO_MEANS:
+            metrics[name] = _metric_of(metric, split.name, chosen)
+    generated = tuple(split.generated[i] for i in positions if i < len(split.generated))
+    return SplitResult(split.name, metrics, tuple(wanted), generated)
+
+
+def _metric_of(metric: MetricResult, split: str, chosen: Sequence[tuple[int, float]]) -> MetricResult:
+    values = tuple(value for _, value in chosen)
+    value = aggregate(values, role_of(split)) if metric.name == "truth_ratio" else mean(values)
+    return replace(
+        metric,
+        value=value,
+        per_example=values,
+        count=len(values),
+        row_indices=tuple(new for new, _ in chosen),
+        parts={},
+    )

@@ -1,0 +1,177 @@
+"""Training in a run folder, by the kind of the objective: branches, rewritten weights, or an offset model.
+
+Each way ends with ``RUN/unlearned/``: a model that points to the target and holds its branches, or an ordinary model.
+The training itself is that of ``train`` and ``rewrite``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unlogit.assistant import Assistant
+from unlogit.branches import BRANCHES
+from unlogit.data.refusals import load_refusals
+from unlogit.evaluate.evaluate import evaluate_model
+from unlogit.evaluate.results import Results
+from unlogit.files import atomic_folder, write_json
+from unlogit.modeling import UnlearnedForCausalLM
+from unlogit.objectives import OBJECTIVES
+from unlogit.options import RunConfig
+from unlogit.rewrite import OFFSET_WEIGHTS, new_offset, rewrite_model, train_offset
+from unlogit.run_evaluation import SPLITS, EvaluationRows, load_log
+from unlogit.run_folder import RunFolder
+from unlogit.terminal import has_bar
+from unlogit.train import TrainingRows, train_assistant
+from unlogit.trainer import EachEpoch
+
+
+@dataclass(frozen=True)
+class RunTraining:
+    """What every way to train a run needs."""
+
+    folder: RunFolder
+    config: RunConfig
+    target: Any
+    tokenizer: Any
+    rows: TrainingRows
+    resume: bool
+
+    def train(self) -> list[dict[str, Any]]:
+        """Train and write the unlearned model; return a summary for each thing that was trained."""
+        return TRAININGS[OBJECTIVES[self.config.train.objective]](self)
+
+    def branches(self) -> list[dict[str, Any]]:
+        """Train the branches one after the other."""
+        branches = BRANCHES[self.config.train.objective]
+        assistants, summaries = [], []
+        for branch, place in zip(branches, self.folder.assistants, strict=False):
+            if summary := self._done(place):
+                assistants.append(Assistant.load(place, self.target))
+            else:
+                assistant, summary = train_assistant(
+                    self.target,
+                    self.tokenizer,
+                    self.rows,
+                    place,
+                    self.config.assistant,
+                    self.config.train,
+                    resume=self.resume,
+                    bar=has_bar(),
+                    branch=branch,
+                    each_epoch=self._path_of([1.0]) if len(branches) == 1 else None,
+                )
+                assistants.append(assistant)
+            summaries.append(summary)
+        self.combine(assistants, [branch.weight for branch in branches])
+        return summaries
+
+    def weights(self) -> list[dict[str, Any]]:
+        """Rewrite the target's weights, in memory; its files stay as they are."""
+        if summary := self._done(self.folder.unlearned):
+            return [summary]
+        _, summary = rewrite_model(
+            self.target,
+            self.tokenizer,
+            self.rows.forget,
+            self.rows.retain,
+            self._refusals(),
+            self.folder.unlearned,
+            self.config.assistant,
+            self.config.train,
+            resume=self.resume,
+            bar=has_bar(),
+            each_epoch=self._path() if self.config.evaluate.path_rows else None,
+        )
+        return [summary]
+
+    def offset(self) -> list[dict[str, Any]]:
+        """Train an offset model; the second branch is the same at its start."""
+        if done := self._done(self.folder.assistant):
+            offset = Assistant.load(self.folder.assistant, self.target)
+            _, start = new_offset(self.target, self.config.assistant, self.config.train.seed)
+            self.combine([offset, start], OFFSET_WEIGHTS)
+            return [done]
+        assistants, summary = train_offset(
+            self.target,
+            self.tokenizer,
+            self.rows.forget,
+            self.rows.retain,
+            self._refusals(),
+            self.folder.assistant,
+            self.config.assistant,
+            self.config.train,
+            self.config.combination,
+            resume=self.resume,
+            bar=has_bar(),
+            each_epoch=self._path_of(OFFSET_WEIGHTS),
+        )
+        self.combine(assistants, OFFSET_WEIGHTS)
+        return [summary]
+
+    def combine(self, assistants: list[Assistant], weights: Any) -> None:
+        """Write the unlearned model."""
+        model = self._combined(assistants, weights)
+        with atomic_folder(self.folder.unlearned) as temporary:
+            model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+
+    def _combined(self, assistants: list[Assistant], weights: Any) -> UnlearnedForCausalLM:
+        return UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
+
+    def _done(self, place: Path) -> dict[str, Any] | None:
+        """Return how what stands in ``place`` was trained, if it is not to be trained again."""
+        summary = self.folder.summary_of(place) if self.resume else None
+        if summary:
+            print(f"{place} is trained already.")
+        return summary
+
+    def _refusals(self) -> list[str]:
+        return load_refusals(self.config.data.refusals, self.config.data.tofu_folder)
+
+    def _path_of(self, weights: Any) -> Callable[[Any], EachEpoch] | None:
+        """Return how the path of branches is measured, as combined with ``weights``."""
+        if not self.config.evaluate.path_rows:
+            return None
+        measure = self._path()
+        return lambda found: measure(self._combined([found] if isinstance(found, Assistant) else found, weights))
+
+    def _path(self) -> Callable[[Any], EachEpoch]:
+        """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``."""
+        options = self.config.evaluate
+        rows = EvaluationRows.read(self.folder, self.config).scored
+        rows = {name: rows[name][: options.path_rows] for name in SPLITS if name in rows}
+        retain = load_log(options.retain_model, rows["forget"])
+        points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
+
+        def measured(model: Any) -> EachEpoch:
+            def score(epoch: int) -> None:
+                settings = replace(options, max_rows=0)
+                results = evaluate_model(model, self.tokenizer, rows, settings, retain)
+                points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
+                write_json(self.folder.path_points, points)
+
+            return score
+
+        return measured
+
+
+def path_point(epoch: int, results: Results) -> dict[str, Any]:
+    """Return the figures of one point of a path, those of a table's row."""
+    point: dict[str, Any] = {"epoch": epoch}
+    for name, metric in (("forget_quality", results.forget_quality), ("model_utility", results.model_utility)):
+        point[name] = None if metric is None else metric.value
+    for split in ("forget", "retain"):
+        metrics = results.splits[split].metrics
+        point |= {
+            f"{split}_{name}": metrics[name].value for name in ("probability", "rouge_l_recall") if name in metrics
+        }
+    return point
+
+
+TRAININGS: dict[str, Callable[[RunTraining], list[dict[str, Any]]]] = {
+    "branches": RunTraining.branches,
+    "weights": RunTraining.weights,
+    "offset": RunTraining.offset,
+}
+"""How each kind of objective is trained."""

@@ -1,0 +1,541 @@
+"""The unlearning objectives against arithmetic done by hand, references written another way, their limits, and the
+table that puts them together."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from unlogit.errors import ConfigError
+from unlogit.objectives.dpo import dpo
+from unlogit.objectives.ga import ga
+from unlogit.objectives.idk_ap import answer_preservation, idk
+from unlogit.objectives.me import me
+from unlogit.objectives.npo import npo
+from unlogit.objectives.retain import gd, kl
+from unlogit.objectives.sides import Answers, Sides, log_ratio, row_difference
+from unlogit.objectives.simnpo import simnpo
+from unlogit.objectives.undial import undial
+from unlogit.objectives.uld import uniform_excess
+from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES, Objective
+
+LOG = math.log
+
+
+def odds(*rows: Sequence[float], reference_nll: Sequence[float] | None = None) -> Answers:
+    """A side of two-token vocabulary: each row's tokens by the odds of the label (3 is a probability of 3/4)."""
+    values = [value for row in rows for value in row]
+    return Answers(
+        logits=torch.tensor([[LOG(value), 0.0] for value in values]),
+        labels=torch.zeros(len(values), dtype=torch.long),
+        rows=torch.tensor([number for number, row in enumerate(rows) for _ in row]),
+        reference_nll=None if reference_nll is None else torch.tensor(reference_nll),
+    )
+
+
+def made_up(seed: int, lengths: Sequence[int] = (3, 1, 2), vocabulary: int = 4) -> Answers:
+    """A side with everything, by chance; gradients are asked for everywhere, to see that references take none."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = sum(lengths)
+    return Answers(
+        logits=(torch.randn(tokens, vocabulary, generator=generator) * 2).requires_grad_(),
+        labels=torch.randint(vocabulary, (tokens,), generator=generator),
+        rows=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
+        reference_logits=(torch.randn(tokens, vocabulary, generator=generator) * 2).requires_grad_(),
+        reference_nll=(torch.rand(len(lengths), generator=generator) * 5).requires_grad_(),
+    )
+
+
+def everything(seed: int = 0) -> Sides:
+    """All sides; the retain side has two rows and the forget side three."""
+    return Sides(made_up(seed), made_up(seed + 1, (1, 2, 2)), made_up(seed + 2, (2, 3)), made_up(seed + 3, (1, 1)))
+
+
+def probability(answers: Answers, row: int) -> float:
+    """π(y | x) of a row as a product of plain probabilities, in double precision."""
+    product = 1.0
+    for z, label, number in zip(answers.logits.tolist(), answers.labels.tolist(), answers.rows.tolist(), strict=True):
+        if number == row:
+            product *= math.exp(z[label]) / sum(math.exp(value) for value in z)
+    return product
+
+
+def reference_probability(answers: Answers, row: int) -> float:
+    assert answers.reference_nll is not None
+    return math.exp(-answers.reference_nll[row].item())
+
+
+def distribution(z: Sequence[float]) -> list[float]:
+    total = sum(math.exp(value) for value in z)
+    return [math.exp(value) / total for value in z]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def gradient(loss: Tensor, of: Answers) -> Tensor:
+    """The gradient for a side's logits: [N, V]."""
+    return torch.autograd.grad(loss, of.logits)[0]
+
+
+# --------------------------------------------------------------------------------------------------------------- sides
+
+
+def test_whole_answers_by_hand() -> None:
+    """Row 0 has the tokens of probability 3/4 and 1/2, row 1 that of 1/4, between them: −log 3/8 and −log 1/4."""
+    side = replace(odds([3, 1 / 3, 1]), rows=torch.tensor([0, 1, 0]))
+    torch.testing.assert_close(side.nll(), torch.tensor([-LOG(3 / 8), -LOG(1 / 4)]))
+    assert side.lengths().tolist() == [2, 1]
+
+
+def test_log_ratio_by_hand() -> None:
+    """π = 3/8 and π_ref = 1/8: log 3."""
+    assert log_ratio(odds([3, 1], reference_nll=[LOG(8)]), "forget").item() == pytest.approx(LOG(3), abs=1e-6)
+
+
+def test_a_single_row_is_not_spread_over_others() -> None:
+    with pytest.raises(ValueError, match="1 rows beside 3"):
+        row_difference(torch.zeros(1), torch.zeros(3))
+    with pytest.raises(ValueError, match="1 rows beside 2"):
+        npo(Sides(odds([1], [1], reference_nll=[0.5])), 0.1)
+    forget = odds([1], [1], reference_nll=[0.5, 0.5])
+    with pytest.raises(ValueError, match="1 rows beside 2"):
+        dpo(Sides(forget, odds([1], reference_nll=[0.5])), 0.1)
+    with pytest.raises(ValueError, match="1 rows beside 2"):
+        answer_preservation(Sides(forget, retain=forget, retain_refusal=odds([1])), 0.1)
+
+
+# ------------------------------------------------------------------------------------------------------------- by hand
+
+
+def test_ga_by_hand() -> None:
+    """Tokens of probability 3/4, 1/2 and 1/4: the mean over the three tokens, not over the two rows."""
+    expected = -(LOG(4 / 3) + LOG(2) + LOG(4)) / 3
+    assert ga(Sides(odds([3, 1], [1 / 3]))).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_npo_by_hand() -> None:
+    """β = 1. Row 0: π = 3/4 · 1/2 = 3/8, π_ref = 9/8 (any number will do), ratio 1/3, σ(ln 3) = 3/4. Row 1: π = 3/4,
+    π_ref = 1/4, ratio 3, σ(−ln 3) = 1/4. L = −2 · (ln 3/4 + ln 1/4) / 2 = ln 16/3."""
+    forget = odds([3, 1], [3], reference_nll=[-LOG(9 / 8), LOG(4)])
+    assert npo(Sides(forget), 1.0).item() == pytest.approx(LOG(16 / 3), abs=1e-6)
+
+
+def test_npo_with_another_beta_by_hand() -> None:
+    """β = 2, ratio 1/3: σ(2 ln 3) = 9/10, L = −ln 9/10."""
+    assert npo(Sides(odds([1], reference_nll=[LOG(2 / 3)])), 2.0).item() == pytest.approx(LOG(10 / 9), abs=1e-6)
+
+
+def test_simnpo_by_hand() -> None:
+    """β = 2, γ = ln 2. Row 0: two tokens of 3/4, so −2 ln 3/4 − ln 2 = ln 8/9 and σ = 8/17. Row 1: one of 1/4, so
+    2 ln 4 − ln 2 = ln 8 and σ = 8/9. L = −(2/2) · (ln 8/17 + ln 8/9) / 2."""
+    expected = -(LOG(8 / 17) + LOG(8 / 9)) / 2
+    assert simnpo(Sides(odds([3, 3], [1 / 3])), 2.0, LOG(2)).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_dpo_by_hand() -> None:
+    """β = 1. Refusal: π = 1/4, π_ref = 1/8, ratio 2. Answer: π = 3/4, π_ref = 1/2, ratio 3/2. σ(ln 4/3) = 4/7,
+    L = −2 ln 4/7."""
+    sides = Sides(odds([3], reference_nll=[LOG(2)]), odds([1 / 3], reference_nll=[LOG(8)]))
+    assert dpo(sides, 1.0).item() == pytest.approx(-2 * LOG(4 / 7), abs=1e-6)
+
+
+def test_undial_by_hand() -> None:
+    """Teacher z = (ln 4, 0), y = 0, γ = ln 2: (2/3, 1/3). Student (3/4, 1/4): −2/3 ln 3/4 − 1/3 ln 1/4."""
+    forget = replace(odds([3]), reference_logits=torch.tensor([[LOG(4), 0.0]]))
+    expected = -2 / 3 * LOG(3 / 4) - 1 / 3 * LOG(1 / 4)
+    assert undial(Sides(forget), LOG(2)).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_me_by_hand() -> None:
+    """(3/4, 1/4) and (1/2, 1/2): the mean of ln 2 + 3/4 ln 3/4 + 1/4 ln 1/4 and 0."""
+    expected = (LOG(2) + 3 / 4 * LOG(3 / 4) + 1 / 4 * LOG(1 / 4)) / 2
+    assert me(Sides(odds([3, 1]))).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_idk_by_hand() -> None:
+    """Refusal tokens of 3/4, 1/2, 1/4; the true answers do not count."""
+    expected = (LOG(4 / 3) + LOG(2) + LOG(4)) / 3
+    assert idk(Sides(odds([5], [7]), odds([3, 1], [1 / 3]))).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_answer_preservation_by_hand() -> None:
+    """β = 2. π(y) = 3/4, π(idk) = 1/4: σ(2 ln 3) = 9/10, L = −½ ln 9/10."""
+    sides = Sides(odds([1]), retain=odds([3]), retain_refusal=odds([1 / 3]))
+    assert answer_preservation(sides, 2.0).item() == pytest.approx(LOG(10 / 9) / 2, abs=1e-6)
+
+
+def test_gd_by_hand() -> None:
+    """Retain tokens of 3/4, 1/2, 1/4; the forget side does not count."""
+    expected = (LOG(4 / 3) + LOG(2) + LOG(4)) / 3
+    assert gd(Sides(odds([9]), retain=odds([3, 1], [1 / 3]))).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_kl_by_hand() -> None:
+    """Reference (1/2, 1/2), model (3/4, 1/4): ½ ln 2/3 + ½ ln 2 = ½ ln 4/3; the other way round it were
+    3/4 ln 3/2 + 1/4 ln 1/2. A second token, where both agree, halves the mean."""
+    retain = replace(odds([3, 1]), reference_logits=torch.zeros(2, 2))
+    assert kl(Sides(odds([1]), retain=retain)).item() == pytest.approx(LOG(4 / 3) / 4, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------- references, another way
+
+
+def test_preferences_against_explicit_probabilities() -> None:
+    """−log σ(log a − log b) = log(1 + b / a): powers of plain probabilities, no logarithm of a model anywhere."""
+    sides, beta, gamma = everything(), 0.7, 0.4
+    forget, refusal, retain, retain_refusal = sides.forget, sides.refusal, sides.retain, sides.retain_refusal
+    assert refusal is not None
+    assert retain is not None
+    assert retain_refusal is not None
+    lengths = (3, 1, 2)
+    ratios = [probability(forget, row) / reference_probability(forget, row) for row in range(3)]
+    preferred = [probability(refusal, row) / reference_probability(refusal, row) for row in range(3)]
+    kept = [probability(retain_refusal, row) / probability(retain, row) for row in range(2)]
+    expected = {
+        "npo": mean([2 / beta * LOG(1 + ratio**beta) for ratio in ratios]),
+        "dpo": mean([2 / beta * LOG(1 + (a / b) ** beta) for a, b in zip(ratios, preferred, strict=True)]),
+        "simnpo": mean(
+            [
+                2 / beta * LOG(1 + math.exp(gamma) * probability(forget, row) ** (beta / lengths[row]))
+                for row in range(3)
+            ]
+        ),
+        "answer_preservation": mean([1 / beta * LOG(1 + ratio**beta) for ratio in kept]),
+    }
+    found = {
+        "npo": npo(sides, beta),
+        "dpo": dpo(sides, beta),
+        "simnpo": simnpo(sides, beta, gamma),
+        "answer_preservation": answer_preservation(sides, beta),
+    }
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value, rel=1e-5), name
+
+
+def test_token_means_against_loops() -> None:
+    sides = everything(5)
+    for side, value in ((sides.forget, -ga(sides)), (sides.refusal, idk(sides)), (sides.retain, gd(sides))):
+        assert side is not None
+        tokens = zip(side.logits.tolist(), side.labels.tolist(), strict=True)
+        losses = [-LOG(distribution(z)[label]) for z, label in tokens]
+        assert value.item() == pytest.approx(mean(losses), rel=1e-5)
+
+
+def test_divergences_against_loops() -> None:
+    sides, gamma = everything(9), 1.3
+    forget, retain = sides.forget, sides.retain
+    assert retain is not None
+    assert retain.reference_logits is not None
+    assert forget.reference_logits is not None
+    divergences = []
+    for before, after in zip(retain.reference_logits.tolist(), retain.logits.tolist(), strict=True):
+        pairs = zip(distribution(before), distribution(after), strict=True)
+        divergences.append(sum(p * LOG(p / q) for p, q in pairs))
+    assert kl(sides).item() == pytest.approx(mean(divergences), rel=1e-5)
+
+    crosses = []
+    for before, after, label in zip(
+        forget.reference_logits.tolist(), forget.logits.tolist(), forget.labels.tolist(), strict=True
+    ):
+        lowered = [value - gamma if token == label else value for token, value in enumerate(before)]
+        crosses.append(-sum(p * LOG(q) for p, q in zip(distribution(lowered), distribution(after), strict=True)))
+    assert undial(sides, gamma).item() == pytest.approx(mean(crosses), rel=1e-5)
+
+    excesses = [sum(p * LOG(4 * p) for p in distribution(z)) for z in forget.logits.tolist()]
+    assert me(sides).item() == pytest.approx(mean(excesses), rel=1e-5)
+
+
+# -------------------------------------------------------------------------------------------------------------- limits
+
+
+def test_npo_with_a_small_beta_is_gradient_ascent() -> None:
+    """NPO is a mean over B = 3 rows of sums, GA a mean over N = 6 tokens: ∇NPO → N/B · ∇GA = 2 ∇GA."""
+    sides = everything(2)
+    ascent = gradient(ga(sides), sides.forget)
+    torch.testing.assert_close(gradient(npo(sides, 1e-5), sides.forget), 2 * ascent, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(gradient(npo(sides, 1.0), sides.forget), 2 * ascent, rtol=1e-2)
+
+
+def test_at_the_reference_npo_is_gradient_ascent_and_dpo_as_fast() -> None:
+    """There every weight is 1, whatever β; the value is (2/β) ln 2, and DPO's pull on the answer is NPO's."""
+    sides = everything(4)
+    assert sides.refusal is not None
+    sides = replace(
+        sides,
+        forget=replace(sides.forget, reference_nll=sides.forget.nll().detach()),
+        refusal=replace(sides.refusal, reference_nll=sides.refusal.nll().detach()),
+    )
+    ascent = 2 * gradient(ga(sides), sides.forget)
+    for objective in (npo, dpo):
+        for beta in (0.1, 3.0):
+            assert objective(sides, beta).item() == pytest.approx(2 / beta * LOG(2), rel=1e-5)
+            torch.testing.assert_close(gradient(objective(sides, beta), sides.forget), ascent)
+
+
+def test_npo_lets_go_of_what_is_forgotten() -> None:
+    """The weight 2 π^β / (π^β + π_ref^β): for ratios of e^-40 and e^40 at β = 1, 0 and 2."""
+    for reference_nll, weight in ((LOG(2) - 40, 0.0), (LOG(2) + 40, 2.0)):
+        forget = odds([1], reference_nll=[reference_nll])
+        forget.logits.requires_grad_()
+        slope = gradient(npo(Sides(forget), 1.0), forget)
+        torch.testing.assert_close(slope, weight * torch.tensor([[0.5, -0.5]]))
+
+
+def test_simnpo_with_a_small_beta_ascends_each_rows_mean() -> None:
+    """γ = 0: the gradient of −mean over rows of (CE of the row, a token)."""
+    sides = everything(3)
+    rows = sides.forget.nll() / torch.tensor([3, 1, 2])
+    expected = gradient(-rows.mean(), sides.forget)
+    torch.testing.assert_close(gradient(simnpo(sides, 1e-5, 0.0), sides.forget), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_simnpos_margin_shifts() -> None:
+    """−(β/|y|) log π − γ: tokens of probability 1/4 and γ = β ln 2 are as tokens of 1/2 without a margin."""
+    beta = 2.5
+    unlikely, likely = Sides(odds([1 / 3, 1 / 3])), Sides(odds([1, 1]))
+    assert simnpo(unlikely, beta, beta * LOG(2)).item() == pytest.approx(simnpo(likely, beta, 0).item(), rel=1e-5)
+    assert simnpo(unlikely, beta, 1.0) > simnpo(unlikely, beta, 0.0)
+
+
+def test_simnpo_does_not_count_length() -> None:
+    """Twice the same token is one row like another; under NPO it is not."""
+    short, long = Sides(odds([3], reference_nll=[0.0])), Sides(odds([3, 3], reference_nll=[0.0]))
+    assert simnpo(short, 2.0, 0.0).item() == pytest.approx(simnpo(long, 2.0, 0.0).item(), rel=1e-5)
+    assert npo(long, 2.0) < npo(short, 2.0)
+
+
+def test_undial_without_lowering_is_cross_entropy_to_the_teacher() -> None:
+    """Its least, the teacher's entropy, is reached by the teacher itself, with no gradient left."""
+    sides = everything(6)
+    teacher = sides.forget.reference_logits
+    assert teacher is not None
+    expected = -(teacher.softmax(-1) * sides.forget.logits.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(undial(sides, 0.0), expected)
+    itself = replace(sides.forget, logits=teacher.detach().clone().requires_grad_())
+    slope = gradient(undial(Sides(itself), 0.0), itself)
+    torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
+
+
+def test_undial_with_a_large_gamma_takes_the_token_away() -> None:
+    """Teacher flat over three: what is left is ½ each for the others, and the gradient pulls towards that."""
+    forget = Answers(torch.zeros(1, 3, requires_grad=True), torch.tensor([1]), torch.tensor([0]), torch.zeros(1, 3))
+    slope = gradient(undial(Sides(forget), 1e4), forget)
+    torch.testing.assert_close(slope, torch.tensor([[1 / 3 - 1 / 2, 1 / 3, 1 / 3 - 1 / 2]]))
+
+
+def test_me_between_flat_and_sure() -> None:
+    """0 where the logits are equal, whatever they are; log V where one token has everything; in between, it and
+    ``uniform_excess`` are the two directions of one divergence."""
+
+    def of(logits: Tensor) -> float:
+        zeros = torch.zeros(len(logits), dtype=torch.long)
+        return me(Sides(Answers(logits, zeros, zeros))).item()
+
+    assert of(torch.full((3, 4), 7.0)) == pytest.approx(0, abs=1e-6)
+    assert of(torch.tensor([[100.0, 0.0, 0.0, 0.0]])) == pytest.approx(LOG(4), abs=1e-5)
+    z = torch.tensor([[2.0, 0.0, -1.0]])
+    p, flat = z.softmax(-1), torch.full((1, 3), 1 / 3)
+    assert of(z) == pytest.approx((p * (p / flat).log()).sum().item(), rel=1e-5)
+    assert uniform_excess(z).item() == pytest.approx((flat * (flat / p).log()).sum().item(), rel=1e-5)
+
+
+def test_kl_is_0_and_still_where_nothing_changed() -> None:
+    retain = made_up(8)
+    assert retain.reference_logits is not None
+    retain = replace(retain, logits=(retain.reference_logits.detach() + 3).requires_grad_())
+    loss = kl(Sides(made_up(0), retain=retain))
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(gradient(loss, retain), torch.zeros_like(retain.logits), atol=1e-6, rtol=0)
+
+
+# ----------------------------------------------------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize(
+    ("loss", "side", "direction"),
+    [
+        (ga, "forget", -1),
+        (lambda sides: npo(sides, 0.1), "forget", -1),
+        (lambda sides: simnpo(sides, 2.5, 0.0), "forget", -1),
+        (lambda sides: dpo(sides, 0.1), "forget", -1),
+        (lambda sides: dpo(sides, 0.1), "refusal", 1),
+        (idk, "refusal", 1),
+        (lambda sides: answer_preservation(sides, 0.1), "retain", 1),
+        (lambda sides: answer_preservation(sides, 0.1), "retain_refusal", -1),
+        (gd, "retain", 1),
+    ],
+)
+def test_which_way_a_step_goes(loss: Callable[[Sides], Tensor], side: str, direction: int) -> None:
+    """A step against the gradient raises (1) or lowers (−1) the logit of every label."""
+    sides = everything(1)
+    answers = {"forget": sides.forget, "refusal": sides.refusal, "retain": sides.retain}.get(side, sides.retain_refusal)
+    assert answers is not None
+    slope = gradient(loss(sides), answers).gather(1, answers.labels[:, None])
+    assert (slope * direction < 0).all()
+
+
+def test_which_way_distributions_go() -> None:
+    """Maximum entropy lowers the likeliest token and raises the least likely; KL leads back to the reference."""
+    forget = Answers(torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True), torch.tensor([2]), torch.tensor([0]))
+    slope = gradient(me(Sides(forget)), forget)[0]
+    assert slope[0] > 0 > slope[2]
+    retain = replace(forget, reference_logits=torch.tensor([[-1.0, 0.0, 2.0]]))
+    slope = gradient(kl(Sides(forget, retain=retain)), retain)[0]
+    assert slope[0] > 0 > slope[2]
+
+
+# ----------------------------------------------------------------------------------------------------------- the table
+
+EXPECTED: dict[str, tuple[Callable[[Sides], Tensor], Callable[[Sides], Tensor] | None]] = {
+    "ga": (ga, None),
+    "grad_diff": (ga, gd),
+    "ga_kl": (ga, kl),
+    "dpo": (lambda s: dpo(s, 0.3), None),
+    "dpo_gd": (lambda s: dpo(s, 0.3), gd),
+    "dpo_kl": (lambda s: dpo(s, 0.3), kl),
+    "npo": (lambda s: npo(s, 0.3), None),
+    "npo_gd": (lambda s: npo(s, 0.3), gd),
+    "npo_kl": (lambda s: npo(s, 0.3), kl),
+    "simnpo": (lambda s: simnpo(s, 0.3, 0.7), gd),
+    "undial": (lambda s: undial(s, 0.7), None),
+    "me_gd": (me, gd),
+    "idk_ap": (idk, lambda s: answer_preservation(s, 0.3)),
+    "offset_ga_kl": (ga, kl),
+    "offset_dpo_kl": (lambda s: dpo(s, 0.3), kl),
+    "offset_npo_kl": (lambda s: npo(s, 0.3), kl),
+}
+"""Every objective as its terms, at β 0.3 and γ 0.7."""
+
+ALL = {**WEIGHT_OBJECTIVES, **OFFSET_OBJECTIVES}
+
+
+def only(needs: frozenset[str], seed: int = 0) -> Sides:
+    """Sides with what is named, and the forget rows with their answers."""
+
+    def side(name: str, lengths: Sequence[int], number: int) -> Answers | None:
+        if name != "forget" and name not in needs:
+            return None
+        full = made_up(seed + number, lengths)
+        return replace(
+            full,
+            reference_logits=full.reference_logits if f"{name}_reference_logits" in needs else None,
+            reference_nll=full.reference_nll if f"{name}_reference_nll" in needs else None,
+        )
+
+    forget = side("forget", (3, 1, 2), 0)
+    assert forget is not None
+    return Sides(forget, side("refusal", (1, 2, 2), 1), side("retain", (2, 3), 2), side("retain_refusal", (1, 1), 3))
+
+
+def test_the_table_is_complete() -> None:
+    assert set(EXPECTED) == set(ALL)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_objective_is_its_terms(name: str) -> None:
+    """On sides that hold what ``needs`` names and no more; weights 0.5 and 2."""
+    objective = ALL[name]
+    sides = only(objective.needs)
+    forget, retain = EXPECTED[name]
+    loss = objective.loss(sides, forget_weight=0.5, retain_weight=2.0, beta=0.3, gamma=0.7)
+    kept = retain(sides) if retain else torch.tensor(0.0)
+    torch.testing.assert_close(loss.forget, forget(sides))
+    torch.testing.assert_close(loss.retain, kept)
+    torch.testing.assert_close(loss.total, 0.5 * forget(sides) + 2 * kept)
+    assert loss.total.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("name", "missing"), [(name, need) for name in ALL for need in sorted(ALL[name].needs)])
+def test_what_is_needed_is_missed(name: str, missing: str) -> None:
+    objective = ALL[name]
+    sides = only(objective.needs - {missing})
+    with pytest.raises(ValueError, match=f"needs {missing.replace('_reference', '.reference')}, which"):
+        defaults_of(objective, sides)
+
+
+def defaults_of(objective: Objective, sides: Sides) -> Tensor:
+    """The objective with its own settings."""
+    return objective.loss(
+        sides,
+        forget_weight=objective.forget_weight,
+        retain_weight=objective.retain_weight,
+        beta=objective.beta,
+        gamma=objective.gamma,
+    ).total
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_reach_the_model_alone(name: str) -> None:
+    sides = everything()
+    defaults_of(ALL[name], sides).backward()
+    used = [side for side in (sides.forget, sides.refusal, sides.retain, sides.retain_refusal) if side is not None]
+    assert any(side.logits.grad is not None for side in used)
+    for side in used:
+        assert side.reference_logits is not None
+        assert side.reference_nll is not None
+        assert side.reference_logits.grad is None
+        assert side.reference_nll.grad is None
+        assert side.logits.grad is None or side.logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bfloat16_and_extreme_logits(name: str) -> None:
+    """Computed in float32 from logits in bfloat16, and finite where exp() of anything would not be."""
+    objective, sides = ALL[name], everything()
+
+    def changed(change: Callable[[Tensor], Tensor]) -> Sides:
+        def of(side: Answers | None) -> Answers:
+            assert side is not None
+            assert side.reference_logits is not None
+            reference = change(side.reference_logits.detach())
+            logits = change(side.logits.detach()).requires_grad_()
+            return replace(side, logits=logits, reference_logits=reference)
+
+        return Sides(of(sides.forget), of(sides.refusal), of(sides.retain), of(sides.retain_refusal))
+
+    low = changed(lambda z: z.bfloat16())
+    same = changed(lambda z: z.bfloat16().float())
+    assert defaults_of(objective, low).dtype == torch.float32
+    torch.testing.assert_close(defaults_of(objective, low), defaults_of(objective, same))
+    extreme = changed(lambda z: z * 1000)
+    loss = defaults_of(objective, extreme)
+    loss.backward()
+    assert loss.isfinite()
+    assert extreme.forget.logits.grad is None or extreme.forget.logits.grad.isfinite().all()
+
+
+def test_terms_are_shared_not_copied() -> None:
+    table = WEIGHT_OBJECTIVES
+    for family in ("dpo", "npo"):
+        assert table[family].forget is table[f"{family}_gd"].forget is table[f"{family}_kl"].forget
+    assert table["grad_diff"].retain is table["npo_gd"].retain is table["simnpo"].retain is table["me_gd"].retain
+    assert table["ga_kl"].retain is table["npo_kl"].retain is table["dpo_kl"].retain
+    for name, objective in OFFSET_OBJECTIVES.items():
+        assert objective == replace(table[name.removeprefix("offset_")], paper="2404.11045")
+
+
+def test_the_papers_settings() -> None:
+    """β, γ, weight of the forget and of the retain side; only maximum entropy takes in the questions."""
+    expected = dict.fromkeys(ALL, (0.0, 0.0, 1.0, 1.0))
+    expected |= {name: (0.1, 0.0, 1.0, 1.0) for name in ALL if "npo" in name or "dpo" in name or name == "idk_ap"}
+    expected |= {"simnpo": (4.5, 0.0, 0.125, 1.0), "undial": (0.0, 10.0, 1.0, 1.0), "me_gd": (0.0, 0.0, 0.1, 1.0)}
+    assert {n: (o.beta, o.gamma, o.forget_weight, o.retain_weight) for n, o in ALL.items()} == expected
+    assert [name for name, objective in ALL.items() if objective.whole] == ["me_gd"]
+
+
+@pytest.mark.parametrize("beta", [0.0, -0.1, math.inf, math.nan])
+def test_a_beta_that_cannot_be(beta: float) -> None:
+    """Refused where it is used, not looked at where it is not."""
+    sides = everything()
+    for name, objective in ALL.items():
+        if objective.beta:
+            with pytest.raises(ConfigError, match="expected a number above 0") as caught:
+                objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0)
+            assert "\n" not in str(caught.value), name
+        else:
+            assert objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0).total.isfinite()
