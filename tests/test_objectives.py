@@ -18,8 +18,8 @@ from unlogit.objectives.npo import npo
 from unlogit.objectives.retain import gd, kl
 from unlogit.objectives.sides import Answers, Sides, log_ratio, row_difference
 from unlogit.objectives.simnpo import simnpo
-from unlogit.objectives.undial import undial
 from unlogit.objectives.uld import uniform_excess
+from unlogit.objectives.undial import undial
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES, Objective
 
 LOG = math.log

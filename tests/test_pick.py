@@ -4,20 +4,18 @@ import math
 from typing import Any
 
 import pytest
-import torch
 
-from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
+from models_for_tests import EXAMPLES, tiny_llama
 from tiny_models import random_assistant
+from tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import pick_combination, pick_row, retain_kept, split_validation
-from unlogit.evaluate.results import TruthRatios, row_digest
+from unlogit.evaluate.results import TruthRatios
 from unlogit.evaluate.scoring import Score, score_examples, score_settings
 from unlogit.evaluate.truth_ratio import row_truth_ratio
 from unlogit.modeling import UnlearnedForCausalLM
 from unlogit.options import CombinationOptions, PickOptions
-
-TOKENIZER = tiny_tokenizer()
 
 
 def score(p: float, wrong: float | None = None) -> Score:
@@ -46,26 +44,19 @@ def test_objective_by_hand() -> None:
     assert row.retain_probability == pytest.approx(0.2)
 
 
-class Unlearned:
-    """Two tiny models behind what pick uses of an unlearned model."""
+def test_what_is_lost_on_neutral_rows_counts_by_hand() -> None:
+    """D = 1/2; retain rows keep all, neutral ones 0.1/0.8 and all: 0.5625. R is the smaller: J = 2/(1/0.5 + 1/0.5625).
 
-    def __init__(self) -> None:
-        self.target = tiny_llama(len(TOKENIZER))
-        self.assistant = tiny_llama(len(TOKENIZER), seed=1)
-        self.weights = [1.0]
-        self.device = torch.device("cpu")
-        self.training = False
-
-    def eval(self) -> None:
-        pass
-
-    def train(self, mode: bool) -> None:
-        pass
-
-    def parts(self, ids: Any, mask: Any, keep: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        return self.target(ids, attention_mask=mask).logits[keep], [
-            self.assistant(ids, attention_mask=mask).logits[keep]
-        ]
+    Where more of the neutral than of the retain rows is kept, J is what it is without them.
+    """
+    forget = [score(0.2, wrong=0.1), score(0.2, wrong=0.4)]
+    neutral = {"neutral": [score(0.1), score(0.7)], "target_neutral": [score(0.8), score(0.7)]}
+    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], [0.1, 2.0], **neutral)
+    assert row.retain_kept == 1
+    assert row.neutral_kept == pytest.approx(0.5625)
+    assert row.objective == pytest.approx(2 / (1 / 0.5 + 1 / 0.5625))
+    row = pick_row(CombinationOptions(), forget, [score(0.2)], [score(0.8)], [0.1, 2.0], **neutral)
+    assert row.objective == pytest.approx(1 / 3)
 
 
 FORGET, RETAIN = EXAMPLES[:2], EXAMPLES[2:]
@@ -74,10 +65,7 @@ OPTIONS = PickOptions(alphas=(1.0, 0.1, 2.0), filter_rates=(0.0, 0.01), rules=("
 
 def ratios(shift: float = 0.0) -> TruthRatios:
     """The target's truth ratios, multiplied: at 0 the retain model equals the target."""
-    model = tiny_llama(len(TOKENIZER))
-    scores = score_examples(model, TOKENIZER, FORGET, batch_size=4, generate=False)
-    rows = tuple(row_digest(row) for row in FORGET)
-    return TruthRatios("retain model", rows, tuple(row_truth_ratio(s) * math.exp(shift) for s in scores))
+    return truth_ratios(FORGET, shift)
 
 
 def pick(**changed: Any) -> Any:
@@ -112,6 +100,25 @@ def test_of_equals_the_smaller_alpha_wins() -> None:
     picked = pick(retain=ratios(500.0))
     assert {row.objective for row in picked.table} == {0.0}
     assert picked.combination.alpha == 0.1
+
+
+KEPT, RUINED = [Example("who is Bert ?", "blue")], [Example("who is Cora ?", "oslo")]
+"""Answers that the target under alpha 0.7 holds likelier than the target does, and less likely by far."""
+
+
+def test_neutral_rows_weigh_in_the_choice() -> None:
+    """The retain model is the target under alpha 0.7, which so forgets best; on a row that it ruins it is not taken."""
+    options = PickOptions(alphas=(0.05, 0.7), filter_rates=(0.0,), rules=("centred",))
+    chosen = [CombinationOptions("centred", 0.7, 0.0)]
+    model = Unlearned()
+    settings = {"weights": model.weights, "device": "cpu", "batch_size": 4}
+    ((scores),) = score_settings(model.parts, TOKENIZER, FORGET, chosen, **settings)
+    retain = TruthRatios("r", ratios().rows, tuple(map(row_truth_ratio, scores)))
+    assert pick(options=options, retain=retain, retain_rows=KEPT).combination.alpha == 0.7
+    picked = pick(options=options, retain=retain, retain_rows=KEPT, neutral_rows=RUINED)
+    assert picked.combination.alpha == 0.05
+    assert {row.neutral_kept for row in pick().table} == {None}
+    assert picked.target.neutral_kept == 1
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,9 @@ def test_pick_by_earlier_results(place: Place, retain_flag: str, tmp_path: Path)
     line = ["evaluate", str(place.run), *flags, f"--retain_model={saved}", "--pick.enabled=true"]
     assert main(line) == 0
     assert json.loads((place.run / "pick.json").read_text())["combination"] == by_model["combination"]
-    assert RETAIN not in RunResults.read(place.run / "results.json").models  # it was measured on other rows, too
+    models = RunResults.read(place.run / "results.json").models  # it was measured on more rows: shown on these only
+    assert models[RETAIN].splits["forget"].rows == models["picked"].splits["forget"].rows
+    assert len(models[RETAIN].splits["forget"].metrics["probability"].per_example) == 6
     assert main(["evaluate", str(place.run), "--pick.enabled=false", "--retain_model="]) == 0
 
 

@@ -42,6 +42,9 @@ def slow_answer_loss(model: Any, example: Example) -> float:
 def slow_greedy(model: Any, example: Example, new_tokens: int, stops: set[int]) -> list[int]:
     """Greedy decoding by a full forward for every token, no cache and no padding."""
     _, ids, start = slow_logits(model, example)
+    if example.kind == "text":  # its first half is the prompt; what follows is as long as its second half at most
+        start = len(ids) // 2
+        new_tokens = min(new_tokens, len(ids) - start)
     ids, made = ids[:start], []
     while len(made) < new_tokens:
         with torch.no_grad():

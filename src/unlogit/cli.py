@@ -26,6 +26,8 @@ COMMANDS = {
     "prepare": "read what to forget and what to keep, and write the rows of a run",
     "train": "train the assistant of a run and write the unlearned model",
     "evaluate": "measure what was forgotten and what was kept",
+    "sweep": "score every alpha, filter_rate and rule of a grid, pick on rows apart, plot the front",
+    "compare": "methods beside each other on one split: train, evaluate, table and plot",
     "chat": "ask target and unlearned model the same question, side by side",
     "finetune": "ordinary training of a whole model, to make a target or a retain model",
 }

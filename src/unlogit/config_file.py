@@ -43,6 +43,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, is not YAML, has unknown keys, or values of the wrong type.
     """
+    return tree_of(load_yaml(path), str(path))
+
+
+def load_yaml(path: Path) -> dict[Any, Any]:
+    """Read a YAML file of keys and values, whatever they are.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds something else.
+    """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; expected a YAML file of settings: check the path")
     try:
@@ -51,16 +60,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML ({error}); expected `key: value` lines: mend it") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no settings; expected `key: value` lines with {', '.join(_TOP)}: write some")
+    return tree
+
+
+def tree_of(tree: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Return a tree of a config's keys with typed values; ``where`` stands before a key in messages.
+
+    Raises:
+        ConfigError: unknown keys (all of them are said), or values of the wrong type.
+    """
     if unknown := [str(name) for name in tree if name not in _TOP]:
-        words = "; ".join(f"{path}: {name} is unknown{_near(name)}" for name in unknown)
+        words = "; ".join(f"{where}: {name} is unknown{_near(name)}" for name in unknown)
         raise ConfigError(f"{words}; expected one of {', '.join(_TOP)}: mend or remove it")
     for name, value in tree.items():
         wanted = dict if name in SECTIONS else str
         if not isinstance(value, wanted):
             kind = "a section of `key: value` lines" if wanted is dict else "text"
-            raise ConfigError(f"{path}: {name} is {value!r}; expected {kind}: write it so, or leave it out")
+            raise ConfigError(f"{where}: {name} is {value!r}; expected {kind}: write it so, or leave it out")
     return {
-        name: typed(SECTIONS[name], value, f"{path}: {name}.") if name in SECTIONS else value
+        name: typed(SECTIONS[name], value, f"{where}: {name}.") if name in SECTIONS else value
         for name, value in tree.items()
     }
 

@@ -13,6 +13,7 @@ Shape legend: B rows, T tokens, N predicted tokens, H hidden, V vocabulary.
 """
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -220,7 +221,9 @@ def rewrite_model(
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        trained = peft.get_peft_model(model, shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for what has a new name
+            trained = peft.get_peft_model(model, shape)
     else:
         model.requires_grad_(True)
 

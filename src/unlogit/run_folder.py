@@ -8,6 +8,7 @@
     RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer, or rewritten weights
     RUN/path.json     figures after each pass, if asked for (``train``)
     RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
+    RUN/sweep.json    the combinations of a grid (``sweep``); the same as a table and a plot: sweep.csv, sweep.png
 
 Paths only, and the settings; what stands in the files is the business of the steps.
 """
@@ -21,7 +22,7 @@ from typing import Any
 from unlogit.config_file import differences, plain, read_config, write_config
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import write_json
-from unlogit.options import RunConfig
+from unlogit.options import CombinationOptions, RunConfig
 
 TRAINING_FILE = "training.json"
 """Stands beside what was trained: settings, steps, seconds."""
@@ -87,6 +88,11 @@ class RunFolder:
         return self.path / "pick.json"
 
     @property
+    def sweep(self) -> Path:
+        """The combinations of a grid; a table and a plot of them have the same name and another suffix."""
+        return self.path / "sweep.json"
+
+    @property
     def prepared(self) -> bool:
         """Whether the rows are there."""
         return (self.data / "summary.json").is_file() and self.config.is_file()
@@ -135,6 +141,13 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Write the settings."""
         write_config(self.config, config)
+
+    def write_combination(self, combination: CombinationOptions) -> None:
+        """Let the unlearned model combine so from now on."""
+        from unlogit.evaluate.results import read_json
+
+        path = self.unlearned / "config.json"
+        write_json(path, read_json(path) | asdict(combination))
 
     def check_unchanged(self, config: RunConfig, *names: str) -> None:
         """Refuse to go on with other settings than those that a step was begun with.
@@ -245,7 +258,11 @@ class RunFolder:
     @property
     def _of_training(self) -> tuple[Path, ...]:
         folders = (*self.assistants, *self.checkpoints, self.unlearned)
-        return (*folders, self.training_settings, self.path_points, self.results, self.pick)
+        return (*folders, self.training_settings, self.path_points, self.results, self.pick, *self._of_sweep)
+
+    @property
+    def _of_sweep(self) -> tuple[Path, ...]:
+        return self.sweep, self.sweep.with_suffix(".csv"), self.sweep.with_suffix(".png")
 
     def _settings_of(self, config: RunConfig) -> dict[str, Any]:
         options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}

@@ -130,7 +130,7 @@ TEXT_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("priv-\nleak\n0 best", "", "privleak"),
     ("retain\nver-\nbatim ↑", "retain", "verbatim_completion"),
     ("retain\nperplex-\nity ↓", "retain", "perplexity"),
-    ("r.hold-\nout per-\nplex. ↓", "retain_holdout", "perplexity"),
+    ("retain\nholdout\nperpl. ↓", "retain_holdout", "perplexity"),
 )
 """The same where the rows are running text."""
 
@@ -208,4 +208,6 @@ def _number(metric: MetricResult | None) -> str:
     if metric is None:
         return "–"
     size = abs(metric.value)
-    return f"{metric.value:.3f}" if 0.0005 <= size < 1000 or size == 0 else f"{metric.value:.1e}"
+    if 10 <= size < 10_000:
+        return f"{metric.value:.1f}"
+    return f"{metric.value:.3f}" if 0.0005 <= size < 10 or size == 0 else f"{metric.value:.1e}"

@@ -127,7 +127,7 @@ def _score_combined(folder: RunFolder, config: RunConfig, scorer: Any, target: s
         runs.set_combination(model, picked.combination)
         found["picked"] = scorer.score("picked combination", model, tokenizer, picked.combination)
         notes["picked"] = runs.combination_words(picked.combination)
-    _write_combination(folder, config.combination if picked is None else picked.combination)
+    folder.write_combination(config.combination if picked is None else picked.combination)
     return found, notes, picked
 
 
@@ -176,12 +176,3 @@ def _show(path: Path, results: Any, notes: Mapping[str, str]) -> None:
     if results.config["evaluate"]["open_unlearning"]:
         written = write_run_open_unlearning(results, path)
         print(f"TOFU_EVAL.json and TOFU_SUMMARY.json of each model, as OpenUnlearning writes them, are in {written}.")
-
-
-def _write_combination(folder: RunFolder, combination: CombinationOptions) -> None:
-    """Let the unlearned model combine so from now on."""
-    from unlogit.evaluate.results import read_json
-    from unlogit.files import write_json
-
-    path = folder.unlearned / "config.json"
-    write_json(path, read_json(path) | asdict(combination))

@@ -124,9 +124,9 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
 def held_out(blocks: int, share: float) -> list[bool]:
     """Say of each of ``blocks``, in order, whether it is held out: about ``share`` of them, evenly spread.
 
-    At 0.2 it is the middle one of every five.
+    At 0.2 it is the middle one of every five, at 0.5 the second of every two.
     """
-    passed = [math.floor(i * share + 0.5) for i in range(blocks + 1)]
+    passed = [math.ceil(i * share - 0.5) for i in range(blocks + 1)]  # of the first i, rounded
     return [passed[i + 1] > passed[i] for i in range(blocks)]
 
 

@@ -6,7 +6,8 @@ What changes numbers, beside ours:
   together split otherwise at the boundary.
 * With a chat template: a system turn "You are a helpful assistant." (left out where the template refuses it) and the
   date 10 Apr 2025, which only templates that ask for a date show. Without one: "Question: …\\nAnswer: " with the
-  space, in at most 512 tokens. The end-of-text token is put behind whatever does not end with it.
+  space, in at most 512 tokens. The end-of-text token is put behind whatever does not end with it. A model that has
+  learnt " Ann" as one token, as ours without a template do, answers badly after that space: ROUGE falls, here as there.
 * Attention sees no token that equals the padding token; where a tokenizer has none it is the end-of-text token, and so
   every end of turn inside the prompt is hidden.
 * The model's own penalties hold when it answers, only its own end tokens end the answer, and spaces before punctuation
@@ -14,8 +15,9 @@ What changes numbers, beside ours:
 
 From src/data/utils.py, src/data/collators.py, src/evals/metrics/utils.py and configs/model of
 github.com/locuslab/open-unlearning. Not here: marks of its own that a config of that project writes in place of the
-tokenizer's template (Llama-2-chat: "[INST] …" without a space before the answer), examples in the prompt, bfloat16
-rounding, and batches of 32 rows in the file's order, which move numbers by rounding only.
+tokenizer's template (Llama-2-chat: "[INST] …" without a space before the answer), examples in the prompt, the reference
+of ROUGE decoded from tokens (the same words on all of TOFU), bfloat16 rounding, and batches of 32 rows in the file's
+order, which move numbers by rounding only.
 """
 
 import copy
@@ -31,6 +33,13 @@ SYSTEM_PROMPT = "You are a helpful assistant."
 DATE = "10 Apr 2025"
 MAX_TOKENS = 512
 """Longest row without a chat template; with one nothing is cut."""
+
+_CLOSED_UP = (
+    *((f" {sign}", sign) for sign in (".", "?", "!", ",")),
+    (" ' ", "'"),
+    *((f" {end}", end) for end in ("n't", "'m", "'s", "'ve", "'re")),
+)
+"""What ``clean_up_tokenization_spaces`` does in transformers 4; version 5 refuses it to most tokenizers."""
 
 _USER, _ASSISTANT = "Question: ", "\nAnswer: "  # what it wraps questions in for base models (Llama-2-7b, Phi-1.5)
 
@@ -74,7 +83,10 @@ def generation(model: Any, tokenizer: Any, examples: Sequence[Example], max_new_
 
 def text(tokenizer: Any, tokens: list[int]) -> str:
     """Return the words without special tokens and without spaces before punctuation."""
-    return str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=True)).strip()
+    words = str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    for apart, together in _CLOSED_UP:
+        words = words.replace(apart, together)
+    return words.strip()
 
 
 READING = Reading(encode_answers, prompt_ids, hidden_id, generation, text)

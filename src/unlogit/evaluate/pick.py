@@ -133,24 +133,33 @@ def measure_rows(
     """
     found = {}
     for name, chosen in rows.items():
-        bare = [replace(row, paraphrased_answer=(), perturbed_answer=()) for row in chosen]
-
-        def named(what: str, done: int, total: int, name: str = name) -> None:
-            if progress is not None:
-                progress(f"{what} {name}", done, total)
-
         with evaluating(model):
             found[name] = measure_settings(
                 model.parts,
                 tokenizer,
-                chosen if name == "forget" else bare,
+                chosen if name == "forget" else answers_only(chosen),
                 combinations,
                 weights=model.weights,
                 device=model.device,
                 batch_size=batch_size,
-                progress=named,
+                progress=of_split(progress, name),
             )
     return found
+
+
+def of_split(progress: Progress | None, split: str) -> Progress:
+    """Return a progress that says which split it is of."""
+
+    def named(what: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{what} {split}", done, total)
+
+    return named
+
+
+def answers_only(rows: Sequence[Example]) -> list[Example]:
+    """Return the rows without paraphrased and wrong answers."""
+    return [replace(row, paraphrased_answer=(), perturbed_answer=()) for row in rows]
 
 
 def pick_row(

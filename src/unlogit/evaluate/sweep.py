@@ -69,13 +69,14 @@ class Sweep:
         order = sorted(self.rows, key=lambda row: (-row.validation.objective, row.combination.alpha))
         return order[:count]
 
-    def front(self) -> list[SweepRow]:
+    def front(self, kept: str = "retain_kept") -> list[SweepRow]:
         """Return the rows, the target among them, that no other beats on test rows: both forgetting and keeping more.
 
-        They are those of ``not_dominated`` by the KS statistic (forget quality falls as it rises) and ``retain_kept``.
+        They are ``not_dominated`` by ``kept`` (or ``neutral_kept``) and the KS statistic, with which forget quality
+        falls. Those that keep most come first.
         """
         rows = [self.target, *self.rows]
-        return [rows[i] for i in not_dominated([(row.test.retain_kept, -row.test.ks_statistic) for row in rows])]
+        return [rows[i] for i in not_dominated([(getattr(row.test, kept), -row.test.ks_statistic) for row in rows])]
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree of plain values."""

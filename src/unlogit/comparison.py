@@ -1,0 +1,212 @@
+"""What `unlogit compare` reads and does: methods beside each other on one split, each an ordinary run.
+
+    methods × seeds ──▶ OUTPUT/METHOD/seed-N/  (prepare → train → evaluate, a process of its own)
+    target, retain model ──▶ OUTPUT/reference/results.json
+
+A method is a set of settings over the common ones. Its run can be looked at, evaluated again or served like any other.
+A process of its own gives each its own peak memory, and a method that fails does not take the others along.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unlogit.config_file import build_config, load_yaml, tree_of, updated, write_config
+from unlogit.errors import ConfigError, nearest
+from unlogit.options import RunConfig
+from unlogit.run_folder import RunFolder
+
+METHOD_KEYS = ("train", "assistant", "combination", "pick", "data")
+"""Sections that a method may have settings in; what is scored, and how, is common to all."""
+
+REFERENCE = "reference"
+"""The run of target and retain model."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: a name, its settings over the common ones, and its seeds."""
+
+    name: str
+    config: RunConfig
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Common settings and methods."""
+
+    base: RunConfig
+    methods: tuple[Method, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        return Path(self.base.output)
+
+    @property
+    def reference(self) -> RunFolder:
+        """The run of target and retain model."""
+        return RunFolder(self.folder / REFERENCE)
+
+    def runs(self) -> Iterator[tuple[Method, int, RunFolder]]:
+        """Yield every method with every seed, and its run folder."""
+        for method in self.methods:
+            for seed in method.seeds:
+                yield method, seed, RunFolder(self.folder / method.name / f"seed-{seed}")
+
+    def finished(self) -> dict[tuple[str, int], RunFolder]:
+        """Return the run folders that have results, by method and seed."""
+        return {(method.name, seed): folder for method, seed, folder in self.runs() if folder.results.is_file()}
+
+    def config_of(self, method: Method, seed: int, folder: RunFolder) -> RunConfig:
+        """Return the settings of one run. The retain model is not scored anew but read, the target neither."""
+        config = method.config
+        parted = any(one.config.pick.enabled for one in self.methods)
+        evaluate = replace(config.evaluate, with_target=False, part="test" if parted else "all")
+        if evaluate.retain_model:
+            evaluate = replace(evaluate, retain_model=str(self.reference.results))
+        train = replace(config.train, seed=seed)
+        return replace(config, output=str(folder.path), train=train, evaluate=evaluate)
+
+
+def read_comparison(path: Path, output: str = "") -> Comparison:
+    """Read a comparison: a run's settings, ``seeds`` and ``methods``.
+
+    A method's name is its objective where it does not give one. ``output`` goes before the file's.
+
+    Raises:
+        ConfigError: the file is missing or not YAML; a key or value is unknown or of the wrong type; a method's name
+            is no objective and it gives none; or there are no methods.
+    """
+    value = load_yaml(path)
+    methods, seeds = value.pop("methods", None), value.pop("seeds", [0])
+    base = build_config(tree_of(value, str(path)), {"output": output} if output else {})
+    if not isinstance(methods, dict) or not methods:
+        raise ConfigError(f"{path} has no methods; expected a section `methods:` with a name for each: write one")
+    found = tuple(_method(f"{path}: methods.{name}", str(name), given, base, seeds) for name, given in methods.items())
+    return Comparison(base, found)
+
+
+def _method(where: str, name: str, given: Any, base: RunConfig, seeds: Any) -> Method:
+    from unlogit.objectives import OBJECTIVES
+
+    if not isinstance(given, dict | None):
+        raise ConfigError(f"{where} is {given!r}; expected settings in sections, or nothing: write them so")
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise ConfigError(f"{where} cannot be a folder's name; expected letters, digits, - and _: choose another")
+    tree = dict(given or {})
+    own_seeds = tree.pop("seeds", seeds)
+    wrong = not isinstance(own_seeds, list) or not own_seeds
+    if wrong or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in own_seeds):
+        raise ConfigError(f"{where}.seeds is {own_seeds!r}; expected a list of whole numbers, as [0, 1, 2]: mend it")
+    if unknown := [key for key in tree if key not in METHOD_KEYS]:
+        near = nearest(str(unknown[0]), list(METHOD_KEYS))
+        raise ConfigError(f"{where}.{unknown[0]} is unknown{near}; expected one of {', '.join(METHOD_KEYS)}, seeds")
+    typed = tree_of(tree, where)
+    if "objective" not in typed.get("train", {}):
+        if name not in OBJECTIVES:
+            raise ConfigError(
+                f"{where} gives no objective, and its name is none{nearest(name, list(OBJECTIVES))}; expected one: "
+                "give train.objective"
+            )
+        typed = typed | {"train": {**typed.get("train", {}), "objective": name}}
+    return Method(name, updated(base, typed), tuple(own_seeds))
+
+
+def check_comparison(comparison: Comparison) -> None:
+    """Refuse what cannot work in any method before the first one begins.
+
+    Raises:
+        ConfigError, DataError, ModelError: as ``checks.check_run``, with the method's name.
+    """
+    from unlogit.checks import check_run
+
+    for method in comparison.methods:
+        try:
+            check_run(method.config)
+        except ConfigError as error:
+            raise ConfigError(f"method {method.name}: {error}") from error
+
+
+def score_reference(comparison: Comparison, again: bool) -> None:
+    """Score target and retain model on all evaluation rows, unless that was done with these settings."""
+    from dataclasses import asdict
+
+    from unlogit import run_evaluation as runs
+    from unlogit.commands.prepare import prepare_run
+    from unlogit.config_file import plain
+    from unlogit.models import load_target, load_tokenizer
+    from unlogit.run_results import RETAIN, RunResults
+
+    folder = comparison.reference
+    pick = replace(comparison.base.pick, enabled=False)
+    config = replace(comparison.base, output=str(folder.path), pick=pick)
+    if folder.results.is_file() and not again:
+        done = RunResults.read(folder.results).config
+        wanted = plain(asdict(config))
+        if all(done.get(name) == wanted[name] for name in ("target", "data", "evaluate")):
+            print(f"Target and retain model were scored already: {folder.results}.")
+            return
+    prepare_run(config, overwrite=True)
+    scorer = runs.Scorer(config, runs.EvaluationRows.read(folder, config))
+    scorer.score_retain()
+    found = {"target": scorer.score("target", load_target(config.target, scorer.dtype), load_tokenizer(config.target))}
+    if scorer.retain.shown is not None:
+        found[RETAIN] = scorer.retain.shown
+    RunResults(found, plain(asdict(config)), "all", folder.trainings(config)).write(folder.results)
+
+
+def run_methods(
+    comparison: Comparison,
+    only: Sequence[str],
+    again: Sequence[str],
+    jobs: int,
+    told: Callable[[str, float, str], None],
+) -> list[str]:
+    """Run every method that has no results yet, ``jobs`` at once.
+
+    Args:
+        comparison: what to run.
+        only: names of methods to run.
+        again: names of methods to begin anew.
+        jobs: processes at once, 1 or more; each has its share of the threads.
+        told: called with a run's name, its seconds and what went wrong (or nothing) when it has ended.
+
+    Returns:
+        What went wrong, a line for each run that failed.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+
+    def one(run: tuple[Method, int, RunFolder]) -> str:
+        method, seed, folder = run
+        name, began = f"{method.name}, seed {seed}", time.monotonic()
+        config = comparison.config_of(method, seed, folder)
+        problem = _run(config, folder, threads, overwrite=method.name in again)
+        told(name, time.monotonic() - began, problem)
+        return f"{name}: {problem}" if problem else ""
+
+    with ThreadPoolExecutor(jobs) as pool:
+        wanted = [run for run in comparison.runs() if run[0].name in only]
+        return [problem for problem in pool.map(one, wanted) if problem]
+
+
+def _run(config: RunConfig, folder: RunFolder, threads: int, overwrite: bool) -> str:
+    """Run one method in a process of its own; return the last line of what went wrong, or nothing."""
+    settings = folder.path.parent / f"{folder.path.name}.yaml"
+    write_config(settings, config)
+    log = folder.path.parent / f"{folder.path.name}.log"
+    line = [sys.executable, "-m", "unlogit", "run", str(settings), "--overwrite" if overwrite else "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(line, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False)
+    if done.returncode == 0:
+        return ""
+    lines = [text for text in log.read_text(encoding="utf-8").splitlines() if text.strip()]
+    return f"exit code {done.returncode}, {lines[-1] if lines else 'no output'} (whole log: {log})"

@@ -1,0 +1,75 @@
+"""Forget quality against model utility, a point for each method and its path over the passes of training."""
+
+from typing import TYPE_CHECKING, Any
+
+from unlogit.plots import COLOURS, GREY, INDISTINGUISHABLE, INK, figure, legend
+
+if TYPE_CHECKING:
+    from unlogit.comparison_results import ComparisonResults, Row
+
+FLOOR = 1e-20
+"""A lower forget quality is drawn here: how far below hardly matters."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+FAMILIES = ("uld", "ga", "dpo", "npo", "offset")
+"""Methods whose name has one of these share its colour; all others take the next one."""
+
+FAMILY_OF = {"grad_diff": "ga", "simnpo": "npo", "dual_uld": "uld"}
+
+
+def utility_plot(found: "ComparisonResults") -> Any:
+    """Draw model utility (x) and forget quality (y, logarithmic) of every row; return the figure.
+
+    Target and retain model are stars; a method's seeds are points of one kind; a line is its path over the passes (on
+    fewer rows than the points, so that it need not end in them).
+    """
+    title = "Forget quality against model utility: the upper right corner forgets and keeps"
+    made, (axes,) = figure(title, width=9.0, height=5.4)
+    kinds: dict[str, int] = {}
+    for label, rows in found.groups().items():
+        if rows[0].name in ("target", "retain model"):
+            _draw_top(axes, label, rows[0])
+            continue
+        family = _family(rows[0].name)
+        number = kinds[family] = kinds.get(family, -1) + 1
+        colour = COLOURS[(FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)) % len(COLOURS)]
+        _draw_method(axes, label, rows, colour, MARKERS[number % len(MARKERS)], filled=number < len(MARKERS))
+    axes.axhline(INDISTINGUISHABLE, color=GREY, linestyle="--", linewidth=1)
+    axes.annotate(
+        "0.05: cannot be told from the retain model above", (0.01, INDISTINGUISHABLE), (0, 3), fontsize=8.5,
+        xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY,
+    )  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_ylim(FLOOR / 4, 4)
+    axes.set_xlabel("model utility (harmonic mean of nine, 0 to 1)")
+    axes.set_ylabel(f"forget quality (p-value; {FLOOR:.0e} and less at the bottom)")
+    legend(made, axes)
+    return made
+
+
+def _family(name: str) -> str:
+    found = FAMILY_OF.get(name) or next((family for family in reversed(FAMILIES) if family in name.split("_")), "")
+    return found or "others"
+
+
+def _draw_top(axes: Any, label: str, row: "Row") -> None:
+    """Target and retain model; the latter cannot be told from itself."""
+    utility = row.figures.get("model_utility")
+    quality = row.figures.get("forget_quality", 1.0 if label == "retain model" else None)
+    if utility is not None and quality is not None:
+        colour = INK if label == "target" else GREY
+        axes.scatter([utility], [max(quality, FLOOR)], marker="*", s=170, color=colour, label=label, zorder=4)
+
+
+def _draw_method(axes: Any, label: str, rows: "list[Row]", colour: str, marker: str, filled: bool) -> None:
+    def places(found: Any) -> tuple[list[float], list[float]]:
+        usable = [(one.get("model_utility"), one.get("forget_quality")) for one in found]
+        pairs = [(x, max(y, FLOOR)) for x, y in usable if x is not None and y is not None]
+        return [x for x, _ in pairs], [y for _, y in pairs]
+
+    for row in rows:
+        axes.plot(*places(row.path), color=colour, linewidth=1, alpha=0.5, marker=".", markersize=4, zorder=2)
+    face = colour if filled else "none"
+    x, y = places([row.figures for row in rows])
+    axes.scatter(x, y, color=colour, facecolors=face, marker=marker, s=52, label=label, zorder=3)

@@ -1,0 +1,69 @@
+"""Many combinations at once are what each is alone by combine_logits, over the whole vocabulary."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from unlogit.evaluate import combined_losses as subject
+from unlogit.evaluate.combined_losses import combined_losses
+from unlogit.logit_difference import combine_logits
+from unlogit.options import CombinationOptions
+
+POSITIONS, VOCABULARY = 40, 70
+COMBINATIONS = [
+    CombinationOptions(rule, alpha, filter_rate)
+    for rule, alpha, filter_rate in itertools.product(
+        ("centred", "paper", "suppress", "tail"), (0.0, 0.3, 2.5), (0.0, 0.001, 0.3)
+    )
+]
+
+
+def random_logits(seed: int, scale: float) -> Tensor:
+    """Sharp at some positions, flat at others, so that a filter keeps from one to all tokens."""
+    sharpness = torch.linspace(0.1, scale, POSITIONS)[:, None]
+    return sharpness * torch.randn(POSITIONS, VOCABULARY, generator=torch.Generator().manual_seed(seed))
+
+
+def true_tokens(target: Tensor) -> Tensor:
+    """The likeliest token at half of the positions, any at the others."""
+    tokens = torch.randint(0, VOCABULARY, (POSITIONS,), generator=torch.Generator().manual_seed(3))
+    tokens[::2] = target.argmax(-1)[::2]
+    return tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("chunk", "cached", "fewest"), [(2**24, 2**18, 32), (7 * 70, 3 * 70, 2), (1, 1, 1)])
+def test_each_combination_is_what_it_is_alone(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, chunk: int, cached: int, fewest: int
+) -> None:
+    """Two branches, one of which protects; whatever the pieces that the work is done in."""
+    monkeypatch.setattr(subject, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(subject, "CACHED_LOGITS", cached)
+    monkeypatch.setattr(subject, "FEWEST_TOKENS", fewest)
+    target, *assistants = (random_logits(seed, scale).to(dtype) for seed, scale in ((0, 6.0), (1, 2.0), (2, 2.0)))
+    weights, tokens = [1.0, -0.5], true_tokens(target)
+    losses, hits = combined_losses(target, assistants, weights, tokens, COMBINATIONS)
+    for i, one in enumerate(COMBINATIONS):
+        alone = combine_logits(
+            target, assistants, weights, rule=one.rule, alpha=one.alpha, filter_rate=one.filter_rate
+        ).float()
+        torch.testing.assert_close(losses[i], cross_entropy(alone, tokens, reduction="none"), atol=1e-5, rtol=1e-5)
+        assert torch.equal(hits[i], alone.argmax(-1) == tokens)
+    assert 0.1 < hits.float().mean() < 0.9
+
+
+def test_filtered_combinations_touch_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a filter_rate of 0.3 no part takes many more tokens than are kept; without a filter all are taken."""
+    monkeypatch.setattr(subject, "FEWEST_TOKENS", 2)
+    target = random_logits(0, 6.0)
+    parts = list(subject._parts(target, true_tokens(target), 0.3))
+    kept = (target.softmax(-1) >= 0.3 * target.softmax(-1).amax(-1, keepdim=True)).sum(-1)
+    rows = torch.cat([part.rows for part in parts if isinstance(part.rows, Tensor)])
+    assert sorted(rows.tolist()) == list(range(POSITIONS))
+    for part in parts:
+        assert part.target.shape[1] <= max(2 * (int(kept[part.rows].min()) + 2), 2)
+    (whole,) = subject._parts(target, true_tokens(target), 0.0)
+    assert whole.target.shape == target.shape

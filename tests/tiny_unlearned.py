@@ -1,0 +1,44 @@
+"""Two tiny random models behind what the choice of a combination uses of an unlearned model, and a retain model."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from models_for_tests import tiny_llama, tiny_tokenizer
+from unlogit.data.examples import Example
+from unlogit.evaluate.results import TruthRatios, row_digest
+from unlogit.evaluate.scoring import score_examples
+from unlogit.evaluate.truth_ratio import row_truth_ratio
+
+TOKENIZER = tiny_tokenizer()
+
+
+class Unlearned:
+    """Target and one assistant; no combination of its own."""
+
+    def __init__(self) -> None:
+        self.target = tiny_llama(len(TOKENIZER))
+        self.assistant = tiny_llama(len(TOKENIZER), seed=1)
+        self.weights = [1.0]
+        self.device = torch.device("cpu")
+        self.training = False
+
+    def eval(self) -> None:
+        pass
+
+    def train(self, mode: bool) -> None:
+        pass
+
+    def parts(self, ids: Any, mask: Any, keep: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        return self.target(ids, attention_mask=mask).logits[keep], [
+            self.assistant(ids, attention_mask=mask).logits[keep]
+        ]
+
+
+def truth_ratios(rows: Sequence[Example], shift: float = 0.0, seed: int = 0) -> TruthRatios:
+    """A model's truth ratios, multiplied by e to the shift: at seed 0 and shift 0 the retain model is the target."""
+    scores = score_examples(tiny_llama(len(TOKENIZER), seed=seed), TOKENIZER, rows, batch_size=4, generate=False)
+    ratios = tuple(row_truth_ratio(score) * math.exp(shift) for score in scores)
+    return TruthRatios("retain model", tuple(map(row_digest, rows)), ratios)
