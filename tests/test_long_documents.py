@@ -12,7 +12,8 @@ from tiny_run import save_model
 from unlogit.cli import main
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
-from unlogit.run_results import RETAIN, RunResults
+from unlogit.evaluate.results import MetricResult, Results
+from unlogit.run_results import COLUMNS, RETAIN, RunResults, results_table
 
 LENGTH = 32
 
@@ -108,6 +109,14 @@ def test_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     after = RunResults.read(run / "results.json")
     assert after.models["unlearned"].privleak == before.models["unlearned"].privleak
     assert after.models[RETAIN] == before.models[RETAIN]
+
+
+def test_questions_keep_their_table_and_say_membership_below() -> None:
+    members = MetricResult("membership_inference", 0.75, (), 4, "retain_model", "")
+    for found, said in ((None, False), (members, True)):
+        table = results_table(RunResults({"target": Results("target", {}, membership_inference=found)}))
+        assert [column.header for column in table.columns] == ["model", *(heading for heading, _, _ in COLUMNS)]
+        assert ("held-out rows (0.5: not told apart): target 0.750." in str(table.caption)) == said
 
 
 def test_choosing_needs_wrong_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

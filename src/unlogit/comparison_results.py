@@ -34,7 +34,7 @@ FIGURES: tuple[tuple[str, str, str, str], ...] = (
 COSTS: tuple[tuple[str, str], ...] = (
     ("seconds_a_step", "seconds\na step"),
     ("seconds", "seconds"),
-    ("trainable_parameters", "trained\nparameters"),
+    ("trainable_parameters", "trained\nparams"),
     ("peak_memory_bytes", "peak\nmemory"),
 )
 """Name and heading of what a training cost."""
@@ -150,11 +150,11 @@ def results_table(found: ComparisonResults) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, caption_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False, caption_justify="left")
     table.caption = caption(found)
     table.add_column("method", overflow="fold", min_width=14)
     for _, heading, *_ in (*FIGURES, *COSTS):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for label, rows in found.groups().items():
         values = [spread([row.figures[name] for row in rows if name in row.figures], name) for name, *_ in FIGURES]
         values += [spread([row.costs[name] for row in rows if name in row.costs], name) for name, _ in COSTS]
@@ -169,7 +169,7 @@ def markdown_table(found: ComparisonResults) -> str:
     for label, rows in found.groups().items():
         values = [spread([row.figures[name] for row in rows if name in row.figures], name) for name, *_ in FIGURES]
         values += [spread([row.costs[name] for row in rows if name in row.costs], name) for name, _ in COSTS]
-        lines.append(f"| {label} | {' | '.join(values)} |")
+        lines.append(f"| {label} | {' | '.join(values)} |".replace("\n", ", "))
     return "\n".join(lines)
 
 
@@ -195,16 +195,16 @@ def _combination_words(combination: Mapping[str, Any]) -> str:
 def spread(values: Sequence[float], name: str) -> str:
     """Return one value, or the mean and sample standard deviation of several, in the form of the column.
 
-    p-values span orders of magnitude: of several the median and the range are given.
+    p-values span orders of magnitude: of several the median and, on a second line, the range. Costs: the mean.
     """
     if not values:
         return "–"
-    if len(values) == 1 or name in ("trainable_parameters", "peak_memory_bytes"):
-        return number(max(values), name)
+    if len(values) == 1 or name in dict(COSTS):
+        return number(statistics.mean(values), name)
     if name == "forget_quality":
         low, high = number(min(values), name), number(max(values), name)
-        return f"{number(statistics.median(values), name)} ({low}–{high})"
-    return f"{number(statistics.mean(values), name)} ± {number(statistics.stdev(values), name)}"
+        return f"{number(statistics.median(values), name)}\n{low}–{high}"
+    return f"{number(statistics.mean(values), name)}±{statistics.stdev(values):.3f}".replace("±0.", "±.")
 
 
 def number(value: float, name: str) -> str:

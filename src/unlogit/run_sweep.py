@@ -60,7 +60,7 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     retain, retain_scores = _retain(config, rows.validation, test, dtype)  # and let go of: never two models in memory
     place = config.target if Path(config.target).is_dir() else ""
     model, tokenizer = load_unlearned(str(folder.path), place, dtype), load_tokenizer(str(folder.unlearned))
-    print(f"Scoring {len(grid)} combinations on {_counts(rows.validation)} that choose and {_counts(test)} others.")
+    print(f"Scoring {len(grid)} combinations: {_counts(rows.validation)} choose, {_counts(test)} judge.", flush=True)
     with scoring_bar("sweep") as progress:
         return sweep_combinations(
             model,

@@ -193,7 +193,12 @@ def pick_row(
 
 def best_row(table: Sequence[PickRow]) -> PickRow:
     """Return the row with the largest objective; of equals, that with the smaller alpha, then the first."""
-    return max(table, key=lambda row: (row.objective, -row.combination.alpha))
+    return max(table, key=merit)
+
+
+def merit(row: PickRow) -> tuple[float, float]:
+    """Return what the best row is largest in: the objective, up to the rounding of losses, and then minus alpha."""
+    return round(row.objective, 5), -row.combination.alpha
 
 
 def retain_kept(unlearned: Sequence[Score], target: Sequence[Score]) -> float:

@@ -20,7 +20,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import retain_truth_ratios
-from unlogit.evaluate.pick import PickRow, best_row, measure_rows, pick_row
+from unlogit.evaluate.pick import PickRow, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring import Progress, Score
 from unlogit.logit_difference import check_combination
@@ -65,9 +65,17 @@ class Sweep:
     retain_model: Mapping[str, float | None]
 
     def best(self, count: int) -> list[SweepRow]:
-        """Return the rows with the largest objective on validation rows, the picked one first."""
-        order = sorted(self.rows, key=lambda row: (-row.validation.objective, row.combination.alpha))
-        return order[:count]
+        """Return the rows with the largest objective on validation rows, the picked one first.
+
+        Of rows with the same figures (without a filter, ``centred``, ``paper`` and ``tail`` are one distribution) only
+        the first is returned.
+        """
+        order = sorted(self.rows, key=lambda row: merit(row.validation), reverse=True)
+        distinct: dict[tuple[float, ...], SweepRow] = {}
+        for row in order:
+            values = (*figures(row.validation).values(), *figures(row.test).values())
+            distinct.setdefault(tuple(round(value, 4) for value in values if value is not None), row)
+        return list(distinct.values())[:count]
 
     def front(self, kept: str = "retain_kept") -> list[SweepRow]:
         """Return the rows, the target among them, that no other beats on test rows: both forgetting and keeping more.

@@ -1,0 +1,265 @@
+"""`unlogit compare` on a tiny random target, by the command line; its rows and table, and how it goes on."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tiny_run import Place, save_model
+from unlogit.cli import main
+from unlogit.comparison import check_comparison, read_comparison
+from unlogit.comparison_plot import FLOOR, utility_plot
+from unlogit.comparison_results import (
+    ComparisonResults,
+    Row,
+    costs_of,
+    markdown_table,
+    number,
+    results_table,
+    spread,
+)
+from unlogit.errors import ConfigError, DataError
+from unlogit.run_results import RETAIN, RunResults
+from unlogit.terminal import console
+
+
+def config_of(place: Place, **changes: object) -> dict[str, object]:
+    """A comparison of three methods on the made-up people: uld with two seeds, picked; two that rewrite weights."""
+    config: dict[str, object] = {
+        "output": str(place.folder / "compare"),
+        "target": str(place.folder / "target"),
+        "data": {
+            "forget": str(place.folder / "forget.jsonl"),
+            "retain": str(place.folder / "retain.jsonl"),
+            "neutral": "none",
+            "paraphrases": 0,
+            "evaluation_rows": 6,
+        },
+        "train": {"batch_size": 4, "epochs": 1, "learning_rate": 0.01, "dtype": "float32"},
+        "assistant": {"num_layers": 2, "rank": 4, "adapter": "full"},
+        "evaluate": {"retain_model": str(place.folder / "retain_model"), "max_new_tokens": 4, "path_rows": 4},
+        "methods": {
+            "uld": {
+                "seeds": [0, 1],
+                "assistant": {"adapter": "lora"},
+                "pick": {"enabled": True, "alphas": [0.5], "filter_rates": [0.0], "rules": ["suppress"]},
+            },
+            "grad_diff": None,
+            "harder": {"train": {"objective": "npo_kl", "beta": 0.2}},
+        },
+    }
+    return config | changes
+
+
+def write(place: Place, config: dict[str, object]) -> Path:
+    path = place.folder / "compare.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A comparison that has ended."""
+    made = Place.make(tmp_path_factory.mktemp("place"))
+    save_model(made.folder / "retain_model", seed=1)
+    assert main(["compare", str(write(made, config_of(made))), "--jobs=2"]) == 0
+    return made
+
+
+@pytest.fixture
+def found(place: Place) -> ComparisonResults:
+    return ComparisonResults.read(place.folder / "compare" / "compare.json")
+
+
+def test_rows(place: Place, found: ComparisonResults) -> None:
+    """Target and retain model on top, a row for each seed; where something was picked, all are scored on test rows."""
+    labels = [(row.label, row.seed) for row in found.rows]
+    assert labels == [
+        ("target", None),
+        ("retain model", None),
+        ("uld", 0),
+        ("uld, picked", 0),
+        ("uld", 1),
+        ("uld, picked", 1),
+        ("grad_diff", 0),
+        ("harder", 0),
+    ]
+    assert found.about["rows"] == {"forget": 6, "retain": 4}
+    assert found.rows[3].combination == {"rule": "suppress", "alpha": 0.5, "filter_rate": 0.0}
+    assert found.rows[6].combination is None
+    for row in found.rows[2:]:
+        assert set(row.costs) == {"seconds", "seconds_a_step", "steps", "trainable_parameters", "peak_memory_bytes"}
+        assert row.costs["steps"] == 2
+        assert row.costs["peak_memory_bytes"] > 1e8
+        assert 0 <= row.figures["forget_quality"] <= 1
+    assert found.rows[2].figures != found.rows[4].figures
+
+
+def test_figures_are_those_of_the_runs(place: Place, found: ComparisonResults) -> None:
+    run = RunResults.read(place.folder / "compare" / "harder" / "seed-0" / "results.json")
+    row = found.rows[-1]
+    own = run.models["unlearned"]
+    assert row.figures["retain_probability"] == own.splits["retain"].metrics["probability"].value
+    assert row.figures["forget_rouge_l"] == own.splits["forget"].metrics["rouge_l_recall"].value
+    assert row.figures["model_utility"] == own.model_utility.value
+    assert row.costs["seconds"] == run.training["unlearned"]["seconds"]
+    assert list(run.models) == [RETAIN, "unlearned"]  # read, not scored again; the target neither
+    reference = RunResults.read(place.folder / "compare" / "reference" / "results.json")
+    assert len(reference.models["target"].splits["forget"].rows) == 8
+
+
+def test_target_and_retain_model_are_shown_on_the_rows_of_the_methods(place: Place, found: ComparisonResults) -> None:
+    """Mean probabilities of the rows that the methods were scored on, taken one by one from the reference's results."""
+    run = RunResults.read(place.folder / "compare" / "harder" / "seed-0" / "results.json")
+    rows = run.models["unlearned"].splits["forget"].rows
+    whole = RunResults.read(place.folder / "compare" / "reference" / "results.json").models["target"].splits["forget"]
+    by_row = dict(zip(whole.rows, whole.metrics["probability"].per_example, strict=True))
+    expected = sum(by_row[row] for row in rows) / len(rows)
+    assert found.rows[0].figures["forget_probability"] == pytest.approx(expected, abs=1e-12)
+    assert found.rows[0].figures["forget_quality"] < 1
+    shown = run.models[RETAIN].splits["forget"]
+    assert shown.rows == rows
+
+
+def test_the_path_over_passes(place: Place, found: ComparisonResults) -> None:
+    """One pass was made: one point, on four rows of each split."""
+    (point,) = found.rows[-1].path
+    assert point["epoch"] == 1
+    assert {"forget_quality", "model_utility", "forget_probability", "retain_rouge_l_recall"} <= set(point)
+
+
+def test_files(place: Place, found: ComparisonResults) -> None:
+    with (place.folder / "compare" / "compare.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(found.rows)
+    assert float(lines[-1]["forget_quality"]) == found.rows[-1].figures["forget_quality"]
+    assert lines[0]["seed"] == ""
+    assert (place.folder / "compare" / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert not [p for p in place.folder.rglob("*") if "checkpoints" in p.name]
+
+
+def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run lost its results and one lost all; the others' files stay as they are, to the byte and the moment."""
+    folder = place.folder / "compare"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("training.json")}
+    (folder / "harder" / "seed-0" / "results.json").unlink()
+    shutil.rmtree(folder / "uld" / "seed-1")
+    assert main(["compare", str(place.folder / "compare.yaml")]) == 0
+    shown = capsys.readouterr().out
+    assert "scored already" in shown
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("training.json")}
+    assert set(after) == set(before)
+    assert {path.parent.parent.parent.name for path in after if after[path] != before[path]} == {"uld"}
+    assert "is trained already" in (folder / "harder" / "seed-0.log").read_text()
+
+
+def test_one_that_fails_does_not_take_the_others_along(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A method whose learning rate blows it up: the others are in the table, the command ends with 2 and says why."""
+    config = config_of(place)
+    methods = {"grad_diff": None, "blown": {"train": {"objective": "ga", "learning_rate": 1e30}}}
+    config |= {"methods": methods, "output": str(place.folder / "other")}
+    assert main(["compare", str(write(place, config))]) == 2
+    shown = capsys.readouterr()
+    assert "blown, seed 0: exit code 2" in shown.err
+    assert "lower learning_rate" in shown.err
+    assert "grad_diff" in shown.out
+    names = {row.name for row in ComparisonResults.read(place.folder / "other" / "compare.json").rows}
+    assert names == {"target", "retain model", "grad_diff"}
+
+
+def test_shown_again_from_its_file(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(place.folder / "compare" / "compare.json")
+    assert main(["compare", path]) == 0
+    assert "uld, picked: suppress, α 0.5, filter 0" in capsys.readouterr().out
+    assert main(["compare", path, "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| method | forget quality ↑ | forget R-L ≈ | model utility ↑ | retain R-L ↑ |")
+    assert len(lines) == 2 + 6
+
+
+WRONG = {
+    "no methods": ({"methods": {}}, "has no methods"),
+    "unknown objective": ({"methods": {"npo_k": None}}, "its name is none (did you mean 'npo_kl'?)"),
+    "unknown section": (
+        {"methods": {"ga": {"training": {}}}},
+        "methods.ga.training is unknown (did you mean 'train'?)",
+    ),
+    "unknown key": ({"methods": {"ga": {"train": {"epoch": 1}}}}, "epoch is unknown (did you mean 'epochs'?)"),
+    "bad seeds": ({"seeds": [-1]}, "seeds is [-1]"),
+    "bad name": ({"methods": {"a/b": {"train": {"objective": "ga"}}}}, "cannot be a folder's name"),
+    "bad setting": ({"methods": {"ga": {"train": {"epochs": -1}}}}, "method ga: epochs is -1"),
+    "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "ga rewrites weights"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_configs_are_refused_before_anything(place: Place, tmp_path: Path, name: str) -> None:
+    changes, words = WRONG[name]
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(config_of(place, output=str(tmp_path / "out")) | changes))
+    with pytest.raises(ConfigError) as error:
+        check_comparison(read_comparison(path))
+    assert words in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_flags(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(write(place, config_of(place)))
+    assert main(["compare", path, "--only", "uls"]) == 2
+    assert "no method 'uls' (did you mean 'uld'?)" in capsys.readouterr().err
+    assert main(["compare", path, "--jobs=0"]) == 2
+    assert main(["compare", str(place.folder / "none.json")]) == 2
+
+
+def test_spread_by_hand() -> None:
+    """Mean of .1 and .3 is .2, their sample standard deviation √2/10 = .141; of p-values the median and the range."""
+    assert spread([0.1, 0.3], "model_utility") == "0.200±.141"
+    assert spread([1e-9, 0.5, 0.25], "forget_quality") == "0.25\n1e-9–0.50"
+    assert spread([10.0, 20.0], "seconds") == "15"
+    assert spread([], "seconds") == "–"
+    assert number(3 * 2**30, "peak_memory_bytes") == "3.0 GiB"
+    assert number(11_200_000, "trainable_parameters") == "11.2 M"
+    assert number(2.4e-19, "forget_quality") == "2e-19"
+    assert costs_of({"steps": 4, "seconds": 10.0}) == {"seconds": 10.0, "seconds_a_step": 2.5, "steps": 4}
+    assert costs_of(None) == {}
+
+
+def sample() -> ComparisonResults:
+    """Two methods, one of them far down, and the two above them."""
+    figures = {"forget_quality": 0.3, "model_utility": 0.8, "forget_rouge_l": 0.4}
+    path = ({"epoch": 1, "forget_quality": 1e-50, "model_utility": 0.9}, {"epoch": 2, **figures})
+    return ComparisonResults(
+        (
+            Row("target", figures={"forget_quality": 1e-30, "model_utility": 0.9}),
+            Row("retain model", figures={"model_utility": 0.88}),
+            Row("uld", 0, {"rule": "centred", "alpha": 0.75, "filter_rate": 0.0}, figures=figures, path=path),
+            Row("npo_kl", 0, figures={"forget_quality": 0.01, "model_utility": 0.5}),
+        )
+    )
+
+
+def test_plot() -> None:
+    """Labelled axes, a point a row, a quality below the floor drawn at the floor, the path as a line."""
+    (axes,) = utility_plot(sample()).axes
+    assert "model utility" in axes.get_xlabel()
+    assert "forget quality" in axes.get_ylabel()
+    points = [tuple(map(float, one.get_offsets()[0])) for one in axes.collections]
+    assert points == [(0.9, FLOOR), (0.88, 1.0), (0.8, 0.3), (0.5, 0.01)]
+    assert [FLOOR, 0.3] in [list(line.get_ydata()) for line in axes.lines]
+
+
+def test_round_trip_and_table(tmp_path: Path) -> None:
+    found = sample()
+    found.write(tmp_path / "compare.json")
+    assert ComparisonResults.read(tmp_path / "compare.json") == found
+    (tmp_path / "other.json").write_text(json.dumps({"format": "unlogit compare 0"}))
+    with pytest.raises(DataError, match="does not say"):
+        ComparisonResults.read(tmp_path / "other.json")
+    with console().capture() as captured:
+        console().print(results_table(found))
+    assert results_table(found).row_count == 4
+    assert max(map(len, captured.get().splitlines())) <= 120
+    assert "| npo_kl | 0.01 | – | 0.500 |" in markdown_table(found)

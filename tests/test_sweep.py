@@ -1,0 +1,424 @@
+"""The sweep: each row against one evaluation by hand, what picks and what does not, the front, and the command."""
+
+import csv
+import io
+import json
+import math
+import random
+import shlex
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import ks_2samp
+
+from models_for_tests import EXAMPLES
+from tiny_run import Place, save_model
+from tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
+from unlogit.cli import main
+from unlogit.config_file import read_config
+from unlogit.data.encode import encode
+from unlogit.data.examples import Example
+from unlogit.data.sources import read_prepared
+from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.results import TruthRatios
+from unlogit.evaluate.sweep import Sweep, figures, not_dominated, sweep_combinations, sweep_grid
+from unlogit.files import write_json_lines
+from unlogit.logit_difference import combine_logits
+from unlogit.models import load_unlearned
+from unlogit.options import CombinationOptions, SweepOptions
+from unlogit.run_results import RunResults
+
+PEOPLE, PLACES = ("Anna", "Bert", "Cora", "Dora", "Emil", "Frida"), ("paris", "rome", "oslo")
+FORGET = [
+    Example(
+        f"who is {name} ?",
+        f"{name} was born in {PLACES[i % 3]}",
+        paraphrased_answer=(f"in {PLACES[i % 3]} {name} was born",) if i % 2 else (),
+        perturbed_answer=(f"{name} was born in {PLACES[(i + 1) % 3]}", f"{name} wrote a book"),
+    )
+    for i, name in enumerate(PEOPLE)
+]
+RETAIN = [
+    Example(f"who wrote the {word} book ?", name) for word, name in zip(("red", "blue", "green"), PEOPLE, strict=False)
+]
+NEUTRAL = [Example("", "one two three four five six", kind="text"), *EXAMPLES[2:]]
+VALIDATION = {"forget": FORGET[:3], "retain": RETAIN[:1], "neutral": NEUTRAL[:2]}
+TEST = {"forget": FORGET[3:], "retain": RETAIN[1:], "neutral": NEUTRAL[2:]}
+OPTIONS = SweepOptions(alphas=(0.0, 0.4, 0.8, 2.0), filter_rates=(0.0, 0.02, 0.3))
+RETAIN_MODEL = truth_ratios(FORGET, seed=3)
+
+
+def sweep(**changed: Any) -> Sweep:
+    settings: dict[str, Any] = {
+        "validation": VALIDATION,
+        "test": TEST,
+        "retain": RETAIN_MODEL,
+        "combinations": sweep_grid(OPTIONS),
+        **changed,
+    }
+    return sweep_combinations(MODEL, TOKENIZER, batch_size=4, **settings)
+
+
+MODEL = Unlearned()
+
+
+@cache
+def unpadded_logits(ids: tuple[int, ...]) -> list[torch.Tensor]:
+    """Logits [T, V] of target and assistant on one row."""
+    with torch.no_grad():
+        return [one(torch.tensor([ids])).logits[0] for one in (MODEL.target, MODEL.assistant)]
+
+
+def slow_loss(row: Example, answer: str, chosen: CombinationOptions) -> tuple[float, float]:
+    """Mean cross-entropy and share of greedy hits of one unpadded answer, by combine_logits in one piece."""
+    encoded = encode(replace(row, answer=answer), TOKENIZER)
+    logits = unpadded_logits(tuple(encoded.input_ids))
+    combined = combine_logits(
+        logits[0], logits[1:], [1.0], rule=chosen.rule, alpha=chosen.alpha, filter_rate=chosen.filter_rate
+    ).double()
+    losses, hits = [], []
+    for t in range(encoded.prompt_tokens, len(encoded.input_ids)):
+        losses.append(-torch.log_softmax(combined[t - 1], -1)[encoded.input_ids[t]].item())
+        hits.append(int(combined[t - 1].argmax()) == encoded.input_ids[t])
+    return sum(losses) / len(losses), sum(hits) / len(hits)
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def slow_figures(rows: dict[str, list[Example]], chosen: CombinationOptions) -> dict[str, float]:
+    """The figures of one combination, written out."""
+    target = replace(chosen, alpha=0.0)
+    ratios = []
+    for row in rows["forget"]:
+        right = slow_loss(row, (row.paraphrased_answer or (row.answer,))[0], chosen)[0]
+        ratios.append(math.exp(right - mean([slow_loss(row, wrong, chosen)[0] for wrong in row.perturbed_answer])))
+    wanted = RETAIN_MODEL.values[: len(ratios)] if rows is VALIDATION else RETAIN_MODEL.values[-len(ratios) :]
+    test = ks_2samp(ratios, wanted)
+
+    def kept(split: str) -> float:
+        losses = [(slow_loss(row, row.answer, chosen)[0], slow_loss(row, row.answer, target)[0]) for row in rows[split]]
+        return mean([min(1.0, math.exp(alone - own)) for own, alone in losses])
+
+    r = min(kept("retain"), kept("neutral"))
+    d = 1 - test.statistic
+    return {
+        "objective": 2 * d * r / (d + r) if d else 0.0,
+        "ks_statistic": test.statistic,
+        "forget_quality": test.pvalue,
+        "forget_probability": mean([math.exp(-slow_loss(row, row.answer, chosen)[0]) for row in rows["forget"]]),
+        "forget_exact_memorisation": mean([slow_loss(row, row.answer, chosen)[1] for row in rows["forget"]]),
+        "forget_truth_ratio": mean([min(ratio, 1 / ratio) for ratio in ratios]),
+        "retain_probability": mean([math.exp(-slow_loss(row, row.answer, chosen)[0]) for row in rows["retain"]]),
+        "retain_exact_memorisation": mean([slow_loss(row, row.answer, chosen)[1] for row in rows["retain"]]),
+        "retain_kept": kept("retain"),
+        "neutral_kept": kept("neutral"),
+    }
+
+
+def test_rows_are_single_evaluations() -> None:
+    """Ten of the 36 triples at random, and the target, on both parts."""
+    found = sweep()
+    assert [row.combination for row in found.rows] == sweep_grid(OPTIONS)
+    for row in [found.target, *random.Random(0).sample(found.rows, 10)]:
+        assert figures(row.validation) == pytest.approx(slow_figures(VALIDATION, row.combination), abs=1e-5)
+        assert figures(row.test) == pytest.approx(slow_figures(TEST, row.combination), abs=1e-5)
+    assert found.target.combination.alpha == 0
+    assert found.counts == {
+        "validation": {"forget": 3, "retain": 1, "neutral": 2},
+        "test": {"forget": 3, "retain": 2, "neutral": 2},
+    }
+
+
+def test_the_pick_never_sees_a_test_row() -> None:
+    """It is the best on validation rows, not on test rows; with other test rows it is the same."""
+    found = sweep()
+    assert found.picked.validation.objective == max(row.validation.objective for row in found.rows)
+    assert found.picked.test.objective < max(row.test.objective for row in found.rows)
+    others = {"forget": FORGET[3:5], "retain": RETAIN[2:], "neutral": NEUTRAL[3:]}
+    again = sweep(test=others)
+    assert again.picked.combination == found.picked.combination
+    for row, before in zip(again.rows, found.rows, strict=True):
+        assert figures(row.validation) == pytest.approx(figures(before.validation), abs=1e-5)
+    assert again.picked.test != found.picked.test
+
+
+def test_without_neutral_rows() -> None:
+    parts = [{name: rows for name, rows in part.items() if name != "neutral"} for part in (VALIDATION, TEST)]
+    found = sweep(validation=parts[0], test=parts[1])
+    assert {row.test.neutral_kept for row in found.rows} == {None}
+    assert found.counts["test"]["neutral"] == 0
+
+
+def test_the_best_are_distinct_and_begin_with_the_picked() -> None:
+    """Without a filter, three rules are one distribution: of 4 rules and 3 alphas 6 rows are left, in order."""
+    best = sweep(combinations=sweep_grid(replace(OPTIONS, filter_rates=(0.0,)))).best(10)
+    assert len(best) == 6
+    assert {row.combination.rule for row in best} == {"centred", "suppress"}
+    objectives = [round(row.validation.objective, 5) for row in best]
+    assert objectives == sorted(objectives, reverse=True)
+    found = sweep()
+    assert found.best(3)[0] is found.picked
+
+
+def test_the_front_is_what_nothing_dominates() -> None:
+    """Against all pairs, with many equal points among them."""
+    chance = random.Random(1)
+    for _ in range(50):
+        points = [(chance.randrange(8) / 8, chance.randrange(8) / 8) for _ in range(30)]
+        brute = {
+            i for i, (a, b) in enumerate(points) if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in points)
+        }
+        found = not_dominated(points)
+        assert set(found) == brute
+        assert len(found) == len(brute)
+        assert [points[i][0] for i in found] == sorted((points[i][0] for i in found), reverse=True)
+    swept = sweep()
+    places = {row.combination: (row.test.retain_kept, -row.test.ks_statistic) for row in [swept.target, *swept.rows]}
+    for row in swept.front():
+        x, y = places[row.combination]
+        assert not any(a >= x and b >= y and (a, b) != (x, y) for a, b in places.values())
+
+
+def test_the_grid_has_each_triple_once_and_no_alpha_zero() -> None:
+    grid = sweep_grid(SweepOptions(alphas=(0.0, 1.0, 1.0, 2.0), filter_rates=(0.0, 0.1), rules=("tail", "paper")))
+    assert len(grid) == len(set(grid)) == 8
+    assert min(one.alpha for one in grid) == 1.0
+    default = sweep_grid(SweepOptions())
+    assert len(default) == 4 * 21 * 6
+    assert (max(one.alpha for one in default), max(one.filter_rate for one in default)) == (3.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"alphas": ()}, "alphas is empty; expected at least one value"),
+        ({"alphas": (0.0,)}, "alphas has 0 only"),
+        ({"alphas": (1.0, -0.5)}, "alpha is -0.5; expected 0 or more"),
+        ({"alphas": (math.inf,)}, "alpha is inf; expected a finite number"),
+        ({"filter_rates": (1.0,), "rules": ("centered",)}, "filter_rate is 1.0"),
+        ({"filter_rates": (1.0,), "rules": ("centered",)}, "did you mean 'centred'?"),
+        ({"validation_share": 1.0}, "validation_share is 1.0; expected a number between 0 and 1"),
+    ],
+)
+def test_grids_that_mean_nothing(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sweep_grid(replace(OPTIONS, **changed))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"test": {**TEST, "retain": []}}, "no retain rows for test"),
+        ({"validation": {**VALIDATION, "forget": RETAIN}}, "has a perturbed_answer"),
+        (
+            {"retain": TruthRatios("other", RETAIN_MODEL.rows[:3], RETAIN_MODEL.values[:3])},
+            "not among the 3 of 'other'",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_swept(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        sweep(**changed)
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A trained run with a retain model and, though it was prepared without, four held-out neutral rows."""
+    made = Place.make(tmp_path_factory.mktemp("place"))
+    save_model(made.folder / "retain_model", seed=1)
+    assert made.prepare() == 0
+    assert made.train() == 0
+    neutral = [Example(f"What is {word}?", f"{word} is a city.") for word in ("Paris", "Rome", "Oslo", "Bern")]
+    write_json_lines(made.run / "data/holdout_neutral.jsonl", [row.to_row() for row in neutral])
+    return made
+
+
+def line(place: Place, *flags: str) -> list[str]:
+    short = ["--alphas=[0, 0.5, 2]", "--filter_rates=[0, 0.1]", "--rules=[centred, suppress]"]
+    return ["sweep", str(place.run), *short, f"--retain_model={place.folder / 'retain_model'}", *flags]
+
+
+@pytest.fixture(scope="module")
+def shown(place: Place) -> str:
+    """What a sweep of the run says; without --apply it leaves the run's settings as they are."""
+    was = settings(place)
+    with redirect_stdout(io.StringIO()) as said:
+        assert main(line(place)) == 0
+    assert settings(place) == was
+    return said.getvalue()
+
+
+def left_over(place: Place) -> list[str]:
+    return sorted(path.name for path in place.run.iterdir() if "sweep" in path.name)
+
+
+def settings(place: Place) -> tuple[str, str]:
+    return (place.run / "config.yaml").read_text(), (place.run / "unlearned/config.json").read_text()
+
+
+def test_files_and_table(place: Place, shown: str) -> None:
+    """8 forget, 6 retain, 4 neutral rows, in parts of 2 and 6, 2 and 4, 2 and 2."""
+    assert "2 forget, 2 retain and 2 neutral rows choose, 6 forget, 4 retain and 2 neutral rows judge." in shown
+    assert left_over(place) == ["sweep.csv", "sweep.json", "sweep.png"]
+    tree = json.loads((place.run / "sweep.json").read_text())
+    assert tree["format"] == "unlogit sweep 1"
+    assert tree["config"]["sweep"]["alphas"] == [0, 0.5, 2]
+    assert len(tree["rows"]) == 2 * 2 * 2
+    best = max(tree["rows"], key=lambda row: (row["validation"]["objective"], -row["alpha"]))
+    assert tree["picked"] == {name: value for name, value in best.items() if name != "front"}
+    assert [text.split()[:4] for text in shown.splitlines() if text.startswith("picked")] == [
+        ["picked", best["rule"], f"{best['alpha']:g}", f"{best['filter_rate']:g}"]
+    ]
+    assert tree["retain_model"]["ks_statistic"] == 0
+    assert 0 < tree["retain_model"]["retain_kept"] <= 1
+    with (place.run / "sweep.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [row["rule"] for row in lines][:2] == ["target", "centred"]
+    assert sum(int(row["picked"]) for row in lines) == 1
+    for one, row in zip(lines[1:], tree["rows"], strict=True):
+        assert float(one["alpha"]) == row["alpha"]
+        assert float(one["test_neutral_kept"]) == row["test"]["neutral_kept"]
+        assert int(one["front"]) == row["front"]
+    assert (place.run / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_next_line_evaluates_what_was_picked_on_the_rows_that_did_not_choose(place: Place, shown: str) -> None:
+    picked = json.loads((place.run / "sweep.json").read_text())["picked"]["test"]
+    (following,) = (text for text in shown.splitlines() if text.startswith("Next"))
+    program, *words = shlex.split(following.partition(": ")[2])
+    assert program == "unlogit"
+    assert main([*words, "--max_new_tokens=4"]) == 0
+    results = RunResults.read(place.run / "results.json")
+    assert results.rows == "test"
+    evaluated = results.models["unlearned"]
+    assert evaluated.splits["forget"].metrics["probability"].value == pytest.approx(
+        picked["forget_probability"], abs=1e-5
+    )
+    assert evaluated.splits["retain"].metrics["probability"].value == pytest.approx(
+        picked["retain_probability"], abs=1e-5
+    )
+    assert evaluated.splits["forget"].metrics["truth_ratio"].value == pytest.approx(
+        picked["forget_truth_ratio"], abs=1e-5
+    )
+    assert evaluated.forget_quality is not None
+    assert evaluated.forget_quality.value == pytest.approx(picked["forget_quality"], abs=1e-9)
+
+
+def test_results_stand_for_the_retain_model(place: Place, shown: str, tmp_path: Path) -> None:
+    """Of all rows; the same combination is picked, and of the retain model itself nothing is said."""
+    by_model = json.loads((place.run / "sweep.json").read_text())
+    flags = [f"--retain_model={place.folder / 'retain_model'}", "--part=all", "--max_new_tokens=4"]
+    assert main(["evaluate", str(place.run), *flags, "--with_target=false"]) == 0
+    saved = tmp_path / "saved.json"
+    RunResults.read(place.run / "results.json").write(saved)
+    assert main(line(place, f"--retain_model={saved}")) == 0
+    by_results = json.loads((place.run / "sweep.json").read_text())
+    assert by_results["picked"]["test"] == pytest.approx(by_model["picked"]["test"], abs=1e-5)
+    assert by_results["retain_model"] == {}
+
+
+def test_apply(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run combines as picked, and nothing else in its settings changes, the flags given to the sweep included."""
+    before = read_config(place.run / "config.yaml")
+    assert main(line(place, "--apply", "--max_rows=7", "--rules=[tail]")) == 0
+    assert f"{place.run} combines so from now on." in capsys.readouterr().out
+    tree = json.loads((place.run / "sweep.json").read_text())
+    picked = CombinationOptions(*(tree["picked"][name] for name in ("rule", "alpha", "filter_rate")))
+    assert tree["config"]["evaluate"]["max_rows"] == 7
+    assert picked != before.combination
+    after = read_config(place.run / "config.yaml")
+    assert after == replace(before, combination=picked)
+    model = load_unlearned(str(place.run), dtype="float32")
+    assert asdict(picked) == {name: getattr(model, name) for name in ("rule", "alpha", "filter_rate")}
+
+
+def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {
+        "a sweep picks by a retain model, and there is none": ["--retain_model="],
+        "alphas has 0 only": ["--alphas=[0]"],
+        "filter_rate is 1.5; expected at least 0 and below 1": ["--filter_rates=[0, 1.5]"],
+        "--rules": ["--rules=[centred, supress]"],
+        "validation_share is 0.0": ["--validation_share=0"],
+        "batch_size is 0; expected 1 or more": ["--batch_size=0"],
+        "1 evaluation rows cannot be parted": ["--max_rows=1"],
+        "no config.yaml": [],
+    }
+    for message, flags in cases.items():
+        words = line(place, *flags)
+        if not flags:
+            words[1] = str(place.folder / "nowhere")
+        assert main(words) == 2
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert shown.startswith("unlogit: error: ")
+        assert shown.count("\n") == 1
+
+
+def test_a_run_of_rewritten_weights_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (place.run / "config.yaml").read_text()
+    try:
+        (place.run / "config.yaml").write_text(text.replace("objective: uld", "objective: grad_diff"))
+        assert main(line(place)) == 2
+        assert "rewrites weights: nothing is combined" in capsys.readouterr().err
+    finally:
+        (place.run / "config.yaml").write_text(text)
+
+
+def test_interrupted_it_leaves_what_was_there(
+    place: Place, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (place.run / name).read_bytes() for name in left_over(place)}
+    was = settings(place)
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for where in ("unlogit.run_sweep.sweep_combinations", "unlogit.run_sweep.front_plot", "os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, cut)
+            assert main(line(place, "--rules=[tail]", "--apply")) == 2
+        assert "nothing is half-written" in capsys.readouterr().err
+        assert {name: (place.run / name).read_bytes() for name in left_over(place)} == before
+        assert settings(place) == was
+        assert not [path for path in place.run.iterdir() if path.name.startswith(".")]
+
+
+def test_a_new_training_drops_the_sweep_of_the_old_one(tmp_path: Path) -> None:
+    other = Place.make(tmp_path)
+    assert other.prepare() == 0
+    assert other.train() == 0
+    for name in ("sweep.json", "sweep.csv", "sweep.png"):
+        (other.run / name).write_text("of the old one")
+    assert other.train("--overwrite") == 0
+    assert left_over(other) == []
+
+
+def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
+    """What chooses with ``evaluate --pick.enabled true`` is what chooses here, and never judges."""
+    from unlogit.options import PickOptions
+    from unlogit.run_evaluation import EvaluationRows
+    from unlogit.run_folder import RunFolder
+
+    folder = RunFolder(place.run)
+    config = replace(folder.read_config(), pick=PickOptions(enabled=True))
+    rows = EvaluationRows.read(folder, config)
+    both = [*rows.validation["neutral"], *rows.neutral]
+    assert len(rows.validation["neutral"]) == len(rows.neutral) == 2
+    assert sorted(row.question for row in both) == sorted(
+        row.question for row in read_prepared(folder.data / "holdout_neutral.jsonl")
+    )
+    few = replace(config, evaluate=replace(config.evaluate, max_rows=2))
+    assert len(EvaluationRows.read(folder, few).neutral) == 2
