@@ -258,8 +258,9 @@ def test_round_trip_and_table(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"format": "unlogit compare 0"}))
     with pytest.raises(DataError, match="does not say"):
         ComparisonResults.read(tmp_path / "other.json")
-    with console().capture() as captured:
-        console().print(results_table(found))
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(results_table(found))
     assert results_table(found).row_count == 4
     assert max(map(len, captured.get().splitlines())) <= 120
     assert "| npo_kl | 0.01 | – | 0.500 |" in markdown_table(found)

@@ -1,27 +1,65 @@
-"""Every published config has its results, measured with the settings that it holds."""
+"""Every published config has its results, measured with the settings that it holds; others say that they have none."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from unlogit.config_file import plain, read_config
+from unlogit.comparison import read_comparison
+from unlogit.comparison_results import ComparisonResults, markdown_table
+from unlogit.config_file import plain, read_config, updated
+from unlogit.options import RunConfig
 from unlogit.run_results import RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+NOT_MEASURED = "Not measured yet."
 
 
-@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def header_of(config: Path) -> str:
+    return config.read_text(encoding="utf-8").split("\noutput:")[0]
+
+
+def whole(settings: object) -> object:
+    """Recorded settings with those that have come since at their defaults."""
+    assert isinstance(settings, dict)
+    return plain(asdict(updated(RunConfig("", ""), settings)))
+
+
+def measured(prefix: str) -> list[Path]:
+    """Configs whose name begins so, or with none of the prefixes where it is empty, that are said to be measured."""
+    own = [path for path in CONFIGS if path.stem.startswith("compare_") == (prefix == "compare_")]
+    return [path for path in own if NOT_MEASURED not in header_of(path)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_what_is_not_measured_says_so(config: Path) -> None:
+    assert (NOT_MEASURED in header_of(config)) != (ROOT / "results" / f"{config.stem}.json").exists()
+
+
+@pytest.mark.parametrize("config", measured(""), ids=lambda path: path.stem)
 def test_config_has_its_results(config: Path) -> None:
     results = RunResults.read(ROOT / "results" / f"{config.stem}.json")
-    assert results.config == plain(asdict(read_config(config)))
+    assert whole(results.config) == plain(asdict(read_config(config)))
     assert {"target", "retain model", "unlearned"} <= set(results.models)
-    header = config.read_text(encoding="utf-8").split("\noutput:")[0]
-    for model in ("target", "unlearned", "picked"):
+    text = "perplexity" in results.models["target"].splits["forget"].metrics
+    names = ("verbatim_completion", "perplexity") if text else ("probability", "rouge_l_recall")
+    for model in ("target", "unlearned", *(() if text else ("picked",))):
         splits = results.models[model].splits
         for split in ("forget", "retain"):
-            values = [splits[split].metrics[name].value for name in ("probability", "rouge_l_recall")]
-            assert ", ".join(f"{value:.3f}" for value in values) in header
+            values = [splits[split].metrics[name].value for name in names]
+            assert ", ".join(f"{value:.3f}" for value in values) in header_of(config)
+
+
+@pytest.mark.parametrize("config", measured("compare_"), ids=lambda path: path.stem)
+def test_comparison_has_its_results(config: Path) -> None:
+    """Every method with every seed; the README's table is what the results give."""
+    comparison = read_comparison(config)
+    found = ComparisonResults.read(ROOT / "results" / f"{config.stem}.json")
+    assert found.about["config"] == plain(asdict(comparison.base))
+    wanted = {(method.name, seed) for method, seed, _ in comparison.runs()}
+    assert {(row.name, row.seed) for row in found.rows if row.seed is not None} == wanted
+    assert markdown_table(found) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_whole_blocks_are_the_same_run_but_for_its_flags() -> None:
@@ -33,4 +71,4 @@ def test_whole_blocks_are_the_same_run_but_for_its_flags() -> None:
         assistant=replace(config.assistant, adapter="full"),
         train=replace(config.train, learning_rate=1e-3),
     )
-    assert results == plain(asdict(wanted))
+    assert whole(results) == plain(asdict(wanted))

@@ -406,6 +406,18 @@ def test_a_new_training_drops_the_sweep_of_the_old_one(tmp_path: Path) -> None:
     assert left_over(other) == []
 
 
+def test_evaluate_picks_with_the_same_rows(place: Place, shown: str) -> None:
+    """The neutral ones among them: with the sweep's grid, pick.json has the sweep's validation figures."""
+    tree = json.loads((place.run / "sweep.json").read_text())
+    grid = ["--pick.alphas=[2]", "--pick.filter_rates=[0.1]", "--pick.rules=[suppress]", "--pick.enabled=true"]
+    flags = [f"--retain_model={place.folder / 'retain_model'}", "--max_new_tokens=4", "--with_target=false"]
+    assert main(["evaluate", str(place.run), *flags, *grid]) == 0
+    (row,) = json.loads((place.run / "pick.json").read_text())["table"]
+    (swept,) = (one for one in tree["rows"] if (one["rule"], one["alpha"], one["filter_rate"]) == ("suppress", 2, 0.1))
+    assert swept["validation"] == pytest.approx({name: row[name] for name in swept["validation"]}, abs=1e-5)
+    assert 0 < row["neutral_kept"] <= 1
+
+
 def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
     """What chooses with ``evaluate --pick.enabled true`` is what chooses here, and never judges."""
     from unlogit.options import PickOptions

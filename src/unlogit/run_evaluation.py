@@ -168,7 +168,7 @@ class Scorer:
                 self.config.pick,
                 batch_size=self.config.evaluate.batch_size,
                 progress=progress,
-                
+                neutral_rows=neutral,
             )
 
 

@@ -112,9 +112,8 @@ def _parts(target: Tensor, tokens: Tensor, filter_rate: float) -> Iterator[_Part
             here = slice(start, start + rows)
             yield _Part(here, None, target[here], tokens[here], None)
         return
-    needed = (
-        kept_tokens(target, filter_rate).sum(-1, dtype=torch.int32) + 2
-    )  # the true token and the likeliest other may be outside
+    kept = kept_tokens(target, filter_rate).sum(-1, dtype=torch.int32)
+    needed = kept + 2  # the true token and the likeliest other may be outside
     size, smaller = FEWEST_TOKENS, torch.zeros_like(needed, dtype=torch.bool)
     while not bool(smaller.all()):
         chosen = (needed <= size) & ~smaller if size < target.shape[-1] else ~smaller
