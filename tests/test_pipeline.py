@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from tiny_run import Place, save_model
 from unlogit.cli import main
-from unlogit.commands.chat import answers
+from unlogit.commands.chat import Pair, answers
 from unlogit.config_file import read_config
 from unlogit.evaluate.results import Results
 from unlogit.models import load_tokenizer, load_unlearned
@@ -234,7 +234,7 @@ def test_chat(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Where?" in shown
     model, tokenizer = load_unlearned(str(place.run), dtype="float32"), load_tokenizer(str(place.run))
     model.alpha, model.filter_rate = 1000.0, 0.0  # four steps have not taught it much
-    ((_, before, after),) = answers(model, tokenizer, ["Where?"], 6)
+    ((_, before, after),) = answers(Pair(model.target, model), tokenizer, ["Where?"], 6)
     assert before != after
     ids = tokenizer("Question: Where?\nAnswer:", return_tensors="pt").input_ids
     with torch.inference_mode():

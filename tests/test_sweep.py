@@ -252,13 +252,13 @@ def line(place: Place, *flags: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def shown(place: Place) -> str:
-    """What a sweep of the run says; without --apply it leaves the run's settings as they are."""
+def first(place: Place) -> tuple[str, dict[str, Any]]:
+    """What a sweep of the run says, and its sweep.json, which later ones overwrite; without --apply it leaves the run's settings as they are."""
     was = settings(place)
     with redirect_stdout(io.StringIO()) as said:
         assert main(line(place)) == 0
     assert settings(place) == was
-    return said.getvalue()
+    return said.getvalue(), json.loads((place.run / "sweep.json").read_text())
 
 
 def left_over(place: Place) -> list[str]:
@@ -269,11 +269,12 @@ def settings(place: Place) -> tuple[str, str]:
     return (place.run / "config.yaml").read_text(), (place.run / "unlearned/config.json").read_text()
 
 
-def test_files_and_table(place: Place, shown: str) -> None:
+def test_files_and_table(place: Place, first: tuple[str, dict[str, Any]]) -> None:
     """8 forget, 6 retain, 4 neutral rows, in parts of 2 and 6, 2 and 4, 2 and 2."""
+    shown, tree = first
     assert "2 forget, 2 retain and 2 neutral rows choose, 6 forget, 4 retain and 2 neutral rows judge." in shown
     assert left_over(place) == ["sweep.csv", "sweep.json", "sweep.png"]
-    tree = json.loads((place.run / "sweep.json").read_text())
+    assert json.loads((place.run / "sweep.json").read_text()) == tree
     assert tree["format"] == "unlogit sweep 1"
     assert tree["config"]["sweep"]["alphas"] == [0, 0.5, 2]
     assert len(tree["rows"]) == 2 * 2 * 2
@@ -295,8 +296,11 @@ def test_files_and_table(place: Place, shown: str) -> None:
     assert (place.run / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_next_line_evaluates_what_was_picked_on_the_rows_that_did_not_choose(place: Place, shown: str) -> None:
-    picked = json.loads((place.run / "sweep.json").read_text())["picked"]["test"]
+def test_the_next_line_evaluates_what_was_picked_on_the_rows_that_did_not_choose(
+    place: Place, first: tuple[str, dict[str, Any]]
+) -> None:
+    shown, tree = first
+    picked = tree["picked"]["test"]
     (following,) = (text for text in shown.splitlines() if text.startswith("Next"))
     program, *words = shlex.split(following.partition(": ")[2])
     assert program == "unlogit"
@@ -317,9 +321,9 @@ def test_the_next_line_evaluates_what_was_picked_on_the_rows_that_did_not_choose
     assert evaluated.forget_quality.value == pytest.approx(picked["forget_quality"], abs=1e-9)
 
 
-def test_results_stand_for_the_retain_model(place: Place, shown: str, tmp_path: Path) -> None:
+def test_results_stand_for_the_retain_model(place: Place, first: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     """Of all rows; the same combination is picked, and of the retain model itself nothing is said."""
-    by_model = json.loads((place.run / "sweep.json").read_text())
+    by_model = first[1]
     flags = [f"--retain_model={place.folder / 'retain_model'}", "--part=all", "--max_new_tokens=4"]
     assert main(["evaluate", str(place.run), *flags, "--with_target=false"]) == 0
     saved = tmp_path / "saved.json"
@@ -378,7 +382,7 @@ def test_a_run_of_rewritten_weights_is_refused(place: Place, capsys: pytest.Capt
 
 
 def test_interrupted_it_leaves_what_was_there(
-    place: Place, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Place, first: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: (place.run / name).read_bytes() for name in left_over(place)}
     was = settings(place)
@@ -406,14 +410,15 @@ def test_a_new_training_drops_the_sweep_of_the_old_one(tmp_path: Path) -> None:
     assert left_over(other) == []
 
 
-def test_evaluate_picks_with_the_same_rows(place: Place, shown: str) -> None:
+def test_evaluate_picks_with_the_same_rows(place: Place, first: tuple[str, dict[str, Any]]) -> None:
     """The neutral ones among them: with the sweep's grid, pick.json has the sweep's validation figures."""
-    tree = json.loads((place.run / "sweep.json").read_text())
     grid = ["--pick.alphas=[2]", "--pick.filter_rates=[0.1]", "--pick.rules=[suppress]", "--pick.enabled=true"]
     flags = [f"--retain_model={place.folder / 'retain_model'}", "--max_new_tokens=4", "--with_target=false"]
     assert main(["evaluate", str(place.run), *flags, *grid]) == 0
     (row,) = json.loads((place.run / "pick.json").read_text())["table"]
-    (swept,) = (one for one in tree["rows"] if (one["rule"], one["alpha"], one["filter_rate"]) == ("suppress", 2, 0.1))
+    (swept,) = (
+        one for one in first[1]["rows"] if (one["rule"], one["alpha"], one["filter_rate"]) == ("suppress", 2, 0.1)
+    )
     assert swept["validation"] == pytest.approx({name: row[name] for name in swept["validation"]}, abs=1e-5)
     assert 0 < row["neutral_kept"] <= 1
 

@@ -72,6 +72,18 @@ def test_shares_of_the_uniform_side() -> None:
     assert uniform_shares(options, {}) == {}
 
 
+def test_defaults_of_what_rewrites_weights() -> None:
+    """1e-5 as in the papers, ten times that below a billion parameters, ten times that for LoRA; weights are left."""
+    options, note = defaults_for(TrainOptions(objective="npo_kl"), "full", 10**6, "weights")
+    assert (options.learning_rate, options.epochs, options.retain_weight) == (1e-4, 5.0, None)
+    assert "below a billion" in note
+    assert defaults_for(TrainOptions(), "full", 7 * 10**9, "weights")[0].learning_rate == 1e-5
+    assert defaults_for(TrainOptions(), "lora", 10**6, "offset")[0].learning_rate == pytest.approx(1e-3)
+    assert defaults_for(TrainOptions(epochs=2), "full", 10**6, "weights")[0].epochs == 2
+    with pytest.raises(ConfigError, match=r"beta is 0; expected more than 0 .0.1 in the paper of npo"):
+        check_train(TrainOptions(objective="npo", beta=0.0))
+
+
 def test_all_wrong_settings_are_told_at_once() -> None:
     wrong = TrainOptions(objective="ulb", learning_rate=-1.0, neutral_share=1.5)
     with pytest.raises(ConfigError, match=r"did you mean 'uld'.*learning_rate is -1.*neutral_share is 1.5"):

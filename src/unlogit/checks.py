@@ -17,13 +17,18 @@ def check_run(config: RunConfig) -> None:
         DataError: the retain model's results are missing.
         ModelError: the target or the retain model is missing.
     """
-    from unlogit.objectives import OBJECTIVES
-
     check_assistant(config.assistant, config.target)
     check_train(config.train)
     combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
     check_evaluation(config.evaluate, config.pick)
+    check_pick(config)
+
+
+def check_pick(config: RunConfig) -> None:
+    """Refuse to choose a combination where nothing is combined."""
+    from unlogit.objectives import OBJECTIVES
+
     if config.pick.enabled and OBJECTIVES[config.train.objective] == "weights":
         raise ConfigError(
             f"pick.enabled is true and {config.train.objective} rewrites weights, so that nothing is combined; "
@@ -54,8 +59,12 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
 def check_train(options: TrainOptions) -> None:
     """Refuse settings of training out of range, or an objective that there is not."""
     from unlogit.objectives import OBJECTIVES
+    from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 
     problems = []
+    objective = {**WEIGHT_OBJECTIVES, **OFFSET_OBJECTIVES}.get(options.objective)
+    if objective and objective.beta and options.beta == 0:
+        problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
     if options.objective not in OBJECTIVES:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
     for name in ("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps"):

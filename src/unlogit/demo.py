@@ -210,11 +210,11 @@ def _known_question(folder: Any, known: Sequence[Example]) -> str:
 
 def _ask(folder: Any, plan: Plan, known: Sequence[Example]) -> None:
     """Answer questions with target and unlearned model, side by side; of those kept, one that only evaluation uses."""
-    from unlogit.commands.chat import show_answers
+    from unlogit.commands.chat import Pair, show_answers
     from unlogit.data.sources import read_prepared
-    from unlogit.models import load_tokenizer, load_unlearned
+    from unlogit.models import load_tokenizer
 
-    model, tokenizer = load_unlearned(str(folder.path)), load_tokenizer(str(folder.unlearned))
+    model, tokenizer = Pair.load(str(folder.path), ""), load_tokenizer(str(folder.unlearned))
     people = [read_prepared(folder.data / "evaluation" / f"{side}.jsonl")[0].question for side in ("forget", "retain")]
     general = plan.general or (_known_question(folder, known),)
     show_answers(model, tokenizer, [*people, *general], plan.max_new_tokens)

@@ -142,6 +142,17 @@ def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
     return UnlearnedForCausalLM.from_pretrained(place, target=model, config=config)
 
 
+def is_combined(name: str) -> bool:
+    """Whether a folder or hub id, or a run's unlearned model, is a target with branches and no model of its own.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from unlogit.configuration import UnlearnedConfig
+
+    return isinstance(_config(name), UnlearnedConfig)
+
+
 def depth_of(name: str) -> int | None:
     """Return a model's number of blocks from its config alone; None where it does not say.
 

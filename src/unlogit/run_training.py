@@ -17,12 +17,12 @@ from unlogit.evaluate.results import Results
 from unlogit.files import atomic_folder, write_json
 from unlogit.modeling import UnlearnedForCausalLM
 from unlogit.objectives import OBJECTIVES
-from unlogit.options import RunConfig
+from unlogit.options import RunConfig, TrainOptions
 from unlogit.rewrite import OFFSET_WEIGHTS, new_offset, rewrite_model, train_offset
 from unlogit.run_evaluation import SPLITS, EvaluationRows, load_log
 from unlogit.run_folder import RunFolder
 from unlogit.terminal import has_bar
-from unlogit.train import TrainingRows, train_assistant
+from unlogit.train import TrainingRows, defaults_for, train_assistant
 from unlogit.trainer import EachEpoch
 
 
@@ -39,7 +39,13 @@ class RunTraining:
 
     def train(self) -> list[dict[str, Any]]:
         """Train and write the unlearned model; return a summary for each thing that was trained."""
-        return TRAININGS[OBJECTIVES[self.config.train.objective]](self)
+        kind = OBJECTIVES[self.config.train.objective]
+        if kind == "branches":
+            return self.branches()
+        parameters = sum(p.numel() for p in self.target.parameters())
+        options, note = defaults_for(self.config.train, self.config.assistant.adapter, parameters, kind)
+        print(note, flush=True)
+        return self.weights(options) if kind == "weights" else self.offset(options)
 
     def branches(self) -> list[dict[str, Any]]:
         """Train the branches one after the other."""
@@ -66,7 +72,7 @@ class RunTraining:
         self.combine(assistants, [branch.weight for branch in branches])
         return summaries
 
-    def weights(self) -> list[dict[str, Any]]:
+    def weights(self, options: TrainOptions) -> list[dict[str, Any]]:
         """Rewrite the target's weights, in memory; its files stay as they are."""
         if summary := self._done(self.folder.unlearned):
             return [summary]
@@ -78,14 +84,14 @@ class RunTraining:
             self._refusals(),
             self.folder.unlearned,
             self.config.assistant,
-            self.config.train,
+            options,
             resume=self.resume,
             bar=has_bar(),
             each_epoch=self._path() if self.config.evaluate.path_rows else None,
         )
         return [summary]
 
-    def offset(self) -> list[dict[str, Any]]:
+    def offset(self, options: TrainOptions) -> list[dict[str, Any]]:
         """Train an offset model; the second branch is the same at its start."""
         if done := self._done(self.folder.assistant):
             offset = Assistant.load(self.folder.assistant, self.target)
@@ -100,7 +106,7 @@ class RunTraining:
             self._refusals(),
             self.folder.assistant,
             self.config.assistant,
-            self.config.train,
+            options,
             self.config.combination,
             resume=self.resume,
             bar=has_bar(),
@@ -167,11 +173,3 @@ def path_point(epoch: int, results: Results) -> dict[str, Any]:
             f"{split}_{name}": metrics[name].value for name in ("probability", "rouge_l_recall") if name in metrics
         }
     return point
-
-
-TRAININGS: dict[str, Callable[[RunTraining], list[dict[str, Any]]]] = {
-    "branches": RunTraining.branches,
-    "weights": RunTraining.weights,
-    "offset": RunTraining.offset,
-}
-"""How each kind of objective is trained."""

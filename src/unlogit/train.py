@@ -24,6 +24,7 @@ from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
 from unlogit.errors import DataError
 from unlogit.files import atomic_folder, write_json
+from unlogit.objectives import Kind
 from unlogit.objectives.uld import uld, uniform_excess
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.trainer import (
@@ -122,15 +123,28 @@ class AssistantTrainer(RowTrainer):
         super().log(logs, start_time)
 
 
-def defaults_for(options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
+def defaults_for(
+    options: TrainOptions, adapter: str, parameters: int, kind: Kind = "branches"
+) -> tuple[TrainOptions, str]:
     """Fill the fields at None: the paper's settings, or below a billion parameters those that do better there.
+
+    Args:
+        options: of the training.
+        adapter: ``lora`` or ``full``.
+        parameters: of the target.
+        kind: of the objective. What rewrites weights, or trains an offset model, has its retain weight from its own
+            paper (see ``objectives.weights``); there LoRA learns at ten times the rate.
 
     Returns:
         The options and a sentence that says which settings were taken.
     """
-    if parameters < SMALL_MODEL_PARAMETERS:
+    if kind != "branches":
+        rate = 1e-4 if parameters < SMALL_MODEL_PARAMETERS else 1e-5
+        source = "settings for models below a billion parameters" if rate == 1e-4 else "the papers' settings"
+        values: dict[str, Any] = {"learning_rate": rate * (10 if adapter == "lora" else 1), "epochs": 5.0}
+    elif parameters < SMALL_MODEL_PARAMETERS:
         source = "settings for models below a billion parameters"
-        values: dict[str, Any] = {
+        values = {
             "learning_rate": 2e-3 if adapter == "lora" else 1e-3,
             "retain_weight": 1.0,
             "epochs": 10.0,

@@ -70,7 +70,7 @@ def evaluate_run(
         ModelError: a model is missing, or the target is not the assistant's.
     """
     from unlogit import run_evaluation as runs
-    from unlogit.checks import check_evaluation
+    from unlogit.checks import check_evaluation, check_pick
     from unlogit.files import write_json
     from unlogit.logit_difference import check_combination
     from unlogit.models import model_place
@@ -78,6 +78,7 @@ def evaluate_run(
     from unlogit.run_results import RETAIN, RunResults
 
     check_evaluation(config.evaluate, config.pick)
+    check_pick(config)
     combination = config.combination
     check_combination(combination.rule, combination.alpha, combination.filter_rate)
     for name in filter(None, (str(folder.path), target)):
