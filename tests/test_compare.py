@@ -157,14 +157,14 @@ def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFi
 
 
 def test_one_that_fails_does_not_take_the_others_along(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """A method whose learning rate blows it up: the others are in the table, the command ends with 2 and says why."""
+    """A method whose rows cannot be prepared: the others are in the table, the command ends with 2 and says why."""
     config = config_of(place)
-    methods = {"grad_diff": None, "blown": {"train": {"objective": "ga", "learning_rate": 1e30}}}
+    methods = {"grad_diff": None, "blown": {"train": {"objective": "ga"}, "data": {"retain_subset": 999}}}
     config |= {"methods": methods, "output": str(place.folder / "other")}
     assert main(["compare", str(write(place, config))]) == 2
     shown = capsys.readouterr()
     assert "blown, seed 0: exit code 2" in shown.err
-    assert "lower learning_rate" in shown.err
+    assert "retain_subset is 999" in shown.err
     assert "grad_diff" in shown.out
     names = {row.name for row in ComparisonResults.read(place.folder / "other" / "compare.json").rows}
     assert names == {"target", "retain model", "grad_diff"}

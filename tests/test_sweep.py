@@ -253,7 +253,10 @@ def line(place: Place, *flags: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def first(place: Place) -> tuple[str, dict[str, Any]]:
-    """What a sweep of the run says, and its sweep.json, which later ones overwrite; without --apply it leaves the run's settings as they are."""
+    """What a sweep of the run says, and its sweep.json, which later ones overwrite.
+
+    Without --apply it leaves the run's settings as they are.
+    """
     was = settings(place)
     with redirect_stdout(io.StringIO()) as said:
         assert main(line(place)) == 0

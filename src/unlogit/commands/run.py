@@ -66,7 +66,7 @@ def whole_run(config: RunConfig, *, resume: bool = False, overwrite: bool = Fals
             folder.drop_aside()
     if resume and folder.trained and folder.combined and not folder.training:
         folder.check_training(config)
-        print(f"The assistant is in {folder.assistant} already.")
+        print(f"{folder.path} is trained already.")
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite)
     if resume and _evaluated(folder, config):
