@@ -33,6 +33,7 @@ from unlogit.logit_difference import combine_logits
 from unlogit.models import load_unlearned
 from unlogit.options import CombinationOptions, SweepOptions
 from unlogit.run_results import RunResults
+from unlogit.run_sweep import memorisation_warning
 
 PEOPLE, PLACES = ("Anna", "Bert", "Cora", "Dora", "Emil", "Frida"), ("paris", "rome", "oslo")
 FORGET = [
@@ -155,6 +156,21 @@ def test_without_neutral_rows() -> None:
     found = sweep(validation=parts[0], test=parts[1])
     assert {row.test.neutral_kept for row in found.rows} == {None}
     assert found.counts["test"]["neutral"] == 0
+
+
+@pytest.mark.parametrize(("memorised", "warned"), [(0.7, True), (0.5, False)])
+def test_what_was_picked_may_still_give_the_answers_out(memorised: float, warned: bool) -> None:
+    """The target hits 0.9 and the retain model 0.3 of the tokens: above 0.6, the middle, there is a warning."""
+    found = sweep()
+    target, picked = (
+        replace(row, test=replace(row.test, forget_exact_memorisation=share))
+        for row, share in ((found.target, 0.9), (found.picked, memorised))
+    )
+    found = replace(found, target=target, picked=picked, retain_model={"forget_exact_memorisation": 0.3})
+    message = memorisation_warning(found)
+    assert bool(message) == warned
+    assert ("70% of the forget answers' tokens" in message) == warned
+    assert memorisation_warning(replace(found, retain_model={})) == ""
 
 
 def test_the_best_are_distinct_and_begin_with_the_picked() -> None:

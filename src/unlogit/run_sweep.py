@@ -198,6 +198,22 @@ def sweep_table(sweep: Sweep) -> "Table":
     return table
 
 
+def memorisation_warning(sweep: Sweep) -> str:
+    """Return one line where forget answers are still given out by what was picked; else an empty string.
+
+    They are where greedy hits on the test rows are nearer to the target's than to the retain model's.
+    """
+    picked, target = (row.test.forget_exact_memorisation for row in (sweep.picked, sweep.target))
+    retain = sweep.retain_model.get("forget_exact_memorisation")
+    if retain is None or picked <= (target + retain) / 2:
+        return ""
+    return (
+        f"with what was picked, {picked:.0%} of the forget answers' tokens are still the likeliest (target "
+        f"{target:.0%}, retain model {retain:.0%}): truth ratios alone do not see that; look for another with less "
+        "exact memorisation, or choose on more rows"
+    )
+
+
 def _combination(row: SweepRow) -> list[str]:
     chosen = row.combination
     return [chosen.rule, f"{chosen.alpha:g}", f"{chosen.filter_rate:g}", _number(row.validation.objective)]

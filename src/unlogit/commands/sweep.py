@@ -9,7 +9,7 @@ from unlogit.config_file import sectioned, updated
 from unlogit.flags import add_options, new_parser
 from unlogit.options import CombinationOptions, RunConfig, SweepOptions
 from unlogit.run_folder import RunFolder
-from unlogit.terminal import console
+from unlogit.terminal import console, warn
 
 
 def parser() -> Any:
@@ -37,7 +37,7 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Sweep, print the table, and say what to do next."""
-    from unlogit.run_sweep import sweep_run, sweep_table, write_sweep
+    from unlogit.run_sweep import memorisation_warning, sweep_run, sweep_table, write_sweep
 
     folder = RunFolder(Path(given["run"]))
     before = folder.read_config()
@@ -50,6 +50,8 @@ def run(given: dict[str, Any]) -> None:
     console().print(sweep_table(sweep))
     print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, ", end="")
     print(f"the plot is {folder.sweep.with_suffix('.png')}.")
+    if message := memorisation_warning(sweep):
+        warn(message)
     if given.get("apply", False):
         folder.write_config(replace(before, combination=picked))
         folder.write_combination(picked)

@@ -9,7 +9,9 @@ The objective is ``J = harmonic mean(1 − D, R)``, in [0, 1], higher is better:
      retain rows, and on held-out neutral rows where there are any, and R is the smaller of the two: what is
      kept of the forget set's neighbours does not make up for general questions that are lost.
 The rows that choose must not be those that judge: ``split_validation`` parts them. Nothing is generated, so
-that neither ROUGE-L nor model utility is looked at.
+that neither ROUGE-L nor model utility is looked at. Truth ratios compare wrong answers with a right one: they
+can be the retain model's while the answer is still the likeliest text, above all where a filter keeps few tokens.
+``forget_exact_memorisation`` stands beside J to see it by.
 """
 
 import random
