@@ -14,10 +14,11 @@ from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
-from unlogit.finetune import AnswerTrainer, EncodedRows, finetune
+from unlogit.finetune import AnswerTrainer, finetune
 from unlogit.options import FinetuneOptions
 from unlogit.trainer import (
     LogLines,
+    Rows,
     _step_of,
     check_checkpoints,
     last_checkpoint,
@@ -42,7 +43,7 @@ def test_loss_is_the_cross_entropy_of_answer_tokens_only(tmp_path: Path) -> None
         tmp_path / "log",
         model=model,
         args=arguments,
-        train_dataset=EncodedRows(coded),
+        train_dataset=Rows(coded),
     )
     batch = pad_rows(coded)
     with torch.no_grad():

@@ -7,12 +7,12 @@ import pytest
 
 from models_for_tests import EXAMPLES, tiny_llama
 from tiny_models import random_assistant
-from tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
+from tiny_unlearned import TOKENIZER, Unlearned, score_settings, truth_ratios
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import pick_combination, pick_row, retain_kept, split_validation
 from unlogit.evaluate.results import TruthRatios
-from unlogit.evaluate.scoring import Score, score_examples, score_settings
+from unlogit.evaluate.scoring import Score, score_examples
 from unlogit.evaluate.truth_ratio import row_truth_ratio
 from unlogit.modeling import UnlearnedForCausalLM
 from unlogit.options import CombinationOptions, PickOptions

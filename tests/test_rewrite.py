@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaForCausalLM
 
 from tiny_models import tiny_target
+from tiny_run import tiny_config
 from tiny_run import tiny_tokenizer as people_tokenizer
 from unlogit.data.batches import pad_rows
 from unlogit.data.encode import IGNORED, Encoded
@@ -32,22 +34,9 @@ def options(objective: str, **changes: Any) -> TrainOptions:
 
 
 def people_target(seed: int = 0) -> Any:
-    """A tiny Llama with the vocabulary of the made-up people's tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
+    """A tiny Llama with the vocabulary of the made-up people's tokenizer and a tied head."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=400,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.4,
-        tie_word_embeddings=True,
-    )
-    return LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(tiny_config(tied=True)).eval()
 
 
 def rewrite(objective: str, folder: Path, adapter: Any = "full", **changes: Any) -> tuple[Any, dict[str, Any]]:
@@ -153,7 +142,7 @@ def test_sides_are_put_together_and_taken_apart() -> None:
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1][counted]
     trainer = SidesTrainer.__new__(SidesTrainer)
     trainer.reference = measure_reference(model, {}, frozenset(), frozen=True)
-    sides = trainer._sides(logits, batch["labels"][:, 1:][counted], counted, batch["numbers"])
+    sides = trainer._sides(logits, batch["labels"][:, 1:][counted], counted.sum(dim=1), batch["numbers"])
     wanted = {"refusal": [forget[1].refusal, forget[2].refusal], "retain": [retain[3].answer, retain[0].answer]}
     for side, rows in wanted.items():
         found = getattr(sides, side)

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
+from tiny_unlearned import score_settings
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
 from unlogit.evaluate import scoring
 from unlogit.evaluate.generation import generate_answers
-from unlogit.evaluate.scoring import Score, length_batches, score_examples, score_settings
+from unlogit.evaluate.scoring import Score, length_batches, score_examples
 from unlogit.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()

@@ -33,11 +33,9 @@ def tiny_tokenizer(end: bool = True) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
-def save_model(folder: Path, seed: int = 0, end: bool = True) -> Path:
-    """Write a random Llama of four narrow blocks (large initialisation) and its tokenizer."""
-    quiet()
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+def tiny_config(tied: bool = False) -> LlamaConfig:
+    """Four narrow blocks and a large initialisation; ``tied``: the head is the embedding."""
+    return LlamaConfig(
         vocab_size=400,
         hidden_size=32,
         intermediate_size=48,
@@ -49,8 +47,15 @@ def save_model(folder: Path, seed: int = 0, end: bool = True) -> Path:
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=1,
+        tie_word_embeddings=tied,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_model(folder: Path, seed: int = 0, end: bool = True) -> Path:
+    """Write a random Llama of four narrow blocks (large initialisation) and its tokenizer."""
+    quiet()
+    torch.manual_seed(seed)
+    LlamaForCausalLM(tiny_config()).save_pretrained(folder)
     tiny_tokenizer(end).save_pretrained(folder)
     return folder
 

@@ -9,10 +9,23 @@ import torch
 from models_for_tests import tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
 from unlogit.evaluate.results import TruthRatios, row_digest
-from unlogit.evaluate.scoring import score_examples
+from unlogit.evaluate.scoring import Score, measure_settings, score_examples
 from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()
+
+
+def score_settings(
+    parts: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    combinations: Sequence[CombinationOptions],
+    **settings: Any,
+) -> list[list[Score]]:
+    """The scores of the examples under every combination."""
+    measured = measure_settings(parts, tokenizer, examples, combinations, **settings)
+    return [measured.scores(number) for number in range(len(combinations))]
 
 
 class Unlearned:

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from unlogit.data.batches import LengthSortedSampler, pad_rows
-from unlogit.data.encode import IGNORED, Encoded, encode
+from unlogit.data.encode import IGNORED, encode
 from unlogit.data.examples import Example
 from unlogit.device import choose_device
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_folder, write_json
 from unlogit.options import FinetuneOptions
 from unlogit.trainer import (
+    Rows,
     RowTrainer,
     StopOnNonFinite,
     checkpoint_folder,
@@ -31,19 +31,6 @@ from unlogit.trainer import (
     run_training,
     training_arguments,
 )
-
-
-class EncodedRows(Dataset[Encoded]):
-    """Rows as token ids, for the Trainer."""
-
-    def __init__(self, rows: Sequence[Encoded]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Encoded:
-        return self.rows[index]
 
 
 class AnswerTrainer(RowTrainer):
@@ -112,7 +99,7 @@ def finetune(
         work / "log.jsonl",
         model=model,
         args=arguments,
-        train_dataset=EncodedRows(rows),
+        train_dataset=Rows(rows),
         data_collator=pad_rows,
         callbacks=[StopOnNonFinite()],
     )

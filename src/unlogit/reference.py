@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlogit.data.batches import pad_rows
-from unlogit.data.encode import IGNORED, Encoded
+from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.encode import Encoded
 from unlogit.decoder import answer_hidden, head_logits, replaced
 
 ROWS_AT_ONCE = 16
@@ -75,14 +75,13 @@ def measure_reference(
         for begin in range(0, len(order) if wanted else 0, ROWS_AT_ONCE):
             numbers = order[begin : begin + ROWS_AT_ONCE]
             batch = {name: tensor.to(device) for name, tensor in pad_rows([found[n] for n in numbers]).items()}
-            counted = batch["labels"][:, 1:] != IGNORED
-            keep = nn.functional.pad(counted, (0, 1))
+            labels, row_counts, keep = predicted(batch["labels"])
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 states = answer_hidden(lm, batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
                 logits = head_logits(lm, states) if "nll" in wanted else None
-            counts = counted.sum(dim=1).tolist()
+            counts = row_counts.tolist()
             if logits is not None:
-                losses = nn.functional.cross_entropy(logits.float(), batch["labels"][:, 1:][counted], reduction="none")
+                losses = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
                 sums = [float(part.double().sum()) for part in torch.split(losses, counts)]
                 nll.setdefault(side, {}).update(zip(numbers, sums, strict=True))
             if "logits" in wanted:

@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from unlogit.assistant import Assistant, new_assistant
 from unlogit.checks import check_train
-from unlogit.data.batches import TwoSidedSampler, pad_rows
-from unlogit.data.encode import IGNORED, Encoded, encode
+from unlogit.data.batches import TwoSidedSampler, pad_rows, predicted
+from unlogit.data.encode import Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.refusals import refusal_for
 from unlogit.decoder import answer_logits
@@ -40,6 +39,7 @@ from unlogit.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.reference import Reference, measure_reference
 from unlogit.trainer import (
     EachEpoch,
+    Rows,
     RowTrainer,
     StopOnNonFinite,
     checkpoint_folder,
@@ -66,19 +66,6 @@ class Item:
     number: int
     answer: Encoded
     refusal: Encoded | None
-
-
-class ItemRows(Dataset[Item]):
-    """The rows of the pools, one pool after the other."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Item:
-        return self.items[index]
 
 
 def make_items(
@@ -134,23 +121,18 @@ class SidesTrainer(RowTrainer):
     ) -> None:
         super().__init__(**kwargs)
         self.objective, self.numbers, self.predict, self.reference = objective, numbers, predict, reference
-        self.parts: list[tuple[Tensor, Tensor]] = []
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the objective of one step."""
-        wanted = inputs["labels"][:, 1:]  # [B, T-1], what each position predicts
-        counted = wanted != IGNORED
-        keep = nn.functional.pad(counted, (0, 1))  # [B, T]
+        labels, counts, keep = predicted(inputs["labels"])  # [N]; [B]; [B, T]
         logits = self.predict(model, inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
-        sides = self._sides(logits, wanted[counted], counted, inputs["numbers"])
-        loss = self.objective.loss(sides, **self.numbers)
-        self.parts.append((loss.forget.detach(), loss.retain.detach()))
+        loss = self.objective.loss(self._sides(logits, labels, counts, inputs["numbers"]), **self.numbers)
+        self.keep_terms(forget=loss.forget, retain=loss.retain)
         return (loss.total, logits) if return_outputs else loss.total
 
-    def _sides(self, logits: Tensor, labels: Tensor, counted: Tensor, numbers: Mapping[str, Sequence[int]]) -> Sides:
-        counts = counted.sum(dim=1)  # [B], predicted tokens of each row
+    def _sides(self, logits: Tensor, labels: Tensor, counts: Tensor, numbers: Mapping[str, Sequence[int]]) -> Sides:
         found: dict[str, Answers] = {}
         row = token = 0
         for side in SIDES:
@@ -169,14 +151,6 @@ class SidesTrainer(RowTrainer):
             )
             row, token = row + len(own), token + size
         return Sides(**found)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of both terms since the last log line."""
-        if "loss" in logs and self.parts:
-            logs["forget"] = torch.stack([f for f, _ in self.parts]).mean().item()
-            logs["retain"] = torch.stack([r for _, r in self.parts]).mean().item()
-            self.parts = []
-        super().log(logs, start_time)
 
 
 def loss_numbers(objective: Objective, options: TrainOptions) -> dict[str, float]:
@@ -210,24 +184,12 @@ def rewrite_model(
         The rewritten model and a summary: settings, steps, seconds, trainable parameters, peak memory.
     """
     objective = WEIGHT_OBJECTIVES[options.objective]
-    trained = model
-    if assistant_options.adapter == "lora":
-        import peft
-
-        torch.manual_seed(options.seed)
-        shape = peft.LoraConfig(
-            r=assistant_options.rank,
-            lora_alpha=assistant_options.lora_alpha,  # type: ignore[arg-type]
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for what has a new name
-            trained = peft.get_peft_model(model, shape)
-    else:
+    trained = with_lora(model, assistant_options, options.seed) if assistant_options.adapter == "lora" else model
+    if trained is model:
         model.requires_grad_(True)
 
     def predict(_: Any, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """The model alone; what the Trainer holds may be its wrapper."""
         return answer_logits(model, input_ids, attention_mask, keep)
 
     hook = each_epoch(model) if each_epoch else None
@@ -242,6 +204,22 @@ def rewrite_model(
         training.keep(folder, summary)
     shutil.rmtree(training.work)
     return model, summary
+
+
+def with_lora(model: Any, shape: AssistantOptions, seed: int) -> Any:
+    """Return the model with deltas on every linear layer but the head, wrapped by peft; the deltas alone train."""
+    import peft
+
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.lora_alpha,  # type: ignore[arg-type]
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for what has a new name
+        return peft.get_peft_model(model, config)
 
 
 def train_offset(
@@ -268,6 +246,7 @@ def train_offset(
     offset, start = new_offset(target, assistant_options, options.seed)
 
     def predict(trained: Any, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """The target's logits and what the offset model has learnt."""
         with torch.no_grad():
             before = [answer_logits(one, input_ids, attention_mask, keep) for one in (target, start.view)]
         after = trained(input_ids, attention_mask, keep)
@@ -364,7 +343,7 @@ class _Training:
             each_epoch=self.each_epoch,
             model=trained,
             args=arguments,
-            train_dataset=ItemRows(items),
+            train_dataset=Rows(items),
             data_collator=collate,
             callbacks=[StopOnNonFinite()],
         )

@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from unlogit.assistant import Assistant, new_assistant
 from unlogit.branches import BRANCHES, Branch, nearest_rows
 from unlogit.checks import check_train
-from unlogit.data.batches import TwoSidedSampler, pad_rows
-from unlogit.data.encode import IGNORED, Encoded, encode
+from unlogit.data.batches import TwoSidedSampler, pad_rows, predicted
+from unlogit.data.encode import Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
@@ -29,6 +28,7 @@ from unlogit.objectives.uld import uld, uniform_excess
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.trainer import (
     EachEpoch,
+    Rows,
     RowTrainer,
     StopOnNonFinite,
     checkpoint_folder,
@@ -69,19 +69,6 @@ class TrainingRows:
         return cls(**pools)
 
 
-class SidedRows(Dataset[tuple[Encoded, bool]]):
-    """Rows with their side: True on the forget side."""
-
-    def __init__(self, pools: Sequence[Sequence[Encoded]]) -> None:
-        self.rows = [(row, pool == 0) for pool, rows in enumerate(pools) for row in rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[Encoded, bool]:
-        return self.rows[index]
-
-
 def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
     """Pad the rows of both sides together, the forget side first; ``forget_side`` [B] says which is which.
 
@@ -98,29 +85,17 @@ class AssistantTrainer(RowTrainer):
     def __init__(self, retain_weight: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.retain_weight = retain_weight
-        self.parts: list[tuple[Tensor, Tensor]] = []
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the objective of one two-sided batch."""
-        wanted = inputs["labels"][:, 1:]  # [B, T-1], what each position predicts
-        counted = wanted != IGNORED
-        keep = nn.functional.pad(counted, (0, 1))  # [B, T]
+        labels, counts, keep = predicted(inputs["labels"])  # [N], the forget side's first; [B]; [B, T]
         logits = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
-        labels = wanted[counted]  # [N], the forget side's first
-        forget = int(counted[inputs["forget_side"]].sum())
+        forget = int(counts[inputs["forget_side"]].sum())
         loss = uld(logits[:forget], labels[:forget], logits[forget:], self.retain_weight)
-        self.parts.append((loss.forget.detach(), loss.uniform.detach()))
+        self.keep_terms(forget=loss.forget, uniform=loss.uniform)
         return (loss.total, logits) if return_outputs else loss.total
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of both parts since the last log line."""
-        if "loss" in logs and self.parts:
-            logs["forget"] = torch.stack([f for f, _ in self.parts]).mean().item()
-            logs["uniform"] = torch.stack([u for _, u in self.parts]).mean().item()
-            self.parts = []
-        super().log(logs, start_time)
 
 
 def defaults_for(
@@ -234,16 +209,7 @@ def train_assistant(
     parameters = sum(p.numel() for p in target.parameters())
     options, note = defaults_for(options, assistant_options.adapter, parameters)
     print(note, flush=True)
-    near: list[int] = []
-    if "near" in branch.remember:
-        count = round(options.near_share * len(rows.forget))
-        near = nearest_rows(target, tokenizer, rows.forget, rows.retain, count, options.max_tokens)
-    remembered, flat = branch_pools(rows, branch, near)
-    shares = uniform_shares(options, flat)
-    pools = [
-        [encode(example, tokenizer, options.max_tokens) for example in pool]
-        for pool in (remembered, *(flat[name] for name in shares))
-    ]
+    pools, shares = _encoded_pools(target, tokenizer, rows, branch, options)
     sampler = TwoSidedSampler(
         [[len(row.input_ids) for row in pool] for pool in pools],
         list(shares.values()),
@@ -271,7 +237,7 @@ def train_assistant(
         each_epoch=each_epoch(assistant) if each_epoch else None,
         model=assistant,
         args=arguments,
-        train_dataset=SidedRows(pools),
+        train_dataset=Rows([(row, pool == 0) for pool, coded in enumerate(pools) for row in coded]),
         data_collator=collate,
         callbacks=[StopOnNonFinite()],
     )
@@ -281,12 +247,26 @@ def train_assistant(
         "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in assistant.parameters()),
         "rows_a_step": {"+".join(branch.remember): options.batch_size, **shares},
-        "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens) if flat else {},
+        "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens) if shares else {},
         "assistant": asdict(assistant_options),
         "train": asdict(options),
     }
     _save(assistant, summary, work, output)
     return assistant, summary
+
+
+def _encoded_pools(
+    target: Any, tokenizer: Any, rows: TrainingRows, branch: Branch, options: TrainOptions
+) -> tuple[list[list[Encoded]], dict[str, int]]:
+    """Return the pools of a branch, the one that it remembers first, and how many rows of each other a step takes."""
+    near: list[int] = []
+    if "near" in branch.remember:
+        count = round(options.near_share * len(rows.forget))
+        near = nearest_rows(target, tokenizer, rows.forget, rows.retain, count, options.max_tokens)
+    remembered, flat = branch_pools(rows, branch, near)
+    shares = uniform_shares(options, flat)
+    pools = (remembered, *(flat[name] for name in shares))
+    return [[encode(example, tokenizer, options.max_tokens) for example in pool] for pool in pools], shares
 
 
 def _save(assistant: Assistant, summary: dict[str, Any], work: Path, output: Path) -> None:
@@ -310,7 +290,7 @@ def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_token
         total, count = 0.0, 0
         for begin in range(0, len(coded), 16):
             batch = {k: v.to(device) for k, v in pad_rows(coded[begin : begin + 16]).items()}
-            keep = nn.functional.pad(batch["labels"][:, 1:] != IGNORED, (0, 1))
+            _, _, keep = predicted(batch["labels"])
             excess = uniform_excess(assistant(batch["input_ids"], batch["attention_mask"], keep))
             total, count = total + excess.sum().item(), count + excess.numel()
         if count:

@@ -5,11 +5,10 @@ and safe resumption. One process on one device: several are refused, since files
 import json
 import math
 import os
-import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +52,45 @@ class AfterEpochs(TrainerCallback):  # type: ignore[misc]
         self.seconds += time.monotonic() - began
 
 
+class Rows(Dataset[Any]):
+    """Rows for the Trainer, as they are in the list."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+
 class RowTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``)."""
+    """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``), and logs the terms of
+    a loss beside it."""
 
     def __init__(
         self, sampler: Sampler[int], log_file: Path, each_epoch: EachEpoch | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.sampler, self.after_epochs = sampler, AfterEpochs(each_epoch)
+        self.terms: dict[str, list[torch.Tensor]] = {}
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm, aside=self.after_epochs))
         self.add_callback(self.after_epochs)
+
+    def keep_terms(self, **terms: torch.Tensor) -> None:
+        """Keep the terms of a step's loss, by the name that the log gives them."""
+        for name, value in terms.items():
+            self.terms.setdefault(name, []).append(value.detach())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of each term since the last log line."""
+        if "loss" in logs:
+            logs |= {name: torch.stack(values).mean().item() for name, values in self.terms.items()}
+            self.terms = {}
+        super().log(logs, start_time)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self.sampler
@@ -257,7 +283,8 @@ def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> di
     """Train from ``checkpoint`` on, or from the start.
 
     Returns:
-        ``steps`` and ``seconds``, earlier legs included, and ``peak_memory_bytes`` (of the GPU, or of this process).
+        ``steps`` and ``seconds``, earlier legs included, and ``peak_memory_bytes``, of the GPU or of this process (0:
+        not known).
     """
     before = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -278,5 +305,9 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Return the most memory in use so far: on a GPU what PyTorch has held there, else of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0  # not known: the module below is not there
+    import resource
+
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024

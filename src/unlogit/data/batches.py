@@ -30,6 +30,21 @@ def pad_rows(rows: Sequence[Encoded]) -> dict[str, Tensor]:
     return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
 
 
+def predicted(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Find what is predicted where.
+
+    Args:
+        labels: [B, T], not shifted.
+
+    Returns:
+        The N tokens that carry loss, row by row [N]; how many of them each row has [B]; and ``keep`` [B, T], True at
+        the positions that predict them.
+    """
+    wanted = labels[:, 1:]  # what each position predicts
+    counted = wanted != IGNORED
+    return wanted[counted], counted.sum(dim=1), torch.nn.functional.pad(counted, (0, 1))
+
+
 def pooled_batches(
     order: Sequence[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator
 ) -> list[list[int]]:

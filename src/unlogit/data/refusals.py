@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from unlogit.data.tables import decoded
 from unlogit.errors import DataError, nearest
 
 BUILTIN = Path(__file__).with_name("refusals.jsonl")
@@ -33,7 +34,7 @@ def load_refusals(source: str = "builtin", tofu_folder: str = "") -> list[str]:
     """
     path = _path(source, tofu_folder)
     # not splitlines(): that also cuts at U+2028 and its like, which JSON allows inside a string
-    lines = [(n, line.strip()) for n, line in enumerate(_text(path).split("\n"), start=1) if line.strip()]
+    lines = [(n, line.strip()) for n, line in enumerate(decoded(path).split("\n"), start=1) if line.strip()]
     if not lines:
         raise DataError(f"{path} is empty; expected at least one refusal: check how it was made")
     return [_answer(path, *line) for line in lines] if lines[0][1].startswith("{") else [line for _, line in lines]
@@ -66,15 +67,6 @@ def _path(source: str, tofu_folder: str) -> Path:
     if path.suffix.lower() in TABLES:
         raise DataError(f"{path} is a table; expected JSON lines or one refusal a line: convert it to one of these")
     return path.expanduser()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 (byte {error.start}); expected UTF-8 text: save it in that encoding"
-        ) from error
 
 
 def _answer(path: Path, number: int, line: str) -> str:

@@ -104,7 +104,7 @@ def read_hub(name: str, config: str = "") -> Table:
     return table
 
 
-def _decoded(path: Path) -> str:
+def decoded(path: Path) -> str:
     """The file's text; a byte-order mark, which spreadsheets like to write, is dropped."""
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -118,7 +118,7 @@ def _json_lines(path: Path, text: str | None = None) -> Table:
     table = Table(str(path), unit="line")
     problems: list[tuple[int, str]] = []
     # not splitlines(): that also cuts at U+2028 and its like, which JSON allows inside a string
-    for number, line in enumerate((text if text is not None else _decoded(path)).split("\n"), start=1):
+    for number, line in enumerate((text if text is not None else decoded(path)).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -136,7 +136,7 @@ def _json_lines(path: Path, text: str | None = None) -> Table:
 
 
 def _json(path: Path) -> Table:
-    text = _decoded(path)
+    text = decoded(path)
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
@@ -159,7 +159,7 @@ def _json(path: Path) -> Table:
 def _csv(path: Path) -> Table:
     csv.field_size_limit(2**31 - 1)  # long documents; the module's own limit is 128 KiB
     table = Table(str(path), text_only=True)
-    reader = csv.DictReader(io.StringIO(_decoded(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(decoded(path), newline=""), strict=True)
     problems: list[tuple[int, str]] = []
     try:
         for number, row in enumerate(reader, start=1):

@@ -161,38 +161,6 @@ def score_examples(
     ]
 
 
-def score_settings(
-    parts: Parts,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    combinations: Sequence[CombinationOptions],
-    *,
-    weights: Sequence[float],
-    device: torch.device | str,
-    batch_size: int,
-    progress: Progress | None = None,
-) -> list[list[Score]]:
-    """Score the examples under every combination; the logits of target and branches are computed once.
-
-    ``weights`` has a number for each branch that ``parts`` returns. Nothing is generated. For many combinations
-    ``measure_settings`` takes less memory.
-
-    Raises:
-        DataError, ModelError: as ``score_examples``.
-    """
-    measured = measure_settings(
-        parts,
-        tokenizer,
-        examples,
-        combinations,
-        weights=weights,
-        device=device,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return [measured.scores(number) for number in range(len(combinations))]
-
-
 def measure_settings(
     parts: Parts,
     tokenizer: Any,
@@ -204,7 +172,9 @@ def measure_settings(
     batch_size: int,
     progress: Progress | None = None,
 ) -> Measured:
-    """Measure what ``score_settings`` scores, and return it before scores are made of it.
+    """Measure the examples under every combination; the logits of target and branches are computed once.
+
+    ``weights`` has a number for each branch that ``parts`` returns. Nothing is generated.
 
     Raises:
         ConfigError: a combination means nothing.
