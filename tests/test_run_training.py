@@ -113,3 +113,28 @@ def test_offset_and_second_branch_are_unlearned_models(place: Place) -> None:
     assert [branch["weight"] for branch in config["branches"]] == [-1.0, 1.0]
     assert not (place.run / "assistant-1").exists()
     assert AutoModelForCausalLM.from_pretrained(place.run / "unlearned").weights == [-1.0, 1.0]
+
+
+def test_finetune_joins_sources_and_starts_from_nothing(tmp_path: Path) -> None:
+    """Both files' rows are trained on; from scratch the weights are those of the seed, and none of the model's."""
+    place = Place.make(tmp_path)
+    files = [str(place.folder / f"{side}.jsonl") for side in ("forget", "retain")]
+    line = [
+        "finetune",
+        f"--model={place.folder / 'target'}",
+        "--epochs=0.01",
+        "--learning_rate=1e-12",
+        "--dtype=float32",
+    ]
+    new_flags = ["--from_scratch", "--seed=3"]  # the target itself is random, of seed 0
+    for name, flags in (("joined", []), ("new", new_flags), ("again", new_flags)):
+        assert main([*line, *flags, f"--output={tmp_path / name}", "--data", *files]) == 0
+    assert json.loads((tmp_path / "joined" / "finetune.json").read_text())["rows"] == 8 + 32
+    models = [
+        AutoModelForCausalLM.from_pretrained(place.folder / name) for name in ("target", "joined", "new", "again")
+    ]
+    target, joined, new, again = (model.get_output_embeddings().weight for model in models)
+    torch.testing.assert_close(joined, target)
+    torch.testing.assert_close(new, again)
+    assert (new - target).abs().mean() > 0.1
+    assert json.loads((tmp_path / "new" / "settings.json").read_text())["from_scratch"] is True
