@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from test_rewrite import FORGET, RETAIN, loss_of, options, people_target
-from tiny_run import tiny_tokenizer
+from tiny_run import PEOPLE, tiny_tokenizer
 from unlogit.branches import BRANCHES, nearest_rows
+from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.options import AssistantOptions
 from unlogit.train import TrainingRows, branch_pools, train_assistant
@@ -39,25 +40,23 @@ def test_nearest_rows_by_an_independent_way() -> None:
     """Means over tokens of the last hidden states, less the mean of all retain rows; the largest cosine to any forget
     row, each row alone and unpadded. A retain row equal to a forget row is nearest of all."""
     target, tokenizer = people_target(), tiny_tokenizer()
-    rows = [*RETAIN, FORGET[2]]
+    forget, rows = PEOPLE.forget[:4], [*PEOPLE.retain, PEOPLE.forget[2]]
 
     def vector(row: Example) -> torch.Tensor:
-        from unlogit.data.encode import encode
-
         ids = torch.tensor([encode(row, tokenizer).input_ids])
         with torch.no_grad():
             return target.model(ids).last_hidden_state[0].mean(0)
 
     vectors = [vector(row) for row in rows]
     centre = torch.stack(vectors).mean(0)
-    goals = [vector(row) - centre for row in FORGET]
+    goals = [vector(row) - centre for row in forget]
     likeness = [max(float(torch.cosine_similarity(one - centre, goal, dim=0)) for goal in goals) for one in vectors]
-    expected = sorted(sorted(range(len(rows)), key=lambda i: -likeness[i])[:3])
-    found = nearest_rows(target, tokenizer, FORGET, rows, 3, 512)
-    assert found == expected
-    assert 6 in found
-    assert nearest_rows(target, tokenizer, FORGET, rows, 0, 512) == []
-    assert nearest_rows(target, tokenizer, FORGET, rows, 99, 512) == list(range(7))
+    order = sorted(range(len(rows)), key=lambda i: -likeness[i])
+    for count in (1, 3, 8, 16):
+        assert nearest_rows(target, tokenizer, forget, rows, count, 512) == sorted(order[:count])
+    assert order[0] == len(rows) - 1
+    assert nearest_rows(target, tokenizer, forget, rows, 0, 512) == []
+    assert nearest_rows(target, tokenizer, forget, rows, 99, 512) == list(range(len(rows)))
 
 
 def test_a_branch_without_a_flat_side_learns_its_rows(tmp_path: Path) -> None:

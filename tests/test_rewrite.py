@@ -1,5 +1,6 @@
 """Training by objectives on sides, on tiny models: what is trained, what stays, what a step is made of."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,26 @@ from unlogit.data.batches import pad_rows
 from unlogit.data.encode import IGNORED, Encoded
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
+from unlogit.modeling import UnlearnedForCausalLM
 from unlogit.objectives import OBJECTIVES
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 from unlogit.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.reference import measure_reference, with_own_head
-from unlogit.rewrite import Item, SidesTrainer, collate, loss_numbers, make_items, rewrite_model, train_offset
+from unlogit.rewrite import (
+    OFFSET_WEIGHTS,
+    Item,
+    SidesTrainer,
+    collate,
+    loss_numbers,
+    make_items,
+    new_offset,
+    rewrite_model,
+    train_offset,
+)
 from unlogit.trainer import LogLines
 
-FORGET = [Example(f"Who is person {i}?", f"A baker of {i} towns.") for i in range(4)]
+FORGET = [Example(f"Who is person {i}?", f"A baker of {'very ' * (3 - i)}old towns.") for i in range(4)]
+"""The longest first: sorted by length they stand in another order."""
 RETAIN = [Example(f"Where is place {i}?", f"In county {i}.") for i in range(6)]
 REFUSALS = ["I do not know.", "No idea."]
 
@@ -83,6 +96,16 @@ def test_ascent_raises_the_forget_loss_and_retain_terms_hold_the_other(tmp_path:
     kept, _ = rewrite("grad_diff", tmp_path / "gd", epochs=4, retain_weight=3.0)
     assert loss_of(ascended, FORGET) > loss_of(people_target(), FORGET) + 1
     assert loss_of(kept, RETAIN) < loss_of(ascended, RETAIN) - 1
+
+
+def test_each_log_line_has_the_terms_of_its_own_steps(tmp_path: Path) -> None:
+    """With two weights the logged loss is 2 · forget + 3 · retain at every line, of that step alone."""
+    rewrite("grad_diff", tmp_path, forget_weight=2.0, retain_weight=3.0, learning_rate=3e-2)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert len(lines) == 4
+    for line in lines:
+        assert line["loss"] == pytest.approx(2 * line["forget"] + 3 * line["retain"], rel=1e-3, abs=1e-3)
+    assert lines[0]["forget"] != lines[-1]["forget"]
 
 
 def test_lora_is_merged_into_an_ordinary_model(tmp_path: Path) -> None:
@@ -199,13 +222,22 @@ def test_offset_training_leaves_the_target_alone(
     for name, value in target.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert summary["steps"] == 4
-    from unlogit.modeling import UnlearnedForCausalLM
-    from unlogit.rewrite import OFFSET_WEIGHTS
-
-    unmoved = UnlearnedForCausalLM.build(target, [start, start], OFFSET_WEIGHTS, combination)
-    assert loss_of(unmoved, FORGET) == pytest.approx(loss_of(target, FORGET), abs=1e-5)
     unlearned = UnlearnedForCausalLM.build(target, [offset, start], OFFSET_WEIGHTS, combination)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        learnt = offset.view(ids).logits - start.view(ids).logits
+        torch.testing.assert_close(unlearned(ids).logits, target(ids).logits + learnt, atol=1e-4, rtol=1e-4)
     assert loss_of(unlearned, FORGET) > loss_of(target, FORGET) + 0.01
+
+
+def test_an_offset_model_starts_as_the_target() -> None:
+    """Before training it and its start are alike, whatever the start's own logits are, with all adapters."""
+    target = people_target()
+    plain = CombinationOptions(rule="paper", alpha=1.0, filter_rate=0.0)
+    for adapter in ("lora", "full"):
+        shape = AssistantOptions(num_layers=2, adapter=adapter, rank=4, start_gain=1.0)
+        combined = UnlearnedForCausalLM.build(target, new_offset(target, shape, 0), OFFSET_WEIGHTS, plain)
+        assert loss_of(combined, FORGET) == pytest.approx(loss_of(target, FORGET), abs=1e-5)
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
