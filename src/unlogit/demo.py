@@ -167,8 +167,10 @@ def _pretrained(model: str) -> Any:
 
 def _made(people: People, known: Sequence[Example], output: Path, seed: int) -> Path:
     """Make a tiny model that has words for all the rows, and return its folder."""
+    from unlogit.models import quiet
     from unlogit.tiny import tiny_model, tiny_tokenizer
 
+    quiet()
     rows = [*people.forget, *people.retain, *people.holdout, *known]
     tokenizer = tiny_tokenizer(rows)
     folder = output / "untrained"
