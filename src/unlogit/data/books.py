@@ -54,9 +54,11 @@ def find_documents(sources: Sequence[str], apart: Sequence[Path] = ()) -> list[P
             files = [path]
         else:
             kind = "has another suffix" if path.exists() else "does not exist"
-            raise DataError(f"{source} {kind}; expected text files ({', '.join(SUFFIXES)}) or a folder of them")
+            wanted = f"text files ({', '.join(SUFFIXES)}) or a folder of them"
+            raise DataError(f"{source} {kind}; expected {wanted}: check the path, or convert it to text")
         if not files:
-            raise DataError(f"the folder {source} has no document; expected files that end in {', '.join(SUFFIXES)}")
+            ends = ", ".join(SUFFIXES)
+            raise DataError(f"the folder {source} has no document; expected files that end in {ends}: check the path")
         found += files
     seen = set(elsewhere)
     for file in found:
