@@ -1,6 +1,7 @@
 """The choice of a combination: hand arithmetic of the objective, and the choice on tiny models."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from tiny_models import random_assistant
 from tiny_unlearned import TOKENIZER, Unlearned, score_settings, truth_ratios
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.pick import pick_combination, pick_row, retain_kept, split_validation
+from unlogit.evaluate.pick import Wanted, pick_combination, pick_row, retain_kept, split_validation
 from unlogit.evaluate.results import TruthRatios
 from unlogit.evaluate.scoring import Score, score_examples
-from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.evaluate.truth_ratio import row_truth_ratio, score_truth_ratios
 from unlogit.modeling import UnlearnedForCausalLM
 from unlogit.options import CombinationOptions, PickOptions
 
@@ -36,12 +37,45 @@ def test_objective_by_hand() -> None:
         [score(0.2, wrong=0.1), score(0.2, wrong=0.4)],
         [score(0.2)],
         [score(0.8)],
-        [0.1, 2.0],
+        Wanted([0.1, 2.0]),
     )
     assert row.ks_statistic == pytest.approx(0.5)
     assert row.objective == pytest.approx(1 / 3)
     assert row.forget_probability == pytest.approx(0.2)
     assert row.retain_probability == pytest.approx(0.2)
+
+
+WANTED = Wanted((0.1, 2.0))
+
+
+@pytest.mark.parametrize(("memorised", "objective"), [(0.25, 0.4), (0.75, 2 / 3), (0.9, 2 / 3), (1.0, 2 / 3)])
+def test_memorisation_unlike_the_retain_models_counts_by_hand(memorised: float, objective: float) -> None:
+    """All tokens of the forget answers are hit. The retain model hits a quarter: M = 3/4 and F = min(1/2, 1/4) = 1/4.
+
+    Where it hits half of them or more, F is 1 − D = 1/2 as without it. R = 1.
+    """
+    forget = [score(0.2, wrong=0.1), score(0.2, wrong=0.4)]
+    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], Wanted((0.1, 2.0), memorised))
+    assert row.forget_exact_memorisation == 1
+    assert row.objective == pytest.approx(objective)
+
+
+def test_too_little_memorisation_counts_as_too_much_does() -> None:
+    """None is hit and the retain model hits 0.8: M = 0.8, F = 0.2, J = 2/(5 + 1) = 1/3."""
+    forget = [replace(score(0.2, wrong=wrong), hits=(False,)) for wrong in (0.1, 0.4)]
+    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], Wanted((0.1, 2.0), 0.8))
+    assert row.objective == pytest.approx(1 / 3)
+
+
+def test_the_retain_models_memorisation_is_of_the_rows_that_choose() -> None:
+    """Of two rows with 1 and 0.5, whatever their order; of one alone; and not known of results without it."""
+    one, two = FORGET
+    scores = [replace(score(0.2, wrong=0.1), hits=hits) for hits in ((True,), (True, False))]
+    known = score_truth_ratios("r", FORGET, scores)
+    assert Wanted.of([two, one], known)[1].exact_memorisation == 0.75
+    assert Wanted.of([two], known)[1].exact_memorisation == 0.5
+    assert Wanted.of([two], replace(known, exact_memorisation=()))[1].exact_memorisation is None
+    assert Wanted.of(FORGET, replace(known, rows=()))[1].exact_memorisation is None
 
 
 def test_what_is_lost_on_neutral_rows_counts_by_hand() -> None:
@@ -51,11 +85,11 @@ def test_what_is_lost_on_neutral_rows_counts_by_hand() -> None:
     """
     forget = [score(0.2, wrong=0.1), score(0.2, wrong=0.4)]
     neutral = {"neutral": [score(0.1), score(0.7)], "target_neutral": [score(0.8), score(0.7)]}
-    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], [0.1, 2.0], **neutral)
+    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], WANTED, **neutral)
     assert row.retain_kept == 1
     assert row.neutral_kept == pytest.approx(0.5625)
     assert row.objective == pytest.approx(2 / (1 / 0.5 + 1 / 0.5625))
-    row = pick_row(CombinationOptions(), forget, [score(0.2)], [score(0.8)], [0.1, 2.0], **neutral)
+    row = pick_row(CombinationOptions(), forget, [score(0.2)], [score(0.8)], WANTED, **neutral)
     assert row.objective == pytest.approx(1 / 3)
 
 

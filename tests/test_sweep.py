@@ -52,7 +52,8 @@ NEUTRAL = [Example("", "one two three four five six", kind="text"), *EXAMPLES[2:
 VALIDATION = {"forget": FORGET[:3], "retain": RETAIN[:1], "neutral": NEUTRAL[:2]}
 TEST = {"forget": FORGET[3:], "retain": RETAIN[1:], "neutral": NEUTRAL[2:]}
 OPTIONS = SweepOptions(alphas=(0.0, 0.4, 0.8, 2.0), filter_rates=(0.0, 0.02, 0.3))
-RETAIN_MODEL = truth_ratios(FORGET, seed=3)
+HITS = {True: (0.1, 0.2, 0.0), False: (0.5, 1.0, 0.9)}
+RETAIN_MODEL = replace(truth_ratios(FORGET, seed=3), exact_memorisation=(*HITS[True], *HITS[False]))
 
 
 def sweep(**changed: Any) -> Sweep:
@@ -109,7 +110,8 @@ def slow_figures(rows: dict[str, list[Example]], chosen: CombinationOptions) -> 
         return mean([min(1.0, math.exp(alone - own)) for own, alone in losses])
 
     r = min(kept("retain"), kept("neutral"))
-    d = 1 - test.statistic
+    memorised = mean([slow_loss(row, row.answer, chosen)[1] for row in rows["forget"]])
+    d = min(1 - test.statistic, 1 - abs(memorised - mean(HITS[rows is VALIDATION])))
     return {
         "objective": 2 * d * r / (d + r) if d else 0.0,
         "ks_statistic": test.statistic,

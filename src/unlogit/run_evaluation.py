@@ -22,7 +22,7 @@ from unlogit.evaluate.pick import Picked, pick_combination, split_validation
 from unlogit.evaluate.results import Results, TruthRatios, row_digest
 from unlogit.evaluate.scoring import score_examples
 from unlogit.evaluate.subset import on_rows
-from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.evaluate.truth_ratio import score_truth_ratios
 from unlogit.models import load_target, load_tokenizer
 from unlogit.options import CombinationOptions, RunConfig
 from unlogit.run_folder import RunFolder
@@ -141,8 +141,7 @@ class Scorer:
     def _truth_ratios(self, model: Any, tokenizer: Any, rows: Sequence[Example]) -> TruthRatios:
         usable = [row for row in rows if row.perturbed_answer]
         scores = score_examples(model, tokenizer, usable, batch_size=self.config.evaluate.batch_size, generate=False)
-        ratios = tuple(row_truth_ratio(score) for score in scores)
-        return TruthRatios(str(model.name_or_path), tuple(map(row_digest, usable)), ratios)
+        return score_truth_ratios(str(model.name_or_path), usable, scores)
 
     def pick(self, model: Any, tokenizer: Any) -> Picked:
         """Choose the combination on the validation rows.

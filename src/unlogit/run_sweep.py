@@ -19,10 +19,10 @@ from unlogit.checks import check_evaluation, retain_log
 from unlogit.config_file import plain
 from unlogit.errors import ConfigError
 from unlogit.evaluate.pick import answers_only, of_split
-from unlogit.evaluate.results import Results, TruthRatios, row_digest
+from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring import Score, score_examples
 from unlogit.evaluate.sweep import SPLITS, Sweep, SweepRow, figures, sweep_combinations, sweep_grid
-from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.evaluate.truth_ratio import score_truth_ratios
 from unlogit.files import atomic_file, write_json
 from unlogit.models import load_target, load_tokenizer, load_unlearned, model_place
 from unlogit.objectives import OBJECTIVES
@@ -117,8 +117,8 @@ def _retain(
                 generate=False,
                 progress=of_split(progress, split),
             )
-    digests, ratios = map(row_digest, rows["forget"]), map(row_truth_ratio, found["forget"])
-    return TruthRatios(name, tuple(digests), tuple(ratios)), found | {"forget": found["forget"][len(parts[0]) :]}
+    wanted = score_truth_ratios(name, rows["forget"], found["forget"])
+    return wanted, found | {"forget": found["forget"][len(parts[0]) :]}
 
 
 def _counts(rows: Mapping[str, Any]) -> str:
@@ -176,7 +176,8 @@ def sweep_table(sweep: Sweep) -> "Table":
 
     caption = (
         "↑ higher is better · ↓ lower is better · ≈ best as the retain model's. J, on the rows that choose, is the "
-        "harmonic mean of 1 − KS statistic and what is kept; all else is of rows that do not. Forget quality is a "
+        "harmonic mean of nearness to the retain model (the smaller of 1 − KS statistic and 1 − the distance in exact "
+        "memorisation) and what is kept; all else is of rows that do not. Forget quality is a "
         f"p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model. Kept: of the target's "
         "probability of right answers."
     )
@@ -209,8 +210,8 @@ def memorisation_warning(sweep: Sweep) -> str:
         return ""
     return (
         f"with what was picked, {picked:.0%} of the forget answers' tokens are still the likeliest (target "
-        f"{target:.0%}, retain model {retain:.0%}): truth ratios alone do not see that; look for another with less "
-        "exact memorisation, or choose on more rows"
+        f"{target:.0%}, retain model {retain:.0%}): look for another with less exact memorisation, or choose on "
+        "more rows"
     )
 
 

@@ -1,17 +1,19 @@
 """Choose rule, alpha and filter_rate on validation rows, from one pass of target and assistant.
 
-The objective is ``J = harmonic mean(1 − D, R)``, in [0, 1], higher is better:
-  D, the Kolmogorov–Smirnov statistic between the truth ratios of the unlearned and the retain model on forget
-     rows. Too little and too much forgetting both raise it, and forget quality, the p-value, falls as it
-     rises; D itself does not depend on the number of rows and does not vanish far from the optimum.
+The objective is ``J = harmonic mean(F, R)``, in [0, 1], higher is better:
+  F, the smaller of 1 − D and 1 − M. D is the Kolmogorov–Smirnov statistic between the truth ratios of the
+     unlearned and the retain model on forget rows. Too little and too much forgetting both raise it, and forget
+     quality, the p-value, falls as it rises; D itself does not depend on the number of rows and does not vanish
+     far from the optimum. M is the distance between the exact memorisation of the two models on these rows.
+     Truth ratios compare wrong answers with a right one: they can be the retain model's while the answer is still
+     the likeliest text, above all where a filter keeps few tokens. M sees that. It is left out where the retain
+     model's exact memorisation is not known, as of a published log.
   R, the mean over rows of ``min(1, p_unlearned / p_target)``: what the combination leaves of the target's
      probability of answers that must stay. Gains beyond the target do not make up for losses. It is taken on
      retain rows, and on held-out neutral rows where there are any, and R is the smaller of the two: what is
      kept of the forget set's neighbours does not make up for general questions that are lost.
 The rows that choose must not be those that judge: ``split_validation`` parts them. Nothing is generated, so
-that neither ROUGE-L nor model utility is looked at. Truth ratios compare wrong answers with a right one: they
-can be the retain model's while the answer is still the likeliest text, above all where a filter keeps few tokens.
-``forget_exact_memorisation`` stands beside J to see it by.
+that neither ROUGE-L nor model utility is looked at.
 """
 
 import random
@@ -27,10 +29,29 @@ from unlogit.evaluate.exact_memorisation import exact_memorisation
 from unlogit.evaluate.forget_quality import ks_two_sided
 from unlogit.evaluate.model_utility import harmonic_mean
 from unlogit.evaluate.probability import answer_probability, probability
-from unlogit.evaluate.results import Results, TruthRatios, mean
+from unlogit.evaluate.results import Results, TruthRatios, mean, row_digest
 from unlogit.evaluate.scoring import Measured, Progress, Score, evaluating, measure_settings
 from unlogit.evaluate.truth_ratio import row_truth_ratio, truth_ratio
 from unlogit.options import CombinationOptions, PickOptions
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The retain model's figures on the forget rows that choose (or judge); None: not known."""
+
+    truth_ratios: Sequence[float]
+    exact_memorisation: float | None = None
+
+    @classmethod
+    def of(cls, forget: Sequence[Example], retain: Results | TruthRatios) -> tuple[list[Example], "Wanted"]:
+        """Return the forget rows that have wrong answers, and what the retain model is on them.
+
+        Raises:
+            DataError: no row has wrong answers, or ``retain`` lacks these rows.
+        """
+        usable, ratios = retain_truth_ratios(forget, "the unlearned model", retain)
+        known = retain.truth_ratios() if isinstance(retain, Results) else retain
+        return usable, cls(ratios, known.memorised([row_digest(row) for row in usable]))
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,7 @@ def pick_combination(
             f"there is no combination to try: got rules {options.rules}, alphas {options.alphas}, "
             f"filter_rates {options.filter_rates}; expected at least one of each: set them under pick"
         )
-    forget, wanted = retain_truth_ratios(forget_rows, "the unlearned model", retain)
+    forget, wanted = Wanted.of(forget_rows, retain)
     if not retain_rows:
         raise DataError("there are no retain rows to choose alpha on; expected at least one: give retain rows")
     tried = [replace(combinations[0], alpha=0.0), *combinations]  # alpha 0 is the target, to the bit
@@ -169,22 +190,25 @@ def pick_row(
     forget: Sequence[Score],
     retain: Sequence[Score],
     target_retain: Sequence[Score],
-    retain_truth_ratios: Sequence[float],
+    wanted: Wanted,
     *,
     neutral: Sequence[Score] = (),
     target_neutral: Sequence[Score] = (),
 ) -> PickRow:
     """Return one combination's objective and what it was made from, given its scores and the target's."""
-    statistic, p_value = ks_two_sided([row_truth_ratio(score) for score in forget], retain_truth_ratios)
+    statistic, p_value = ks_two_sided([row_truth_ratio(score) for score in forget], wanted.truth_ratios)
+    memorised = exact_memorisation(forget, "forget").value
+    away = 0.0 if wanted.exact_memorisation is None else abs(memorised - wanted.exact_memorisation)
+    forgets = 1 - max(statistic, away)
     kept = retain_kept(retain, target_retain)
     neutral_kept = retain_kept(neutral, target_neutral) if neutral else None
     return PickRow(
         combination=combination,
-        objective=harmonic_mean((1 - statistic, kept if neutral_kept is None else min(kept, neutral_kept))),
+        objective=harmonic_mean((forgets, kept if neutral_kept is None else min(kept, neutral_kept))),
         ks_statistic=statistic,
         forget_quality=p_value,
         forget_probability=probability(forget, "forget").value,
-        forget_exact_memorisation=exact_memorisation(forget, "forget").value,
+        forget_exact_memorisation=memorised,
         forget_truth_ratio=truth_ratio(forget, "forget").value,
         retain_probability=probability(retain, "retain").value,
         retain_exact_memorisation=exact_memorisation(retain, "retain").value,

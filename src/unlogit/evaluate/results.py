@@ -116,12 +116,14 @@ class TruthRatios:
     """One model's truth ratios by row digest: what forget quality compares. ``source`` names the model.
 
     ``rows`` is empty where the source does not name its rows: then they are taken as they stand.
+    ``exact_memorisation`` is that of the same rows, empty where it is not known.
     """
 
     source: str
     rows: tuple[str, ...]
     values: tuple[float, ...]
     conventions: str = "unlogit"
+    exact_memorisation: tuple[float, ...] = ()
 
     def on_rows(self, rows: Sequence[str], name: str, conventions: str = "unlogit") -> tuple[float, ...]:
         """Return this model's truth ratios on exactly these rows (digests), in their order.
@@ -155,6 +157,13 @@ class TruthRatios:
                 "model on these forget rows"
             )
         return tuple(known[_question_part(row)][1] for row in rows)
+
+    def memorised(self, rows: Sequence[str]) -> float | None:
+        """Return this model's mean exact memorisation of rows (digests) that ``on_rows`` took; None: not known."""
+        if not self.rows or len(self.exact_memorisation) != len(self.rows):
+            return None
+        known = dict(zip(map(_question_part, self.rows), self.exact_memorisation, strict=True))
+        return mean([known[_question_part(row)] for row in rows])
 
     def _all_of(self, count: int, name: str) -> tuple[float, ...]:
         """Return all values if there are so many; the test that compares them does not ask for their order."""
@@ -201,7 +210,10 @@ class Results:
             )
         metric, rows = metrics["truth_ratio"], self.splits["forget"].rows
         named = tuple(rows[i] for i in metric.row_indices)
-        return TruthRatios(self.model, named, metric.per_example, self.conventions)
+        hits = metrics.get("exact_memorisation")
+        by_row = {} if hits is None else dict(zip(hits.row_indices, hits.per_example, strict=True))
+        memorised = tuple(by_row[i] for i in metric.row_indices if i in by_row)
+        return TruthRatios(self.model, named, metric.per_example, self.conventions, memorised)
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree of plain values."""

@@ -19,8 +19,7 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.evaluate import retain_truth_ratios
-from unlogit.evaluate.pick import PickRow, best_row, measure_rows, merit, pick_row
+from unlogit.evaluate.pick import PickRow, Wanted, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring import Progress, Score
 from unlogit.logit_difference import check_combination
@@ -164,7 +163,7 @@ def sweep_combinations(
     parts: dict[str, dict[str, Sequence[Example]]] = {}
     wanted = {}
     for name, given in (("validation", validation), ("test", test)):
-        forget, wanted[name] = retain_truth_ratios(given["forget"], "the unlearned model", retain)
+        forget, wanted[name] = Wanted.of(given["forget"], retain)
         if not given["retain"]:
             raise DataError(f"there are no retain rows for {name}; expected at least one: give more retain rows")
         parts[name] = {"forget": forget, "retain": given["retain"], "neutral": given.get("neutral", ())}
@@ -219,14 +218,14 @@ def _row(
     combination: CombinationOptions,
     scores: Mapping[str, Sequence[Score]],
     target: Mapping[str, Sequence[Score]],
-    retain_truth_ratios: Sequence[float],
+    wanted: Wanted,
 ) -> PickRow:
     return pick_row(
         combination,
         scores["forget"],
         scores["retain"],
         target["retain"],
-        retain_truth_ratios,
+        wanted,
         neutral=scores["neutral"],
         target_neutral=target["neutral"],
     )

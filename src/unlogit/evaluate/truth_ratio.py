@@ -10,7 +10,9 @@ arXiv 2401.06121, section 2.2.1. Aggregates as in its published code: on forget 
 import math
 from collections.abc import Sequence
 
-from unlogit.evaluate.results import Direction, MetricResult, Role, mean
+from unlogit.data.examples import Example
+from unlogit.evaluate.exact_memorisation import exact_memorisation
+from unlogit.evaluate.results import Direction, MetricResult, Role, TruthRatios, mean, row_digest
 from unlogit.evaluate.scoring import Score
 
 NAME = "truth_ratio"
@@ -31,6 +33,16 @@ def aggregate(ratios: Sequence[float], role: Role) -> float:
     if role == "forget":
         return mean([min(ratio, 1 / ratio) for ratio in ratios])
     return mean([max(0.0, 1 - ratio) for ratio in ratios])
+
+
+def score_truth_ratios(source: str, rows: Sequence[Example], scores: Sequence[Score]) -> TruthRatios:
+    """Return what forget quality and the choice of a combination compare, of a model's scores of these forget rows."""
+    return TruthRatios(
+        source,
+        tuple(map(row_digest, rows)),
+        tuple(map(row_truth_ratio, scores)),
+        exact_memorisation=exact_memorisation(scores, "forget").per_example,
+    )
 
 
 def row_truth_ratio(score: Score) -> float:
