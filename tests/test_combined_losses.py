@@ -16,7 +16,7 @@ POSITIONS, VOCABULARY = 40, 70
 COMBINATIONS = [
     CombinationOptions(rule, alpha, filter_rate)
     for rule, alpha, filter_rate in itertools.product(
-        ("centred", "paper", "suppress", "tail"), (0.0, 0.3, 2.5), (0.0, 0.001, 0.3)
+        ("centred", "paper", "suppress", "tail", "rank"), (0.0, 0.3, 2.5), (0.0, 0.001, 0.3)
     )
 ]
 

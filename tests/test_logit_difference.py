@@ -57,6 +57,29 @@ def test_tail_by_hand() -> None:
     torch.testing.assert_close(combine(TARGET, assistant, rule="tail", alpha=1.0, filter_rate=0.3), expected)
 
 
+def test_rank_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """z − mean = [2, 0, −2, 0]: of two tokens the largest and, of equals, both that share the next place."""
+    monkeypatch.setattr("unlogit.logit_difference.RANKED", 1)
+    out = combine(TARGET, ASSISTANT, rule="rank")
+    torch.testing.assert_close(out, TARGET - torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    raised = torch.tensor([0.0, 2.0, 2.0, 0.0])  # centred: [−1, 1, 1, −1]
+    out = combine(TARGET, raised, rule="rank")
+    torch.testing.assert_close(out, TARGET - torch.tensor([0.0, 0.5, 0.5, 0.0]))
+
+
+def test_rank_is_of_the_difference_of_branches() -> None:
+    """The 20 tokens where z_forget − z_retain is largest, not those of either branch."""
+    target, forget, retain = (random_logits(6, 90, seed=seed) for seed in range(3))
+    out = combine(target, forget, retain, weights=[1.0, -1.0], rule="rank", alpha=50.0)
+    for position in range(6):
+        difference = forget[position] - retain[position]
+        lowered = set(difference.topk(20).indices.tolist())
+        assert {i for i in range(90) if out[position, i] < target[position, i] - 1} <= lowered
+        untouched = [i for i in range(90) if i not in lowered]
+        assert torch.equal(out[position, untouched], target[position, untouched])
+        assert out[position].softmax(-1)[sorted(lowered)].sum() < 1e-6  # a large alpha is a mask
+
+
 def test_two_branches_by_hand() -> None:
     """Weights 1 and −0.5, alpha 2: z − 2 · ([2, 0, −2, 0] − 0.5 · [0, 4, −4, 0]) = z − [4, −4, 0, 0]."""
     other = torch.tensor([7.0, 11.0, 3.0, 7.0])

@@ -210,7 +210,7 @@ def test_the_grid_has_each_triple_once_and_no_alpha_zero() -> None:
     assert len(grid) == len(set(grid)) == 8
     assert min(one.alpha for one in grid) == 1.0
     default = sweep_grid(SweepOptions())
-    assert len(default) == 4 * 21 * 6
+    assert len(default) == 5 * 21 * 6
     assert (max(one.alpha for one in default), max(one.filter_rate for one in default)) == (3.0, 0.3)
 
 

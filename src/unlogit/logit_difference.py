@@ -38,13 +38,25 @@ def suppress(assistant_logits: Tensor) -> Tensor:
     return (assistant_logits.log_softmax(dim=-1) + math.log(vocabulary)).relu()
 
 
+def rank(assistant_logits: Tensor) -> Tensor:
+    """d = z − mean, of which only the ``RANKED`` largest of the weighted sum count (arXiv 2605.31293, by rank).
+
+    That paper gives these tokens no probability at all; a large alpha comes as near to that as is wanted.
+    """
+    return centred(assistant_logits)
+
+
 RULES: dict[str, Callable[[Tensor], Tensor]] = {
     "centred": centred,
     "paper": paper,
     "suppress": suppress,
     "tail": centred,  # and the kept tokens together keep the probability that the target gave them
+    "rank": rank,
 }
 """What each rule subtracts, by name."""
+
+RANKED = 20
+"""Tokens at each position that the rule ``rank`` lowers."""
 
 
 def combine_logits(
@@ -62,7 +74,7 @@ def combine_logits(
         target_logits: [..., V].
         assistant_logits: one [..., V] for each branch.
         weights: one number for each branch; 1 for a single assistant.
-        rule: ``centred``, ``paper``, ``suppress`` or ``tail``. Under ``tail`` the tokens outside the filter keep their
+        rule: one of ``RULES``. Under ``tail`` the tokens outside the filter keep their
             logits to the bit and their probabilities up to rounding; the kept ones share what they had together.
         alpha: weight of the difference; 0 gives the target's logits exactly.
         filter_rate: between 0 and 1, see above.
@@ -87,6 +99,9 @@ def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[fl
     difference = torch.zeros_like(assistant_logits[0], dtype=torch.float32)
     for weight, logits in zip(weights, assistant_logits, strict=True):
         difference = difference + weight * RULES[rule](logits.float())
+    if rule == "rank":
+        least = difference.topk(min(RANKED, difference.shape[-1]), dim=-1).values[..., -1:]
+        difference = difference.where(difference >= least, 0.0)
     return difference
 
 

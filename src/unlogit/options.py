@@ -6,7 +6,7 @@ Frozen dataclasses, read by ``cli``; nothing heavy is imported here, so that ``-
 from dataclasses import dataclass, field
 from typing import Literal
 
-Rule = Literal["centred", "paper", "suppress", "tail"]
+Rule = Literal["centred", "paper", "suppress", "tail", "rank"]
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class SweepOptions:
     """Values of alpha to score, from 0, which is the target."""
     filter_rates: tuple[float, ...] = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3)
     """Values of filter_rate to score."""
-    rules: tuple[Rule, ...] = ("centred", "paper", "suppress", "tail")
+    rules: tuple[Rule, ...] = ("centred", "paper", "suppress", "tail", "rank")
     """Rules to score."""
     validation_share: float = 0.25
     """Share of the forget and retain evaluation rows (and half of the held-out neutral ones) that choose."""

@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F
 INK = "#222222"
 GREY = "#888888"
 
-RULE_COLOURS = dict(zip(("centred", "paper", "suppress", "tail"), COLOURS, strict=False))
+RULE_COLOURS = dict(zip(("centred", "paper", "suppress", "tail", "rank"), COLOURS, strict=False))
 """A rule keeps its colour whatever other rules are drawn."""
 
 DOTS_PER_INCH = 150
