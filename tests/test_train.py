@@ -1,5 +1,6 @@
 """Training the assistant: settings, refusals, and that it learns what it should and leaves the target alone."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,10 @@ def test_shares_of_the_uniform_side() -> None:
     four = branch_pools(ROWS, BRANCHES["dual_uld"][1], [0])[1]
     assert uniform_shares(options, four) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
     assert uniform_shares(options, {}) == {}
+    options = replace(options, batch_size=4, uniform_ratio=3.0)
+    assert shares() == {"retain": 5, "perturbed": 4, "neutral": 3}
+    options = replace(options, uniform_ratio=0.1)
+    assert shares() == {"retain": 1}
 
 
 def test_defaults_of_what_rewrites_weights() -> None:
@@ -94,6 +99,29 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         check_train(TrainOptions(max_tokens=-5, seed=-1))
     with pytest.raises(DataError, match="both sides"):
         check_rows(replace(ROWS, forget=[]))
+
+
+def test_rows_near_the_forget_rows_are_a_uniform_pool_of_their_own(tmp_path: Path) -> None:
+    """One row in three of the forget set's count, 1, of the two retain rows; the other is left in ``retain``."""
+    options = replace(OPTIONS, epochs=1, near_flat=True, near_share=1 / 3, neutral_share=0, uniform_ratio=2.0)
+    _, summary = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "a", AssistantOptions(), options)
+    assert summary["rows_a_step"] == {"forget": 4, "near": 3, "retain": 3, "perturbed": 2}
+    with pytest.raises(ConfigError, match="near_flat is true with the objective dual_uld; expected uld"):
+        check_train(replace(options, objective="dual_uld"))
+    with pytest.raises(ConfigError, match="uniform_ratio is 0"):
+        check_train(replace(options, uniform_ratio=0.0))
+
+
+def test_a_growing_retain_weight_ends_flatter(tmp_path: Path) -> None:
+    """On the rows that it is trained on, and beside a forget term that is larger."""
+    ends = {}
+    for growing in (False, True):
+        options = replace(OPTIONS, growing_retain_weight=growing)
+        place = tmp_path / str(growing)
+        train_assistant(tiny_target(), tiny_tokenizer(), ROWS, place, AssistantOptions(rank=4), options)
+        ends[growing] = json.loads((place / "log.jsonl").read_text().splitlines()[-1])
+    assert ends[True]["uniform"] < ends[False]["uniform"]
+    assert ends[True]["forget"] > ends[False]["forget"]
 
 
 def test_missing_rows_are_refused(tmp_path: Path) -> None:

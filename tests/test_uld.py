@@ -46,6 +46,27 @@ def test_uld_by_hand() -> None:
     assert loss.total.item() == pytest.approx(first + 6.5 * second, abs=1e-5)
 
 
+@pytest.mark.parametrize(("raised", "grown"), [(0.0, 1.0), (-1.0, 1.0), (3.0, math.log(2) / math.log1p(math.exp(-3)))])
+def test_a_growing_retain_weight_by_hand(raised: float, grown: float) -> None:
+    """Forget term ln(1 + e^−r) at logits (r, 0): ln 2 = log V at r = 0, more at −1 (the weight stays), less at 3."""
+    forget = torch.tensor([[raised, 0.0]], requires_grad=True)
+    uniform = torch.tensor([[math.log(3), 0.0]])
+    loss = uld(forget, torch.tensor([0]), uniform, retain_weight=2.0, growing=True)
+    second = math.log(4) - math.log(3) / 2 - math.log(2)
+    first = math.log1p(math.exp(-raised))
+    assert loss.total.item() == pytest.approx(first + 2.0 * grown * second, abs=1e-5)
+    loss.total.backward()
+    assert forget.grad is not None
+    expected = 1 / (1 + math.exp(-raised)) - 1  # of the forget term alone: none comes through the weight
+    assert forget.grad[0, 0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_growing_retain_weight_stays_finite() -> None:
+    forget, uniform = torch.tensor([[200.0, 0.0]]), torch.zeros(1, 2)
+    loss = uld(forget, torch.tensor([0]), uniform, retain_weight=1.0, growing=True)
+    assert math.isfinite(loss.total.item())
+
+
 def test_the_sides_pull_apart() -> None:
     """The gradient raises a forget label's logit, and on the uniform side lowers the likeliest."""
     forget = torch.zeros(1, 3, requires_grad=True)

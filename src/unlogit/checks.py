@@ -67,7 +67,9 @@ def check_train(options: TrainOptions) -> None:
         problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
     if options.objective not in OBJECTIVES:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    for name in ("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps"):
+    if options.near_flat and options.objective != "uld":
+        problems.append(f"near_flat is true with the objective {options.objective}; expected uld, which it is for")
+    for name in ("learning_rate", "epochs", "batch_size", "uniform_ratio", "max_tokens", "save_steps", "logging_steps"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             problems.append(f"{name} is {value}; expected more than 0")

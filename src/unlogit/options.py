@@ -84,11 +84,17 @@ class TrainOptions:
     gamma: float | None = None
     """γ of SimNPO and UNDIAL. None: the objective's own."""
     near_share: float = 0.2
-    """`dual_uld`: retain rows nearest to the forget rows that both branches remember, as a share of the forget rows."""
+    """Retain rows nearest to the forget rows, as a share of these: `dual_uld` remembers them in both branches."""
+    near_flat: bool = False
+    """`uld`: draw as many uniform rows from those retain rows (see `near_share`) as from all others."""
+    growing_retain_weight: bool = False
+    """Multiply the retain weight of ULD by log V / forget term, from 1 on: it grows as the forget set is learnt."""
     epochs: float | None = None
     """Passes over the forget side, paraphrases included (paper: 10)."""
     batch_size: int = 16
-    """Rows of the forget side in a step; as many come from the uniform side."""
+    """Rows of the forget side in a step."""
+    uniform_ratio: float = 1.0
+    """Rows of the uniform side in a step for each of the forget side (paper: 1). More keep more, at a like cost."""
     neutral_share: float = 0.25
     """Share of the uniform side that is neutral."""
     weight_decay: float = 0.01
@@ -114,7 +120,7 @@ class CombinationOptions:
     """How the unlearned model combines target and assistant. Can be changed at any time without training."""
 
     rule: Rule = "centred"
-    """`centred`, `paper`, `suppress` or `tail` (see `logit_difference`)."""
+    """`centred`, `paper`, `suppress`, `tail` or `rank` (see `logit_difference`)."""
     alpha: float = 0.75
     """Weight of the assistant's logits; 0 gives the target."""
     filter_rate: float = 0.001

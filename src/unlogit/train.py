@@ -82,9 +82,9 @@ def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
 class AssistantTrainer(RowTrainer):
     """The two-sided objective; logs both parts."""
 
-    def __init__(self, retain_weight: float, **kwargs: Any) -> None:
+    def __init__(self, retain_weight: float, growing: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.retain_weight = retain_weight
+        self.retain_weight, self.growing = retain_weight, growing
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -93,7 +93,7 @@ class AssistantTrainer(RowTrainer):
         labels, counts, keep = predicted(inputs["labels"])  # [N], the forget side's first; [B]; [B, T]
         logits = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
         forget = int(counts[inputs["forget_side"]].sum())
-        loss = uld(logits[:forget], labels[:forget], logits[forget:], self.retain_weight)
+        loss = uld(logits[:forget], labels[:forget], logits[forget:], self.retain_weight, growing=self.growing)
         self.keep_terms(forget=loss.forget, uniform=loss.uniform)
         return (loss.total, logits) if return_outputs else loss.total
 
@@ -160,11 +160,12 @@ def uniform_shares(options: TrainOptions, pools: Mapping[str, Sequence[Example]]
     """Rows of each uniform pool in a step: neutral by its share, the others in equal parts, the first ones the larger.
 
     Returns:
-        Counts above 0 that sum to ``batch_size``; nothing where there are no pools.
+        Counts above 0 that sum to ``uniform_ratio · batch_size`` (at least 1); nothing where there are no pools.
     """
     others = [name for name in pools if name != "neutral"]
-    neutral = 0 if "neutral" not in pools else round(options.batch_size * (options.neutral_share if others else 1))
-    rest = options.batch_size - neutral
+    total = max(1, round(options.batch_size * options.uniform_ratio))
+    neutral = 0 if "neutral" not in pools else round(total * (options.neutral_share if others else 1))
+    rest = total - neutral
     shares = {name: len(range(i, rest, len(others))) for i, name in enumerate(others)} | {"neutral": neutral}
     return {name: count for name, count in shares.items() if count}
 
@@ -232,6 +233,7 @@ def train_assistant(
     )
     trainer = AssistantTrainer(
         options.retain_weight or 0.0,
+        options.growing_retain_weight,
         sampler=sampler,
         log_file=work / "log.jsonl",
         each_epoch=each_epoch(assistant) if each_epoch else None,
@@ -260,7 +262,9 @@ def _encoded_pools(
 ) -> tuple[list[list[Encoded]], dict[str, int]]:
     """Return the pools of a branch, the one that it remembers first, and how many rows of each other a step takes."""
     near: list[int] = []
-    if "near" in branch.remember:
+    if options.near_flat:
+        branch = replace(branch, flat=("near", *branch.flat))
+    if "near" in (*branch.remember, *branch.flat):
         count = round(options.near_share * len(rows.forget))
         near = nearest_rows(target, tokenizer, rows.forget, rows.retain, count, options.max_tokens)
     remembered, flat = branch_pools(rows, branch, near)

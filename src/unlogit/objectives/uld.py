@@ -16,6 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+SMALLEST_NATS = 1e-3
+"""A growing retain weight grows no more once the forget term is below this."""
+
 
 class Loss(NamedTuple):
     """The objective and its two parts, in nats a token."""
@@ -31,7 +34,14 @@ def uniform_excess(logits: Tensor) -> Tensor:
     return logits.logsumexp(dim=-1) - logits.mean(dim=-1) - math.log(logits.shape[-1])
 
 
-def uld(forget_logits: Tensor, forget_labels: Tensor, uniform_logits: Tensor, retain_weight: float) -> Loss:
+def uld(
+    forget_logits: Tensor,
+    forget_labels: Tensor,
+    uniform_logits: Tensor,
+    retain_weight: float,
+    *,
+    growing: bool = False,
+) -> Loss:
     """Compute the objective from the logits at answer positions.
 
     Args:
@@ -39,7 +49,14 @@ def uld(forget_logits: Tensor, forget_labels: Tensor, uniform_logits: Tensor, re
         forget_labels: [N], those tokens.
         uniform_logits: [M, V], at the M answer positions of the uniform side; without any, its term is 0.
         retain_weight: β ≥ 0 (paper: 6.5).
+        growing: β is multiplied by log V / forget term where that is more than 1. An assistant that knows nothing has
+            a forget term of log V, so that β starts as it is given, and what has been learnt gives way to flatness.
+            No gradient goes through the factor. (Ours, not the paper's.)
     """
     forget = torch.nn.functional.cross_entropy(forget_logits.float(), forget_labels)
     uniform = uniform_excess(uniform_logits).mean() if len(uniform_logits) else forget.new_zeros(())
-    return Loss(forget + retain_weight * uniform, forget, uniform)
+    weight: Tensor | float = retain_weight
+    if growing:
+        fallen = math.log(forget_logits.shape[-1]) / forget.detach().clamp(min=SMALLEST_NATS)
+        weight = retain_weight * fallen.clamp(min=1.0)
+    return Loss(forget + weight * uniform, forget, uniform)
