@@ -10,7 +10,7 @@ import yaml
 
 from tiny_run import Place, save_model
 from unlogit.cli import main
-from unlogit.comparison import check_comparison, read_comparison
+from unlogit.comparison import _threads, check_comparison, read_comparison
 from unlogit.comparison_plot import FLOOR, utility_plot
 from unlogit.comparison_results import (
     ComparisonResults,
@@ -102,6 +102,7 @@ def test_figures_are_those_of_the_runs(place: Place, found: ComparisonResults) -
     run = RunResults.read(place.folder / "compare" / "harder" / "seed-0" / "results.json")
     row = found.rows[-1]
     own = run.models["unlearned"]
+    assert 0 <= row.figures["general_kept"] <= row.figures["general_right"]
     assert row.figures["retain_probability"] == own.splits["retain"].metrics["probability"].value
     assert row.figures["forget_rouge_l"] == own.splits["forget"].metrics["rouge_l_recall"].value
     assert row.figures["model_utility"] == own.model_utility.value
@@ -212,6 +213,16 @@ def test_wrong_flags(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no method 'uls' (did you mean 'uld'?)" in capsys.readouterr().err
     assert main(["compare", path, "--jobs=0"]) == 2
     assert main(["compare", str(place.folder / "none.json")]) == 2
+
+
+def test_threads_are_shared_and_no_more_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for allowed, threads in ((None, [8, 4, 1]), ("3", [3, 3, 1]), ("0", [8, 4, 1]), ("4,2", [8, 4, 1])):
+        if allowed is None:
+            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        else:
+            monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+        assert [_threads(jobs) for jobs in (1, 2, 20)] == threads
 
 
 def test_spread_by_hand() -> None:

@@ -334,6 +334,11 @@ def test_an_assistant_of_other_rows_is_not_resumed(tmp_path: Path, capsys: pytes
     assert other.prepare() == 0
     assert other.train() == 0
     assert other.train("--resume") == 0
+    record = other.run / "training_settings.json"
+    was = json.loads(record.read_text())
+    record.write_text(json.dumps(was | {"train": {k: v for k, v in was["train"].items() if k != "near_flat"}}))
+    assert other.train("--resume") == 0  # of a version that had no such option: it was as it is by default
+    assert other.train("--resume", "--near_flat=true") == 2
     rows = (tmp_path / "retain.jsonl").read_text().splitlines()
     (tmp_path / "retain.jsonl").write_text("\n".join(rows[:-1]) + "\n")
     assert other.prepare("--overwrite") == 0

@@ -176,13 +176,14 @@ def run_methods(
         comparison: what to run.
         only: names of methods to run.
         again: names of methods to begin anew.
-        jobs: processes at once, 1 or more; each has its share of the threads.
+        jobs: processes at once, 1 or more; each has its share of the threads, and no more than ``OMP_NUM_THREADS``
+            says: threads that wait for each other on too few processors are ten times as slow.
         told: called with a run's name, its seconds and what went wrong (or nothing) when it has ended.
 
     Returns:
         What went wrong, a line for each run that failed.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = _threads(jobs)
 
     def one(run: tuple[Method, int, RunFolder]) -> str:
         method, seed, folder = run
@@ -195,6 +196,13 @@ def run_methods(
     with ThreadPoolExecutor(jobs) as pool:
         wanted = [run for run in comparison.runs() if run[0].name in only]
         return [problem for problem in pool.map(one, wanted) if problem]
+
+
+def _threads(jobs: int) -> int:
+    """Return the threads of each of so many processes."""
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(allowed)) if allowed.isdecimal() and int(allowed) else share
 
 
 def _run(config: RunConfig, folder: RunFolder, threads: int, overwrite: bool) -> str:

@@ -9,6 +9,7 @@ from unlogit.comparison_results import ComparisonResults, Row, costs_of, figures
 from unlogit.config_file import plain
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain
+from unlogit.evaluate.kept_answers import kept_answers
 from unlogit.evaluate.results import Results
 from unlogit.evaluate.subset import on_rows
 from unlogit.run_results import RETAIN, RunResults
@@ -32,21 +33,29 @@ def gather(comparison: Comparison) -> ComparisonResults:
         quality = compare_with_retain(top["target"], top[RETAIN])
         top["target"] = replace(top["target"], forget_quality=quality)
     found = [
-        Row(name, figures=figures_of(one), costs=costs_of(reference.training.get(name))) for name, one in top.items()
+        Row(name, figures=_figures(one, top["target"]), costs=costs_of(reference.training.get(name)))
+        for name, one in top.items()
     ]
     for (name, seed), results in runs.items():
-        found += _rows_of(name, seed, results, finished[name, seed].read_path())
+        found += _rows_of(name, seed, results, top["target"], finished[name, seed].read_path())
     return ComparisonResults(tuple(found), _about(comparison, top["target"]))
 
 
-def _rows_of(name: str, seed: int, results: RunResults, path: Sequence[Mapping[str, Any]]) -> list[Row]:
+def _figures(results: Results, target: Results) -> dict[str, float]:
+    """All metrics, and how many of the target's right answers to general questions are left."""
+    return figures_of(results) | kept_answers(results, target)
+
+
+def _rows_of(
+    name: str, seed: int, results: RunResults, target: Results, path: Sequence[Mapping[str, Any]]
+) -> list[Row]:
     return [
         Row(
             name,
             seed,
             one.config.get("combination"),
             picked=model == "picked",
-            figures=figures_of(one),
+            figures=_figures(one, target),
             costs=costs_of(results.training.get("unlearned")),
             path=tuple(path) if model == "unlearned" else (),
         )

@@ -22,7 +22,7 @@ from typing import Any
 from unlogit.config_file import differences, plain, read_config, write_config
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import write_json
-from unlogit.options import CombinationOptions, RunConfig
+from unlogit.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
 
 TRAINING_FILE = "training.json"
 """Stands beside what was trained: settings, steps, seconds."""
@@ -179,7 +179,9 @@ class RunFolder:
                 f"{self.path} has no {self.training_settings.name}; expected it beside an assistant, to tell what "
                 "it was trained on: give --overwrite to train again"
             )
-        was, is_ = _flat(read_json(self.training_settings)), _flat(self._settings_of(config))
+        fresh = {"assistant": asdict(AssistantOptions()), "train": asdict(TrainOptions())}  # options of later versions
+        was = _flat(plain(fresh)) | _flat(read_json(self.training_settings))
+        is_ = _flat(self._settings_of(config))
         keys = list(dict.fromkeys([*is_, *was]))
         changed = [key for key in keys if was.get(key) != is_.get(key)]
         words = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]

@@ -7,6 +7,7 @@ from unlogit.evaluate.exact_memorisation import exact_memorisation
 from unlogit.evaluate.extraction_strength import extraction_strength
 from unlogit.evaluate.perplexity import perplexity
 from unlogit.evaluate.probability import probability
+from unlogit.evaluate.repetition import repetition
 from unlogit.evaluate.results import AnswerLosses, MetricResult, Role
 from unlogit.evaluate.rouge_l_recall import rouge_l_recall
 from unlogit.evaluate.scoring import Score
@@ -25,6 +26,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "probability": Metric(probability, lambda score, role: role != "knowledge" or bool(score.perturbed_loss)),
     "rouge_l_recall": Metric(rouge_l_recall, lambda score, role: score.generated is not None and score.kind != "text"),
+    "repetition": Metric(repetition, lambda score, role: score.generated is not None and score.kind != "text"),
     "verbatim_completion": Metric(
         verbatim_completion, lambda score, role: score.generated is not None and score.kind == "text"
     ),

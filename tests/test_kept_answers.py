@@ -1,0 +1,35 @@
+"""General questions that stay right, by hand."""
+
+from unlogit.evaluate.kept_answers import kept_answers, right_answers
+from unlogit.evaluate.results import MetricResult, Results, SplitResult
+
+
+def results(**recalls: dict[str, float]) -> Results:
+    """Recalls by split and row."""
+    splits = {}
+    for name, values in recalls.items():
+        metric = MetricResult("rouge_l_recall", 0.0, tuple(values.values()), len(values), "higher", "")
+        metric = MetricResult(**{**vars(metric), "row_indices": tuple(range(1, len(values) + 1))})
+        splits[name] = SplitResult(name, {"rouge_l_recall": metric}, ("not answered", *values))
+    return Results("m", splits)
+
+
+TARGET = results(
+    world_facts={"paris": 1.0, "rome": 0.5, "oslo": 0.4}, real_authors={"paris": 0.9, "verne": 1.0}, retain={"x": 1.0}
+)
+
+
+def test_what_the_target_knows_stays_right() -> None:
+    """It has four right, one of them of a question that stands in both splits; two stay, and a new one is no gain."""
+    other = results(
+        world_facts={"paris": 0.0, "rome": 1.0, "oslo": 1.0}, real_authors={"paris": 0.5, "verne": 0.49}, retain={}
+    )
+    assert len(right_answers(TARGET)) == 4
+    assert kept_answers(other, TARGET) == {"general_right": 4, "general_kept": 2}
+    assert kept_answers(TARGET, TARGET) == {"general_right": 4, "general_kept": 4}
+
+
+def test_only_questions_that_both_answered_count() -> None:
+    other = results(world_facts={"rome": 1.0, "oslo": 1.0, "bern": 1.0})
+    assert kept_answers(other, TARGET) == {"general_right": 1, "general_kept": 1}
+    assert kept_answers(results(retain={"x": 1.0}), TARGET) == {}
