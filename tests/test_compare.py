@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,7 @@ def test_spread_by_hand() -> None:
     assert spread([1e-9, 0.5, 0.25], "forget_quality") == "0.25\n1e-9–0.50"
     assert spread([10.0, 20.0], "seconds") == "15"
     assert spread([], "seconds") == "–"
+    assert spread([49.0, 47.0, 50.0], "general_kept") == "49\n47–50"
     assert number(3 * 2**30, "peak_memory_bytes") == "3.0 GiB"
     assert number(11_200_000, "trainable_parameters") == "11.2 M"
     assert number(2.4e-19, "forget_quality") == "2e-19"
@@ -275,3 +277,10 @@ def test_round_trip_and_table(tmp_path: Path) -> None:
     assert results_table(found).row_count == 4
     assert max(map(len, captured.get().splitlines())) <= 120
     assert "| npo_kl | 0.01 | – | 0.500 |" in markdown_table(found)
+    assert "general" not in markdown_table(found)
+    target, *others = found.rows
+    more = replace(target, figures={**target.figures, "general_kept": 50.0, "forget.repetition": 0.25})
+    lines = markdown_table(replace(found, rows=(more, *others))).splitlines()
+    assert "general answers kept | forget answers that repeat" in lines[0]
+    assert "| 50 | 0.250 |" in lines[2]
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}

@@ -31,6 +31,12 @@ FIGURES: tuple[tuple[str, str, str, str], ...] = (
 )
 """Name, heading, split (empty: of all together) and metric of each figure."""
 
+MORE: tuple[tuple[str, str], ...] = (
+    ("general_kept", "general answers kept"),
+    ("forget.repetition", "forget answers that repeat ↓"),
+)
+"""Name and heading of what has a column in Markdown, where it was measured; the terminal has no room for it."""
+
 COSTS: tuple[tuple[str, str], ...] = (
     ("seconds_a_step", "seconds\na step"),
     ("seconds", "seconds"),
@@ -164,10 +170,12 @@ def results_table(found: ComparisonResults) -> "Table":
 
 def markdown_table(found: ComparisonResults) -> str:
     """Return the table as Markdown, as it stands in the README."""
-    headings = [heading.replace("\n", " ").replace("- ", "") for _, heading, *_ in (*FIGURES, *COSTS)]
+    more = [one for one in MORE if any(one[0] in row.figures for row in found.rows)]
+    figures = [(name, heading) for name, heading, *_ in (*FIGURES, *more)]
+    headings = [heading.replace("\n", " ").replace("- ", "") for _, heading in (*figures, *COSTS)]
     lines = [f"| method | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
     for label, rows in found.groups().items():
-        values = [spread([row.figures[name] for row in rows if name in row.figures], name) for name, *_ in FIGURES]
+        values = [spread([row.figures[name] for row in rows if name in row.figures], name) for name, _ in figures]
         values += [spread([row.costs[name] for row in rows if name in row.costs], name) for name, _ in COSTS]
         lines.append(f"| {label} | {' | '.join(values)} |".replace("\n", ", "))
     return "\n".join(lines)
@@ -195,13 +203,14 @@ def _combination_words(combination: Mapping[str, Any]) -> str:
 def spread(values: Sequence[float], name: str) -> str:
     """Return one value, or the mean and sample standard deviation of several, in the form of the column.
 
-    p-values span orders of magnitude: of several the median and, on a second line, the range. Costs: the mean.
+    p-values span orders of magnitude: of several the median and, on a second line, the range; of counts likewise.
+    Costs: the mean.
     """
     if not values:
         return "–"
     if len(values) == 1 or name in dict(COSTS):
         return number(statistics.mean(values), name)
-    if name == "forget_quality":
+    if name in ("forget_quality", "general_kept"):
         low, high = number(min(values), name), number(max(values), name)
         return f"{number(statistics.median(values), name)}\n{low}–{high}"
     return f"{number(statistics.mean(values), name)}±{statistics.stdev(values):.3f}".replace("±0.", "±.")
@@ -213,7 +222,7 @@ def number(value: float, name: str) -> str:
         return f"{value / 2**30:.1f} GiB"
     if name == "trainable_parameters":
         return f"{value / 1e6:.1f} M"
-    if name in ("seconds", "steps"):
+    if name in ("seconds", "steps", "general_kept"):
         return f"{value:.0f}"
     if name == "seconds_a_step":
         return f"{value:.2f}"
