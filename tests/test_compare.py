@@ -103,7 +103,6 @@ def test_figures_are_those_of_the_runs(place: Place, found: ComparisonResults) -
     run = RunResults.read(place.folder / "compare" / "harder" / "seed-0" / "results.json")
     row = found.rows[-1]
     own = run.models["unlearned"]
-    assert 0 <= row.figures["general_kept"] <= row.figures["general_right"]
     assert row.figures["retain_probability"] == own.splits["retain"].metrics["probability"].value
     assert row.figures["forget_rouge_l"] == own.splits["forget"].metrics["rouge_l_recall"].value
     assert row.figures["model_utility"] == own.model_utility.value

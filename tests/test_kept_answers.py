@@ -1,5 +1,7 @@
 """General questions that stay right, by hand."""
 
+from unlogit.comparison_results import figures_of
+from unlogit.comparison_rows import _figures
 from unlogit.evaluate.kept_answers import kept_answers, right_answers
 from unlogit.evaluate.results import MetricResult, Results, SplitResult
 
@@ -27,6 +29,10 @@ def test_what_the_target_knows_stays_right() -> None:
     assert len(right_answers(TARGET)) == 4
     assert kept_answers(other, TARGET) == {"general_right": 4, "general_kept": 2}
     assert kept_answers(TARGET, TARGET) == {"general_right": 4, "general_kept": 4}
+
+
+def test_they_are_among_the_figures_of_a_row() -> None:
+    assert _figures(TARGET, TARGET) == figures_of(TARGET) | {"general_right": 4, "general_kept": 4}
 
 
 def test_only_questions_that_both_answered_count() -> None:

@@ -310,5 +310,6 @@ def flatness_warning(values: dict[str, float]) -> str | None:
     words = " and ".join(f"{value:.2f} nats on held-out {name} rows" for name, value in bad.items())
     return (
         f"the assistant is not flat: {words} (expected at most {FLAT_ENOUGH_NATS}): the unlearned model will lose what "
-        "it should keep. Train longer, take more rows to keep in a step (uniform_ratio), give more of them, or raise retain_weight."
+        "it should keep. Train longer, take more rows to keep in a step (uniform_ratio), give more of them, or raise "
+        "retain_weight."
     )
