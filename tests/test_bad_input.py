@@ -124,11 +124,7 @@ PREPARING: dict[str, tuple[Callable[[Place], Lines], str]] = {
     "broken YAML": (lambda p: yaml(p, "output: [\n"), "is not YAML"),
     "empty YAML": (lambda p: yaml(p, ""), "holds no settings"),
     "no target": (lambda p: yaml(p, "output: HERE/run\n"), "target missing"),
-    "as deep as the target": (lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 4}\n"), "num_layers is 4"),
-    "as deep as the target by its share": (
-        lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 0.9}\n"),
-        "num_layers is 0.9",
-    ),
+    "deeper than the target": (lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 5}\n"), "num_layers is 5"),
     "no start": (lambda p: yaml(p, RUN_FILE + "assistant: {start_gain: 0}\n"), "start_gain is 0"),
     "empty batches": (lambda p: yaml(p, RUN_FILE + "train: {batch_size: 0}\n"), "batch_size is 0"),
     "half a character": (lambda p: rows(p, "forget", {"question": "Who\ud800?", "answer": "I"}), "half a character"),
@@ -182,7 +178,6 @@ def test_tokenizer_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 TRAINING: dict[str, tuple[Lines, str]] = {
-    "as deep as the target": (["--num_layers=4"], "num_layers is 4"),
     "deeper": (["--num_layers=9"], "num_layers is 9"),
     "no rank": (["--rank=0"], "rank is 0"),
     "share out of range": (["--neutral_share=1.5"], "neutral_share is 1.5"),

@@ -157,15 +157,45 @@ def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFi
     assert "is trained already" in (folder / "harder" / "seed-0.log").read_text()
 
 
+def test_what_was_made_with_other_settings_is_not_shown(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another rate for one method: its old results are no row under the new settings; --again makes new ones."""
+    folder = place.folder / "compare"
+    shutil.copytree(folder, place.folder / "changed")
+    config = config_of(place, output=str(place.folder / "changed"))
+    config["methods"]["grad_diff"] = {"train": {"learning_rate": 0.02}}  # type: ignore[index]
+    path = place.folder / "changed.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    for run in ("uld/seed-0", "uld/seed-1", "grad_diff/seed-0", "harder/seed-0", "reference"):
+        moved(place.folder / "changed" / run, str(folder), str(place.folder / "changed"))
+    assert main(["compare", str(path)]) == 2
+    shown = capsys.readouterr()
+    assert "made with other settings: grad_diff; give --again grad_diff" in shown.err
+    assert "train.learning_rate 0.01 → 0.02" in shown.err
+    assert "leave them as they were, or give --again grad_diff" in shown.err
+    names = [row.name for row in ComparisonResults.read(place.folder / "changed" / "compare.json").rows]
+    assert set(names) == {"target", "retain model", "uld", "harder"}
+    assert main(["compare", str(path), "--again", "grad_diff"]) == 0
+    found = ComparisonResults.read(place.folder / "changed" / "compare.json")
+    assert "grad_diff" in {row.name for row in found.rows}
+    assert found.about["methods"]["grad_diff"]["train"]["learning_rate"] == 0.02
+    assert set(found.about["methods"]["uld"]) == {"seeds", "train", "assistant", "combination", "pick", "data"}
+
+
+def moved(run: Path, old: str, new: str) -> None:
+    """Let the records of a copied run name the copy."""
+    for path in (*run.glob("*.json"), *run.glob("*.yaml")):
+        path.write_text(path.read_text().replace(old, new))
+
+
 def test_one_that_fails_does_not_take_the_others_along(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A method whose rows cannot be prepared: the others are in the table, the command ends with 2 and says why."""
     config = config_of(place)
-    methods = {"grad_diff": None, "blown": {"train": {"objective": "ga"}, "data": {"retain_subset": 999}}}
+    methods = {"grad_diff": None, "blown": {"train": {"objective": "ga"}, "data": {"neutral": "no.jsonl"}}}
     config |= {"methods": methods, "output": str(place.folder / "other")}
     assert main(["compare", str(write(place, config))]) == 2
     shown = capsys.readouterr()
     assert "blown, seed 0: exit code 2" in shown.err
-    assert "retain_subset is 999" in shown.err
+    assert "no.jsonl" in shown.err
     assert "grad_diff" in shown.out
     names = {row.name for row in ComparisonResults.read(place.folder / "other" / "compare.json").rows}
     assert names == {"target", "retain model", "grad_diff"}
@@ -192,6 +222,13 @@ WRONG = {
     "bad seeds": ({"seeds": [-1]}, "seeds is [-1]"),
     "bad name": ({"methods": {"a/b": {"train": {"objective": "ga"}}}}, "cannot be a folder's name"),
     "bad setting": ({"methods": {"ga": {"train": {"epochs": -1}}}}, "method ga: epochs is -1"),
+    "seed of a method": ({"methods": {"ga": {"train": {"seed": 3}}}}, "methods.ga.train.seed is given"),
+    "other rows": ({"methods": {"ga": {"data": {"seed": 3}}}}, "method ga: its rows to score are not those of the"),
+    "other wordings": ({"methods": {"ga": {"data": {"paraphrases": 2}}}}, "(data.paraphrases 2 → 0 in common)"),
+    "other parting": (
+        {"methods": {"uld": {"pick": {"validation_share": 0.4}}}},
+        "(pick.validation_share 0.4 → 0.25 in common)",
+    ),
     "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "ga rewrites weights"),
 }
 

@@ -1,14 +1,13 @@
 """Every published config has its results, measured with the settings that it holds; others say that they have none."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from unlogit.comparison import read_comparison
+from unlogit.comparison import METHOD_KEYS, read_comparison
 from unlogit.comparison_results import ComparisonResults, markdown_table
-from unlogit.config_file import plain, read_config, updated
-from unlogit.options import RunConfig
+from unlogit.config_file import read_config, recorded
 from unlogit.run_results import RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,12 +17,6 @@ NOT_MEASURED = "Not measured yet."
 
 def header_of(config: Path) -> str:
     return config.read_text(encoding="utf-8").split("\noutput:")[0]
-
-
-def whole(settings: object) -> object:
-    """Recorded settings with those that have come since at their defaults."""
-    assert isinstance(settings, dict)
-    return plain(asdict(updated(RunConfig("", ""), settings)))
 
 
 def measured(prefix: str) -> list[Path]:
@@ -40,7 +33,7 @@ def test_what_is_not_measured_says_so(config: Path) -> None:
 @pytest.mark.parametrize("config", measured(""), ids=lambda path: path.stem)
 def test_config_has_its_results(config: Path) -> None:
     results = RunResults.read(ROOT / "results" / f"{config.stem}.json")
-    assert whole(results.config) == plain(asdict(read_config(config)))
+    assert recorded(results.config) == read_config(config)
     assert {"target", "retain model", "unlearned"} <= set(results.models)
     text = "perplexity" in results.models["target"].splits["forget"].metrics
     names = ("verbatim_completion", "perplexity") if text else ("probability", "rouge_l_recall")
@@ -56,7 +49,12 @@ def test_comparison_has_its_results(config: Path) -> None:
     """Every method with every seed; the README's table is what the results give."""
     comparison = read_comparison(config)
     found = ComparisonResults.read(ROOT / "results" / f"{config.stem}.json")
-    assert found.about["config"] == plain(asdict(comparison.base))
+    assert recorded(found.about["config"]) == comparison.base
+    for method in comparison.methods:
+        own = found.about["methods"][method.name]
+        assert own["seeds"] == list(method.seeds)
+        sections = {name: own[name] for name in METHOD_KEYS}
+        assert recorded({**found.about["config"], **sections}) == method.config
     wanted = {(method.name, seed) for method, seed, _ in comparison.runs()}
     assert {(row.name, row.seed) for row in found.rows if row.seed is not None} == wanted
     assert markdown_table(found) in (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,4 +69,4 @@ def test_whole_blocks_are_the_same_run_but_for_its_flags() -> None:
         assistant=replace(config.assistant, adapter="full"),
         train=replace(config.train, learning_rate=1e-3),
     )
-    assert whole(results) == plain(asdict(wanted))
+    assert recorded(results) == wanted

@@ -58,13 +58,26 @@ def test_tail_by_hand() -> None:
 
 
 def test_rank_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """z − mean = [2, 0, −2, 0]: of two tokens the largest and, of equals, both that share the next place."""
-    monkeypatch.setattr("unlogit.logit_difference.RANKED", 1)
-    out = combine(TARGET, ASSISTANT, rule="rank")
-    torch.testing.assert_close(out, TARGET - torch.tensor([1.0, 0.0, 0.0, 0.0]))
-    raised = torch.tensor([0.0, 2.0, 2.0, 0.0])  # centred: [−1, 1, 1, −1]
-    out = combine(TARGET, raised, rule="rank")
-    torch.testing.assert_close(out, TARGET - torch.tensor([0.0, 0.5, 0.5, 0.0]))
+    """z − mean = [2, 0, −2, 0], of which the largest is lowered by half of 2. Of [−1, 1, 1, −1] two are, and of the
+    four largest no more than these two: nothing is raised."""
+    raised = torch.tensor([0.0, 2.0, 2.0, 0.0])
+    for ranked, assistant, lowered in (
+        (1, ASSISTANT, [1.0, 0, 0, 0]),
+        (2, raised, [0, 0.5, 0.5, 0]),
+        (4, raised, [0, 0.5, 0.5, 0]),
+    ):
+        monkeypatch.setattr("unlogit.logit_difference.RANKED", ranked)
+        torch.testing.assert_close(combine(TARGET, assistant, rule="rank"), TARGET - torch.tensor(lowered))
+
+
+def test_rank_lowers_so_many_tokens_and_no_more() -> None:
+    """Also where many share the last place: of 99 equal tokens and a larger one, that one is lowered."""
+    target, assistant = random_logits(2, 100), torch.zeros(2, 100)
+    assistant[:, 7] = 8.0
+    out = combine(target, assistant, rule="rank")
+    assert (out != target).sum(-1).tolist() == [1, 1]
+    many = torch.cat([torch.ones(2, 50), torch.zeros(2, 50)], dim=-1)
+    assert (combine(target, many, rule="rank") != target).sum(-1).tolist() == [20, 20]
 
 
 def test_rank_is_of_the_difference_of_branches() -> None:

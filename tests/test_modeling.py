@@ -72,6 +72,23 @@ def test_forward_equals_the_reference_in_every_mode() -> None:
         torch.testing.assert_close(logits_of(model), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_branches_as_deep_as_the_target() -> None:
+    """LoRA on all four blocks beside whole ones: no block is the target's alone, in a forward or with a cache."""
+    target = tiny_target()
+    branches = [random_assistant(target, 4, seed=1), random_assistant(target, 4, adapter="full", seed=2)]
+    model = UnlearnedForCausalLM.build(target, branches, [1.0, -0.5])
+    reference = Reference(target, branches, [1.0, -0.5])
+    expected = torch.stack([reference.logits(row) for row in IDS.tolist()])
+    for mode in MODES:
+        model.mode = mode
+        torch.testing.assert_close(logits_of(model), expected, atol=1e-4, rtol=1e-4)
+        with torch.no_grad():
+            cache = model(IDS[:, :4]).cache
+            torch.testing.assert_close(
+                model(IDS[:, 4:], cache=cache).logits[:, -1], expected[:, -1], atol=1e-4, rtol=1e-4
+            )
+
+
 def test_alpha_zero_is_the_target_to_the_bit() -> None:
     """In every mode and type, and without spoiling the cache for a later alpha."""
     for dtype in (torch.float32, torch.bfloat16):

@@ -97,6 +97,22 @@ def test_cut_off_and_resumed_ends_alike(
     assert not list(place.run.glob("*.checkpoints"))
 
 
+def test_the_path_of_two_branches_is_that_of_both(place: Place) -> None:
+    """Measured in the passes of the second beside the first, which is done: its end is the unlearned model itself."""
+    settings = place.run / "config.yaml"
+    settings.write_text(settings.read_text().replace("path_rows: 0", "path_rows: 6"))
+    assert place.train("--objective=dual_uld", "--epochs=2") == 0
+    points = RunFolder(place.run).read_path()
+    assert [point["epoch"] for point in points] == [1, 2]
+    assert main(["evaluate", str(place.run), "--max_new_tokens=4", "--with_target=false", "--max_rows=6"]) == 0
+    found = RunResults.read(place.run / "results.json").models["unlearned"].splits
+    for split in ("forget", "retain"):
+        value = found[split].metrics["probability"].value
+        assert points[-1][f"{split}_probability"] == pytest.approx(value, rel=1e-4)
+    parts = RunFolder(place.run).trainings(RunFolder(place.run).read_config())["unlearned"]["branches"]
+    assert [part["setup_seconds"] >= 0 for part in parts] == [True, True]
+
+
 def test_offset_and_second_branch_are_unlearned_models(place: Place) -> None:
     """Branches and weights as their papers have them; each loads as an ordinary transformers model."""
     assert (

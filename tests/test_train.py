@@ -1,6 +1,7 @@
 """Training the assistant: settings, refusals, and that it learns what it should and leaves the target alone."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,37 @@ def test_rows_near_the_forget_rows_are_a_uniform_pool_of_their_own(tmp_path: Pat
     options = replace(OPTIONS, epochs=1, near_flat=True, near_share=1 / 3, neutral_share=0, uniform_ratio=2.0)
     _, summary = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "a", AssistantOptions(), options)
     assert summary["rows_a_step"] == {"forget": 4, "near": 3, "retain": 3, "perturbed": 2}
-    with pytest.raises(ConfigError, match="near_flat is true with the objective dual_uld; expected uld"):
+    with pytest.raises(ConfigError, match="near_flat is True with the objective dual_uld; expected it with uld only"):
         check_train(replace(options, objective="dual_uld"))
     with pytest.raises(ConfigError, match="uniform_ratio is 0"):
         check_train(replace(options, uniform_ratio=0.0))
+
+
+def test_options_of_uld_are_refused_elsewhere() -> None:
+    for name, value in (("uniform_ratio", 3.0), ("growing_retain_weight", True), ("stop_flatness", 0.1)):
+        check_train(TrainOptions(**{name: value}))
+        with pytest.raises(ConfigError, match=f"{name} is {value} with the objective npo_kl; expected it with uld"):
+            check_train(TrainOptions(objective="npo_kl", **{name: value}))
+
+
+@pytest.mark.parametrize(("limit", "stops"), [(50.0, True), (1e-9, False)])
+def test_it_stops_once_it_has_learnt_and_is_flat(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: float, stops: bool
+) -> None:
+    """Anything is below 50 nats: it stops at the first pass whose forget term is below half of log V, not before;
+    at the start it is flat and has learnt nothing. Nothing is below a billionth: it makes all 40 passes."""
+    options = replace(OPTIONS, stop_flatness=limit, logging_steps=1)
+    place = tmp_path / "a"
+    _, summary = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, place, AssistantOptions(rank=4), options)
+    terms = [json.loads(line)["forget"] for line in (place / "log.jsonl").read_text().splitlines()]
+    half = math.log(tiny_target().config.vocab_size) / 2
+    assert (summary["steps"] == 40) != stops
+    if stops:
+        assert terms[-1] < half <= terms[-2]
+        assert "nats from flat on held-out retain rows" in capsys.readouterr().out
+    rows = replace(ROWS, holdout_retain=[])
+    with pytest.raises(ConfigError, match="no retain rows are held out"):
+        train_assistant(tiny_target(), tiny_tokenizer(), rows, tmp_path / "b", AssistantOptions(), options)
 
 
 def test_a_growing_retain_weight_ends_flatter(tmp_path: Path) -> None:
@@ -140,7 +168,6 @@ def test_it_learns_both_sides_and_leaves_the_target_alone(tmp_path: Path, adapte
     )
     log = (tmp_path / "assistant" / "log.jsonl").read_text().splitlines()
     assert len(log) == summary["steps"] // 10
-    import json
 
     first, last = json.loads(log[0]), json.loads(log[-1])
     assert last["forget"] < first["forget"] / 2

@@ -123,10 +123,10 @@ class Assistant(nn.Module):
         super().__init__()
         self.settings = config
         parts = anatomy(target)
-        if not 0 < config.num_layers < parts.depth:
+        if not 0 < config.num_layers <= parts.depth:
             raise ModelError(
-                f"the assistant has {config.num_layers} layers; expected between 1 and {parts.depth - 1}, fewer than "
-                f"the target's {parts.depth}: lower num_layers"
+                f"the assistant has {config.num_layers} layers; expected between 1 and the target's "
+                f"{parts.depth}: lower num_layers"
             )
         inner = target.get_submodule(parts.inner)
         own_blocks = list(getattr(inner, parts.blocks))[: config.num_layers]

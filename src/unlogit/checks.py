@@ -37,7 +37,7 @@ def check_pick(config: RunConfig) -> None:
 
 
 def check_assistant(options: AssistantOptions, target: str) -> None:
-    """Refuse an assistant that has no blocks, or as many as its target or more."""
+    """Refuse an assistant that has no blocks, or more than its target."""
     problems = []
     if options.rank < 1:
         problems.append(f"rank is {options.rank}; expected 1 or more")
@@ -49,10 +49,10 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     depth = depth_of(target)
-    if depth is not None and (depth < 2 or options.blocks(depth) >= depth):
+    if depth is not None and options.blocks(depth) > depth:
         raise ConfigError(
-            f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected fewer than the target "
-            "has: lower num_layers, or give a share of the depth, as 0.25"
+            f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected no more than the "
+            "target has: lower num_layers, or give a share of the depth, as 0.25"
         )
 
 
@@ -67,13 +67,28 @@ def check_train(options: TrainOptions) -> None:
         problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
     if options.objective not in OBJECTIVES:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    if options.near_flat and options.objective != "uld":
-        problems.append(f"near_flat is true with the objective {options.objective}; expected uld, which it is for")
+    own: dict[str, tuple[str, ...]] = {"near_flat": ("uld",), "stop_flatness": ("uld",)}
+    own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio"), ("uld", "dual_uld"))
+    for name, objectives in own.items():
+        if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
+            problems.append(
+                f"{name} is {getattr(options, name)} with the objective {options.objective}; expected it with "
+                f"{' or '.join(objectives)} only"
+            )
     for name in ("learning_rate", "epochs", "batch_size", "uniform_ratio", "max_tokens", "save_steps", "logging_steps"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             problems.append(f"{name} is {value}; expected more than 0")
-    for name in ("retain_weight", "forget_weight", "beta", "gamma", "near_share", "weight_decay", "max_grad_norm"):
+    for name in (
+        "retain_weight",
+        "forget_weight",
+        "beta",
+        "gamma",
+        "near_share",
+        "stop_flatness",
+        "weight_decay",
+        "max_grad_norm",
+    ):
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             problems.append(f"{name} is {value}; expected a number from 0 on")

@@ -17,13 +17,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unlogit.config_file import build_config, load_yaml, tree_of, updated, write_config
+from unlogit.checks import retain_log
+from unlogit.config_file import build_config, differences, load_yaml, recorded, tree_of, updated, write_config
+from unlogit.data.sources import TOFU_PREFIX
 from unlogit.errors import ConfigError, nearest
 from unlogit.options import RunConfig
 from unlogit.run_folder import RunFolder
 
 METHOD_KEYS = ("train", "assistant", "combination", "pick", "data")
 """Sections that a method may have settings in; what is scored, and how, is common to all."""
+
+TRAINING_DATA = {"retain_train_rows", "paraphrases", "cross_paraphrases", "perturbations", "refusals", "neutral"}
+"""Settings of ``data`` that choose what is trained on alone."""
+
+WORDINGS = {"paraphrases", "cross_paraphrases", "perturbations"}
+"""Of these, those that choose what is scored, too, where the rows are not TOFU's."""
 
 REFERENCE = "reference"
 """The run of target and retain model."""
@@ -62,18 +70,40 @@ class Comparison:
                 yield method, seed, RunFolder(self.folder / method.name / f"seed-{seed}")
 
     def finished(self) -> dict[tuple[str, int], RunFolder]:
-        """Return the run folders that have results, by method and seed."""
-        return {(method.name, seed): folder for method, seed, folder in self.runs() if folder.results.is_file()}
+        """Return the run folders that have results made with these settings, by method and seed."""
+        return {
+            (method.name, seed): folder
+            for method, seed, folder in self.runs()
+            if folder.results.is_file() and _made_with(folder, self.config_of(method, seed, folder))
+        }
+
+    def outdated(self) -> list[str]:
+        """Return the methods that have results made with other settings."""
+        finished = self.finished()
+        return list(
+            dict.fromkeys(
+                method.name
+                for method, seed, folder in self.runs()
+                if folder.results.is_file() and (method.name, seed) not in finished
+            )
+        )
 
     def config_of(self, method: Method, seed: int, folder: RunFolder) -> RunConfig:
-        """Return the settings of one run. The retain model is not scored anew but read, the target neither."""
+        """Return the settings of one run. The target is not scored anew, the retain model neither: where it is no log,
+        its results are read from the reference."""
         config = method.config
         parted = any(one.config.pick.enabled for one in self.methods)
         evaluate = replace(config.evaluate, with_target=False, part="test" if parted else "all")
-        if evaluate.retain_model:
+        if evaluate.retain_model and retain_log(evaluate.retain_model) is None:
             evaluate = replace(evaluate, retain_model=str(self.reference.results))
         train = replace(config.train, seed=seed)
         return replace(config, output=str(folder.path), train=train, evaluate=evaluate)
+
+
+def _made_with(folder: RunFolder, config: RunConfig) -> bool:
+    from unlogit.run_results import RunResults
+
+    return replace(recorded(RunResults.read(folder.results).config), output=config.output) == config
 
 
 def read_comparison(path: Path, output: str = "") -> Comparison:
@@ -110,6 +140,8 @@ def _method(where: str, name: str, given: Any, base: RunConfig, seeds: Any) -> M
         near = nearest(str(unknown[0]), list(METHOD_KEYS))
         raise ConfigError(f"{where}.{unknown[0]} is unknown{near}; expected one of {', '.join(METHOD_KEYS)}, seeds")
     typed = tree_of(tree, where)
+    if "seed" in typed.get("train", {}):
+        raise ConfigError(f"{where}.train.seed is given; expected the seeds of a method as a list: give seeds: [0, 1]")
     if "objective" not in typed.get("train", {}):
         if name not in OBJECTIVES:
             raise ConfigError(
@@ -124,19 +156,39 @@ def check_comparison(comparison: Comparison) -> None:
     """Refuse what cannot work in any method before the first one begins.
 
     Raises:
-        ConfigError, DataError, ModelError: as ``checks.check_run``, with the method's name.
+        ConfigError, DataError, ModelError: as ``checks.check_run``, with the method's name; or a method would be scored
+            on other rows than the others.
     """
     from unlogit.checks import check_run
 
     for method in comparison.methods:
         try:
             check_run(method.config)
+            _check_same_rows(method.config, comparison.base)
         except ConfigError as error:
             raise ConfigError(f"method {method.name}: {error}") from error
 
 
+def _check_same_rows(config: RunConfig, base: RunConfig) -> None:
+    """Refuse settings of a method by which other rows would be scored than by the common ones."""
+    free = TRAINING_DATA if base.data.forget.startswith(TOFU_PREFIX) else TRAINING_DATA - WORDINGS
+    same = {name: getattr(base.data, name) for name in free}
+    changed = differences(replace(config, data=replace(config.data, **same)), base, ("data",))
+    share, common = config.pick.validation_share, base.pick.validation_share
+    if share != common:
+        changed.append(f"pick.validation_share {share!r} → {common!r}")
+    if changed:
+        raise ConfigError(
+            f"its rows to score are not those of the others ({'; '.join(changed)} in common); expected the same for "
+            "all: give these settings to all methods at once, outside of methods"
+        )
+
+
 def score_reference(comparison: Comparison, again: bool) -> None:
-    """Score target and retain model on all evaluation rows, unless that was done with these settings."""
+    """Score target and retain model on all evaluation rows, unless that was done with these settings.
+
+    What the methods were measured against is then another one: their results go, and they are measured again.
+    """
     from dataclasses import asdict
 
     from unlogit import run_evaluation as runs
@@ -149,9 +201,8 @@ def score_reference(comparison: Comparison, again: bool) -> None:
     pick = replace(comparison.base.pick, enabled=False)
     config = replace(comparison.base, output=str(folder.path), pick=pick)
     if folder.results.is_file() and not again:
-        done = RunResults.read(folder.results).config
-        wanted = plain(asdict(config))
-        if all(done.get(name) == wanted[name] for name in ("target", "data", "evaluate")):
+        done = recorded(RunResults.read(folder.results).config)
+        if (done.target, done.data, done.evaluate) == (config.target, config.data, config.evaluate):
             print(f"Target and retain model were scored already: {folder.results}.")
             return
     prepare_run(config, overwrite=True)
@@ -161,6 +212,8 @@ def score_reference(comparison: Comparison, again: bool) -> None:
     if scorer.retain.shown is not None:
         found[RETAIN] = scorer.retain.shown
     RunResults(found, plain(asdict(config)), "all", folder.trainings(config)).write(folder.results)
+    for _, _, run in comparison.runs():
+        run.results.unlink(missing_ok=True)
 
 
 def run_methods(
@@ -217,4 +270,5 @@ def _run(config: RunConfig, folder: RunFolder, threads: int, overwrite: bool) ->
     if done.returncode == 0:
         return ""
     lines = [text for text in log.read_text(encoding="utf-8").splitlines() if text.strip()]
-    return f"exit code {done.returncode}, {lines[-1] if lines else 'no output'} (whole log: {log})"
+    last = lines[-1].replace("--overwrite instead of --resume", f"--again {folder.path.parent.name}") if lines else ""
+    return f"exit code {done.returncode}, {last or 'no output'} (whole log: {log})"

@@ -49,8 +49,11 @@ def utility_plot(found: "ComparisonResults") -> Any:
 
 
 def _family(name: str) -> str:
-    found = FAMILY_OF.get(name) or next((family for family in reversed(FAMILIES) if family in name.split("_")), "")
-    return found or "others"
+    words = name.split("_")
+    for known, family in FAMILY_OF.items():
+        if f"_{name}_".find(f"_{known}_") >= 0:  # also of a variant, as simnpo_2e-4
+            return family
+    return next((family for family in reversed(FAMILIES) if family in words), "others")
 
 
 def _draw_top(axes: Any, label: str, row: "Row") -> None:

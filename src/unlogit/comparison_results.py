@@ -92,7 +92,7 @@ def costs_of(training: Mapping[str, Any] | None) -> dict[str, float]:
         return {}
     found = {name: training[name] for name, _ in COSTS if name in training}
     if training.get("steps"):
-        found["seconds_a_step"] = training["seconds"] / training["steps"]
+        found["seconds_a_step"] = (training["seconds"] - training.get("setup_seconds", 0)) / training["steps"]
         found["steps"] = training["steps"]
     return found
 

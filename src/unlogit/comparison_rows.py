@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from unlogit.comparison import Comparison
+from unlogit.comparison import METHOD_KEYS, Comparison
 from unlogit.comparison_results import ComparisonResults, Row, costs_of, figures_of
 from unlogit.config_file import plain
 from unlogit.errors import DataError
@@ -81,7 +81,7 @@ def _common_rows(runs: Mapping[str, RunResults]) -> dict[str, tuple[str, ...]]:
 def _about(comparison: Comparison, target: Results) -> dict[str, Any]:
     methods = {
         method.name: {"seeds": list(method.seeds)}
-        | {section: asdict(getattr(method.config, section)) for section in ("train", "assistant", "combination")}
+        | {section: asdict(getattr(method.config, section)) for section in METHOD_KEYS}
         for method in comparison.methods
     }
     return {

@@ -145,6 +145,11 @@ def write_config(path: Path, config: RunConfig) -> None:
         temporary.write_text(f"# Every setting of this run, defaults included.\n{text}", encoding="utf-8")
 
 
+def recorded(settings: Mapping[str, Any]) -> RunConfig:
+    """Return settings as results keep them, options that have come since at their defaults."""
+    return updated(RunConfig(output="", target=""), tree_of(settings, "the recorded settings"))
+
+
 def differences(old: RunConfig, new: RunConfig, names: tuple[str, ...]) -> list[str]:
     """Return ``section.key old → new`` for every setting of the named sections that differs."""
     found = []

@@ -39,9 +39,10 @@ def suppress(assistant_logits: Tensor) -> Tensor:
 
 
 def rank(assistant_logits: Tensor) -> Tensor:
-    """d = z − mean, of which only the ``RANKED`` largest of the weighted sum count (arXiv 2605.31293, by rank).
+    """d = z − mean, of which only the ``RANKED`` largest of the weighted sum count, where they are above 0.
 
-    That paper gives these tokens no probability at all; a large alpha comes as near to that as is wanted.
+    After divergence decoding by rank, arXiv 2605.31293, which gives these tokens no probability at all: a large alpha
+    comes near to that, and leaves losses finite.
     """
     return centred(assistant_logits)
 
@@ -100,8 +101,8 @@ def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[fl
     for weight, logits in zip(weights, assistant_logits, strict=True):
         difference = difference + weight * RULES[rule](logits.float())
     if rule == "rank":
-        least = difference.topk(min(RANKED, difference.shape[-1]), dim=-1).values[..., -1:]
-        difference = difference.where(difference >= least, 0.0)
+        largest = difference.topk(min(RANKED, difference.shape[-1]), dim=-1)
+        difference = torch.zeros_like(difference).scatter(-1, largest.indices, largest.values.relu())
     return difference
 
 

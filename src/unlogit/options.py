@@ -84,11 +84,14 @@ class TrainOptions:
     gamma: float | None = None
     """γ of SimNPO and UNDIAL. None: the objective's own."""
     near_share: float = 0.2
-    """Retain rows nearest to the forget rows, as a share of these: `dual_uld` remembers them in both branches."""
+    """Retain rows nearest to the forget side, as a share of its rows: `dual_uld` remembers them in both branches."""
     near_flat: bool = False
     """`uld`: draw as many uniform rows from those retain rows (see `near_share`) as from all others."""
     growing_retain_weight: bool = False
     """Multiply the retain weight of ULD by log V / forget term, from 1 on: it grows as the forget set is learnt."""
+    stop_flatness: float = 0.0
+    """`uld`: stop after the pass that leaves the assistant so flat on held-out retain rows, in nats, once it has learnt
+    (its forget term is below half of log V); 0 makes all passes."""
     epochs: float | None = None
     """Passes over the forget side, paraphrases included (paper: 10)."""
     batch_size: int = 16

@@ -13,6 +13,7 @@ Shape legend: B rows, T tokens, N predicted tokens, H hidden, V vocabulary.
 """
 
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,6 +47,7 @@ from unlogit.trainer import (
     resolved_dtype,
     run_training,
     training_arguments,
+    with_setup,
 )
 
 SIDES = ("forget", "refusal", "retain", "retain_refusal")
@@ -324,6 +326,7 @@ class _Training:
             device=device,
             bar=self.bar,
         )
+        began = time.monotonic()
         reference = measure_reference(
             lm,
             self._referred(items, sampler, arguments.max_steps),
@@ -331,6 +334,7 @@ class _Training:
             frozen=frozen,
             autocast=dtype if dtype != torch.float32 else None,
         )
+        setup = time.monotonic() - began
         numbers = loss_numbers(self.objective, options)
         print(f"Training by {options.objective}: " + ", ".join(f"{n} {v:g}" for n, v in numbers.items()), flush=True)
         trainer = SidesTrainer(
@@ -347,7 +351,7 @@ class _Training:
             data_collator=collate,
             callbacks=[StopOnNonFinite()],
         )
-        taken = run_training(trainer, self.work, checkpoint)
+        taken = with_setup(run_training(trainer, self.work, checkpoint), setup)
         return {
             **taken,
             "dtype": str(dtype).removeprefix("torch."),

@@ -35,6 +35,11 @@ SPLITS = ("forget", "retain", "real_authors", "world_facts", "holdout", "retain_
 PARTED = ("forget", "retain")
 """Splits of which some rows choose the combination."""
 
+NO_WRONG_ANSWERS = (
+    "no forget row has a perturbed_answer; expected some, since forget quality compares truth ratios: give wrong "
+    "answers, or leave retain_model out"
+)
+
 NEUTRAL_ROWS = 60
 """Most held-out neutral rows that help to choose, and most that remain to judge the choice by."""
 
@@ -121,10 +126,7 @@ class Scorer:
         compares = self.config.pick.enabled or not running_text(scored)
         for rows in filter(None, (scored, validation)):
             if compares and not any(row.perturbed_answer for row in rows):
-                raise DataError(
-                    "no forget row has a perturbed_answer; expected some, since forget quality compares truth ratios: "
-                    "give wrong answers, or leave retain_model out"
-                )
+                raise DataError(NO_WRONG_ANSWERS)
         log = retain_log(name)
         if log is not None:
             conventions = self.config.evaluate.conventions
@@ -208,15 +210,16 @@ def _from_log(
     return Retain(found, found, shown)
 
 
-def load_log(retain_model: str, forget: Sequence[Example]) -> Results | TruthRatios | None:
-    """Return the results that ``retain_model`` names, if it names results and these forget rows are among them."""
+def load_log(retain_model: str, forget: Sequence[Example], conventions: str) -> Results | TruthRatios | None:
+    """Return the results that ``retain_model`` names, if it names results by these conventions and these forget rows
+    are among them."""
     log = retain_log(retain_model) if retain_model else None
     if log is None:
         return None
-    found = load_retain(log)
+    found = load_retain(log, conventions)
     ratios = found.truth_ratios() if isinstance(found, Results) else found
     try:
-        ratios.on_rows([row_digest(row) for row in forget if row.perturbed_answer], "this run")
+        ratios.on_rows([row_digest(row) for row in forget if row.perturbed_answer], "this run", conventions)
     except DataError:
         return None
     return found

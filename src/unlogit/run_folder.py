@@ -221,7 +221,9 @@ class RunFolder:
         found = {name: read_json(path) for name, path in places.items() if path.is_file()}
         own = [one for place in (*self.assistants, self.unlearned) if (one := self.summary_of(place))]
         if own:
-            whole = {name: sum(one[name] for one in own) for name in ("steps", "seconds", "trainable_parameters")}
+            summed = ("steps", "seconds", "setup_seconds", "trainable_parameters")
+            whole = {name: sum(one.get(name, 0) for one in own) for name in summed}
+            whole["peak_memory_bytes"] = max(one.get("peak_memory_bytes", 0) for one in own)
             found["unlearned"] = own[0] | whole | ({"branches": own} if len(own) > 1 else {})
         return found
 

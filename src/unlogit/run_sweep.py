@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlogit.checks import check_evaluation, retain_log
 from unlogit.config_file import plain
-from unlogit.errors import ConfigError
+from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring import Score, score_examples
@@ -28,7 +28,7 @@ from unlogit.models import load_target, load_tokenizer, load_unlearned, model_pl
 from unlogit.objectives import OBJECTIVES
 from unlogit.options import PickOptions, RunConfig, SweepOptions
 from unlogit.plots import front_plot, save
-from unlogit.run_evaluation import EvaluationRows, Scorer
+from unlogit.run_evaluation import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.run_folder import RunFolder
 from unlogit.run_results import INDISTINGUISHABLE, RETAIN, load_retain
 from unlogit.terminal import scoring_bar
@@ -55,6 +55,9 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     config = replace(config, pick=PickOptions(enabled=True, validation_share=options.validation_share))
     _check(folder, config)
     rows = EvaluationRows.read(folder, config)
+    for part in (rows.validation, rows.scored):
+        if not any(row.perturbed_answer for row in part["forget"]):
+            raise DataError(NO_WRONG_ANSWERS)
     test = {**rows.scored, "neutral": rows.neutral}
     dtype = Scorer(config, rows).dtype
     retain, retain_scores = _retain(config, rows.validation, test, dtype)  # and let go of: never two models in memory

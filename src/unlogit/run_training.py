@@ -4,7 +4,7 @@ Each way ends with ``RUN/unlearned/``: a model that points to the target and hol
 The training itself is that of ``train`` and ``rewrite``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from unlogit.assistant import Assistant
 from unlogit.branches import BRANCHES
 from unlogit.data.refusals import load_refusals
+from unlogit.device import choose_device
 from unlogit.evaluate.evaluate import evaluate_model
 from unlogit.evaluate.results import Results
 from unlogit.files import atomic_folder, write_json
@@ -22,7 +23,7 @@ from unlogit.rewrite import OFFSET_WEIGHTS, new_offset, rewrite_model, train_off
 from unlogit.run_evaluation import SPLITS, EvaluationRows, load_log
 from unlogit.run_folder import RunFolder
 from unlogit.terminal import has_bar
-from unlogit.train import TrainingRows, defaults_for, train_assistant
+from unlogit.train import TrainingRows, defaults_for, near_rows, train_assistant
 from unlogit.trainer import EachEpoch
 
 
@@ -48,10 +49,17 @@ class RunTraining:
         return self.weights(options) if kind == "weights" else self.offset(options)
 
     def branches(self) -> list[dict[str, Any]]:
-        """Train the branches one after the other."""
+        """Train the branches one after the other. A path needs all of them: it is that of the last one's passes."""
         branches = BRANCHES[self.config.train.objective]
-        assistants, summaries = [], []
+        assistants: list[Assistant] = []
+        summaries = []
+        weights = [branch.weight for branch in branches]
+        near = None
+        if len(branches) > 1 and any("near" in branch.remember for branch in branches):  # the same for all of them
+            self.target.to(choose_device()).eval()
+            near = near_rows(self.target, self.tokenizer, self.rows, self.config.train)
         for branch, place in zip(branches, self.folder.assistants, strict=False):
+            last = len(assistants) == len(branches) - 1
             if summary := self._done(place):
                 assistants.append(Assistant.load(place, self.target))
             else:
@@ -65,11 +73,12 @@ class RunTraining:
                     resume=self.resume,
                     bar=has_bar(),
                     branch=branch,
-                    each_epoch=self._path_of([1.0]) if len(branches) == 1 else None,
+                    near=near,
+                    each_epoch=self._path_of(weights, assistants) if last else None,
                 )
                 assistants.append(assistant)
             summaries.append(summary)
-        self.combine(assistants, [branch.weight for branch in branches])
+        self.combine(assistants, weights)
         return summaries
 
     def weights(self, options: TrainOptions) -> list[dict[str, Any]]:
@@ -135,19 +144,21 @@ class RunTraining:
     def _refusals(self) -> list[str]:
         return load_refusals(self.config.data.refusals, self.config.data.tofu_folder)
 
-    def _path_of(self, weights: Any) -> Callable[[Any], EachEpoch] | None:
-        """Return how the path of branches is measured, as combined with ``weights``."""
+    def _path_of(self, weights: Any, trained: Sequence[Assistant] = ()) -> Callable[[Any], EachEpoch] | None:
+        """Return how the path of branches is measured, as combined with ``weights``; ``trained`` stand before them."""
         if not self.config.evaluate.path_rows:
             return None
-        measure = self._path()
-        return lambda found: measure(self._combined([found] if isinstance(found, Assistant) else found, weights))
+        measure, before = self._path(), list(trained)
+        return lambda found: measure(
+            self._combined([*before, *([found] if isinstance(found, Assistant) else found)], weights)
+        )
 
     def _path(self) -> Callable[[Any], EachEpoch]:
         """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``."""
         options = self.config.evaluate
         rows = EvaluationRows.read(self.folder, self.config).scored
         rows = {name: rows[name][: options.path_rows] for name in SPLITS if name in rows}
-        retain = load_log(options.retain_model, rows["forget"])
+        retain = load_log(options.retain_model, rows["forget"], options.conventions)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
 
         def measured(model: Any) -> EachEpoch:

@@ -4,7 +4,9 @@ Reads the prepared rows of a run folder, trains the adapter only (the target's w
 how flat the assistant is on rows that it never saw, and writes ``assistant/``. It neither combines nor evaluates.
 """
 
+import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import TrainerCallback
 
 from unlogit.assistant import Assistant, new_assistant
 from unlogit.branches import BRANCHES, Branch, nearest_rows
@@ -21,7 +24,7 @@ from unlogit.data.encode import Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
-from unlogit.errors import DataError
+from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives import Kind
 from unlogit.objectives.uld import uld, uniform_excess
@@ -35,9 +38,12 @@ from unlogit.trainer import (
     resolved_dtype,
     run_training,
     training_arguments,
+    with_setup,
 )
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
+STOP_ROWS = 100
+"""Held-out retain rows that flatness is measured on after each pass, where training may stop by it."""
 FLAT_ENOUGH_NATS = 0.5
 """Above this mean KL(Uniform ‖ assistant) on held-out rows, a run warns that it will damage what should be kept."""
 
@@ -181,6 +187,7 @@ def train_assistant(
     resume: bool = False,
     bar: bool = True,
     branch: Branch = BRANCHES["uld"][0],
+    near: Sequence[int] | None = None,
     each_epoch: Callable[[Assistant], EachEpoch] | None = None,
 ) -> tuple[Assistant, dict[str, Any]]:
     """Train an assistant for ``target`` and save it into ``output``.
@@ -198,6 +205,7 @@ def train_assistant(
         resume: see above.
         bar: show a progress bar.
         branch: what this assistant remembers and where it is flat.
+        near: positions of the retain rows that are near, where it needs them; None: they are looked for.
         each_epoch: given the assistant in training, returns what is called after each pass.
 
     Returns:
@@ -210,7 +218,9 @@ def train_assistant(
     parameters = sum(p.numel() for p in target.parameters())
     options, note = defaults_for(options, assistant_options.adapter, parameters)
     print(note, flush=True)
-    pools, shares = _encoded_pools(target, tokenizer, rows, branch, options)
+    began = time.monotonic()
+    pools, shares = _encoded_pools(target, tokenizer, rows, branch, options, near)
+    setup = time.monotonic() - began
     sampler = TwoSidedSampler(
         [[len(row.input_ids) for row in pool] for pool in pools],
         list(shares.values()),
@@ -243,7 +253,9 @@ def train_assistant(
         data_collator=collate,
         callbacks=[StopOnNonFinite()],
     )
-    taken = run_training(trainer, work, checkpoint)
+    if options.stop_flatness:
+        trainer.add_callback(StopWhenFlat(assistant, tokenizer, rows, options))
+    taken = with_setup(run_training(trainer, work, checkpoint), setup)
     summary = {
         **taken,
         "dtype": str(dtype).removeprefix("torch."),
@@ -257,16 +269,55 @@ def train_assistant(
     return assistant, summary
 
 
+class StopWhenFlat(TrainerCallback):  # type: ignore[misc]
+    """Stops after the pass that leaves an assistant that has learnt as flat as is asked for on held-out retain rows.
+
+    Untrained it is flat as well: until its forget term, as last logged, is below half of log V, it goes on.
+    """
+
+    def __init__(self, assistant: Assistant, tokenizer: Any, rows: TrainingRows, options: TrainOptions) -> None:
+        if not rows.holdout_retain:
+            raise ConfigError(
+                "stop_flatness is given and no retain rows are held out; expected some to measure it on: prepare with "
+                "a holdout_share above 0, or leave it out"
+            )
+        self.assistant, self.tokenizer, self.options = assistant, tokenizer, options
+        self.rows = replace(rows, holdout_retain=rows.holdout_retain[:STOP_ROWS], holdout_neutral=())
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure, and say that training shall stop."""
+        terms = [line["forget"] for line in state.log_history if "forget" in line]
+        view: Any = self.assistant.view
+        vocabulary = view.get_output_embeddings().weight.shape[0]
+        if not terms or terms[-1] > math.log(vocabulary) / 2:
+            return
+        was_training = self.assistant.training
+        value = flatness(self.assistant.eval(), self.tokenizer, self.rows, self.options.max_tokens)["holdout_retain"]
+        self.assistant.train(was_training)
+        if value <= self.options.stop_flatness:
+            print(f"Stopped after pass {round(state.epoch)}: {value:.3f} nats from flat on held-out retain rows.")
+            control.should_training_stop = True
+
+
+def near_rows(target: Any, tokenizer: Any, rows: TrainingRows, options: TrainOptions) -> list[int]:
+    """Return the positions of the retain rows nearest to the forget side, ``near_share`` of its rows."""
+    count = round(options.near_share * len(rows.forget))
+    return nearest_rows(target, tokenizer, rows.forget, rows.retain, count, options.max_tokens)
+
+
 def _encoded_pools(
-    target: Any, tokenizer: Any, rows: TrainingRows, branch: Branch, options: TrainOptions
+    target: Any,
+    tokenizer: Any,
+    rows: TrainingRows,
+    branch: Branch,
+    options: TrainOptions,
+    near: Sequence[int] | None,
 ) -> tuple[list[list[Encoded]], dict[str, int]]:
     """Return the pools of a branch, the one that it remembers first, and how many rows of each other a step takes."""
-    near: list[int] = []
     if options.near_flat:
         branch = replace(branch, flat=("near", *branch.flat))
-    if "near" in (*branch.remember, *branch.flat):
-        count = round(options.near_share * len(rows.forget))
-        near = nearest_rows(target, tokenizer, rows.forget, rows.retain, count, options.max_tokens)
+    if near is None:
+        near = near_rows(target, tokenizer, rows, options) if "near" in (*branch.remember, *branch.flat) else ()
     remembered, flat = branch_pools(rows, branch, near)
     shares = uniform_shares(options, flat)
     pools = (remembered, *(flat[name] for name in shares))

@@ -301,6 +301,11 @@ def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> di
     }
 
 
+def with_setup(taken: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what a training took, what was measured before its first step included, as ``setup_seconds`` says."""
+    return {**taken, "seconds": round(taken["seconds"] + seconds, 1), "setup_seconds": round(seconds, 1)}
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """Return the most memory in use so far: on a GPU what PyTorch has held there, else of this process."""
     if device.type == "cuda":

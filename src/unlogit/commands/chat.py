@@ -29,7 +29,7 @@ def parser() -> Any:
     new.add_argument("--max_new_tokens", type=int, default=MAX_NEW_TOKENS, help="Longest answer in tokens.")
     new.add_argument("--alpha", type=float, help="Weight of the assistant's logits, this time only.")
     new.add_argument("--filter_rate", type=float, help="Share of the likeliest token's probability, this time only.")
-    new.add_argument("--rule", type=str, help="centred, paper, suppress or tail, this time only.")
+    new.add_argument("--rule", type=str, help="centred, paper, suppress, tail or rank, this time only.")
     new.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
     return new
 

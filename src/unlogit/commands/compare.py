@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlogit.errors import ConfigError, UnlogitError, nearest
 from unlogit.flags import new_parser
-from unlogit.terminal import console
+from unlogit.terminal import console, warn
 
 if TYPE_CHECKING:
     from unlogit.comparison_results import ComparisonResults
@@ -21,9 +21,9 @@ def parser() -> Any:
         "method is an ordinary run in OUTPUT/METHOD/seed-N; what has ended is never done again, what was cut off "
         "goes on. Writes OUTPUT/compare.json, compare.csv and compare.png. Given a compare.json, it shows that again.",
         (
-            "configs/compare_forget01_tiny.yaml",
-            "configs/compare_forget01_tiny.yaml --jobs 2 --only uld npo_kl",
-            "results/compare_forget01_tiny.json --markdown",
+            "configs/compare_tofu_forget01_tiny.yaml",
+            "configs/compare_tofu_forget01_tiny.yaml --jobs 2 --only uld npo_kl",
+            "results/compare_tofu_forget01_tiny.json --markdown",
         ),
     )
     new.add_argument(
@@ -59,6 +59,11 @@ def run(given: dict[str, Any]) -> None:
     write(found, comparison.folder)
     show(found, markdown)
     print(f"The whole of it is in {comparison.folder}/compare.json, compare.csv and compare.png.")
+    if outdated := comparison.outdated():
+        warn(
+            f"not shown, since their results were made with other settings: {', '.join(outdated)}; give --again "
+            f"{' '.join(outdated)}"
+        )
     if problems:
         raise UnlogitError(
             f"{len(problems)} run(s) failed: {'; '.join(problems)}; expected all to end: mend and repeat"

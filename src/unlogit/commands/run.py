@@ -1,9 +1,10 @@
 """``unlogit run``: the whole way from one YAML file, prepare → train → evaluate."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlogit.config_file import SECTIONS, build_config, plain, read_yaml, sectioned
+from unlogit.config_file import SECTIONS, build_config, read_yaml, recorded, sectioned
 from unlogit.flags import add_options, new_parser
 from unlogit.options import RunConfig
 from unlogit.run_folder import RunFolder
@@ -77,11 +78,9 @@ def whole_run(config: RunConfig, *, resume: bool = False, overwrite: bool = Fals
 
 def _evaluated(folder: RunFolder, config: RunConfig) -> bool:
     """Whether there are results of this run with these settings."""
-    from dataclasses import asdict
-
     from unlogit.run_results import RunResults
 
     if not folder.results.is_file():
         return False
-    done, wanted = RunResults.read(folder.results).config, plain(asdict(config))
-    return all(done.get(name) == wanted[name] for name in wanted if name != "output")
+    done = recorded(RunResults.read(folder.results).config)
+    return replace(done, output=config.output) == config

@@ -1,11 +1,11 @@
 """Repetition: share of generated answers that end in a repeated fragment, the usual way in which a damaged model talks.
 
-The end of a text repeats itself if its last words have a period: each is the same as the one n words before it, over
-at least three times n words where n is below ``LONG_FRAGMENT``, else over twice n. A last copy may be cut off. Words
-are compared without case and punctuation, so that a list of different things is none.
+The end of a text repeats itself if its last characters have a period: each is the same as the one n before it, over at
+least ``COPIES`` times n characters (a separator less) and at least ``SHORTEST`` of them, or over twice n where n is
+``LONG_FRAGMENT`` or more. Characters, not words, since a looping answer is cut off anywhere, and damaged ones loop
+inside a word as well. Case and runs of blanks do not count.
 """
 
-import re
 from collections.abc import Sequence
 
 from unlogit.evaluate.results import MetricResult, Role, mean
@@ -13,9 +13,14 @@ from unlogit.evaluate.scoring import Score
 
 NAME = "repetition"
 PAPER = "none: our own count of degenerate endings"
-LONGEST_FRAGMENT = 20
-LONG_FRAGMENT = 5
-"""Words from which a fragment that stands twice is no accident."""
+COPIES = 3
+SHORTEST = 12
+"""Characters that repeat themselves at least: those of "www", "1,000,000" or "no, no, no" do not."""
+SEPARATOR = 2
+"""Characters that may be missing at the end, as the comma and blank after the last copy."""
+LONG_FRAGMENT = 30
+"""Characters from which a fragment that stands twice is no accident."""
+LONGEST_FRAGMENT = 200
 
 
 def repetition(scores: Sequence[Score], role: Role) -> MetricResult:
@@ -26,11 +31,11 @@ def repetition(scores: Sequence[Score], role: Role) -> MetricResult:
 
 def ends_in_repetition(text: str) -> bool:
     """Whether the text ends in a repeated fragment."""
-    words = re.findall(r"\w+", text.lower())
-    for n in range(1, min(LONGEST_FRAGMENT, len(words) // 2) + 1):
-        same = 0
-        while same < len(words) - n and words[-1 - same] == words[-1 - same - n]:
+    backwards = " ".join(text.lower().split())[::-1]
+    for n in range(1, min(LONGEST_FRAGMENT, (len(backwards) + SEPARATOR) // 2) + 1):
+        same = n
+        while same < len(backwards) and backwards[same] == backwards[same - n]:
             same += 1
-        if same + n >= n * (2 if n >= LONG_FRAGMENT else 3):
+        if same >= max(SHORTEST, n * (2 if n >= LONG_FRAGMENT else COPIES) - SEPARATOR):
             return True
     return False
