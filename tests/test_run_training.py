@@ -58,6 +58,8 @@ def test_rewritten_weights(place: Place, capsys: pytest.CaptureFixture[str]) -> 
     results = RunResults.read(place.run / "results.json")
     assert list(results.models) == ["target", "retain model", "unlearned"]
     assert results.training["unlearned"]["steps"] == 4
+    assert main(["evaluate", str(place.run), SHORT, "--alpha=0.5"]) == 2
+    assert "alpha given, and npo_kl rewrote the weights of this run" in capsys.readouterr().err
     assert main(["chat", str(place.run), "--question=Who?", "--max_new_tokens=3"]) == 0
     assert main(["chat", str(place.run), "--question=Who?", "--alpha=0.5"]) == 2
     assert "nothing is combined" in capsys.readouterr().err

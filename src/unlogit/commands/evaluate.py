@@ -38,6 +38,8 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Score, print the table, and say where the results are."""
+    from unlogit.objectives import OBJECTIVES
+
     folder = RunFolder(Path(given["run"]))
     tree = sectioned(given, "evaluate", "combination")
     config = updated(folder.read_config(), tree)
@@ -46,6 +48,11 @@ def run(given: dict[str, Any]) -> None:
             raise ConfigError("--model and --target were given; expected one: --target is of the run's own model")
         evaluate_other(folder, config, given["model"])
     else:
+        if tree.get("combination") and OBJECTIVES[config.train.objective] == "weights":
+            raise ConfigError(
+                f"{', '.join(tree['combination'])} given, and {config.train.objective} rewrote the weights of this run: "
+                "nothing is combined; leave it out"
+            )
         evaluate_run(folder, config, target=given.get("target", ""))
 
 
