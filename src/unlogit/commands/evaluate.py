@@ -50,8 +50,8 @@ def run(given: dict[str, Any]) -> None:
     else:
         if tree.get("combination") and OBJECTIVES[config.train.objective] == "weights":
             raise ConfigError(
-                f"{', '.join(tree['combination'])} given, and {config.train.objective} rewrote the weights of this run: "
-                "nothing is combined; leave it out"
+                f"{', '.join(tree['combination'])} given, and {config.train.objective} rewrote the weights of this "
+                "run: nothing is combined; leave it out"
             )
         evaluate_run(folder, config, target=given.get("target", ""))
 
