@@ -15,7 +15,7 @@ from unlogit.data.examples import Example
 from unlogit.data.neutral import load_neutral
 from unlogit.data.people import make_people
 from unlogit.data.prepare import SECRET
-from unlogit.errors import ConfigError
+from unlogit.errors import ConfigError, DataError
 from unlogit.options import RunConfig
 
 
@@ -298,6 +298,23 @@ def test_builtin_neutral_rows() -> None:
     assert len(keys(rows)) == len(rows)
     assert sum(row.kind == "text" for row in rows) == 40
     assert all(len(row.answer.split()) <= 40 for row in rows if row.kind == "question")
+
+
+def test_general_questions_are_asked_and_never_trained_on(setup: Setup) -> None:
+    """Ours by their name, or a file; none is a neutral row, and one that is trained on is refused."""
+    assert "evaluation/general" not in setup.prepare()["rows"]
+    summary = setup.prepare(general="builtin", neutral="builtin")
+    assert summary["rows"]["evaluation/general"] > 140
+    assert summary["sources"]["general"] == "builtin"
+    asked = {row.question for row in setup.rows("evaluation/general")}
+    assert len(asked) == summary["rows"]["evaluation/general"]
+    assert not asked & {row.question for row in load_neutral("builtin")}
+    assert all(len(row.answer.split()) <= 4 for row in setup.rows("evaluation/general"))
+    setup.write("general", [Example("What is the capital of Mars?", "There is none.")])
+    assert setup.prepare(general=str(setup.folder / "general.jsonl"))["rows"]["evaluation/general"] == 1
+    setup.write("general", [NEUTRAL[0]])
+    with pytest.raises(DataError, match="1 of the 1 rows of general"):
+        setup.prepare(general=str(setup.folder / "general.jsonl"))
 
 
 @pytest.mark.parametrize(

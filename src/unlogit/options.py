@@ -23,6 +23,9 @@ class DataOptions:
     """Rows like the retain rows that no model was trained on: how the models read what they never saw."""
     neutral: str = "builtin"
     """Rows that no request concerns: `builtin` (our own, shipped), a file, or `none`."""
+    general: str = "none"
+    """General questions with short answers, asked and never trained on: `builtin` (our own, shipped), a file, or
+    `none`. Those that the target answers right should stay right."""
     tofu_folder: str = ""
     """Folder that holds TOFU's files (full.json, forget10.json, …, augmentation/). Empty: the hub."""
     retain_train_rows: int = 0

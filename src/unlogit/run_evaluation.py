@@ -29,7 +29,7 @@ from unlogit.run_folder import RunFolder
 from unlogit.run_results import load_retain
 from unlogit.terminal import scoring_bar
 
-SPLITS = ("forget", "retain", "real_authors", "world_facts", "holdout", "retain_holdout")
+SPLITS = ("forget", "retain", "real_authors", "world_facts", "general", "holdout", "retain_holdout")
 """Evaluation rows by name; only the first two are there always."""
 
 PARTED = ("forget", "retain")

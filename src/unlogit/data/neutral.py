@@ -1,7 +1,9 @@
 """Rows that no request concerns: general questions, instructions and text, on which the assistant must be flat.
 
 Without them an assistant that is flat on the retain rows alone turns answers to general questions into gibberish.
-``neutral.jsonl`` beside this file is of our own writing and ships with the package, under its licence.
+``neutral.jsonl`` beside this file is of our own writing and ships with the package, under its licence, as does
+``general.jsonl``: general questions with short answers that are asked and never trained on, in no order of subjects,
+none of which stands among the neutral rows.
 """
 
 from pathlib import Path
@@ -11,6 +13,7 @@ from unlogit.data.examples import Example
 from unlogit.data.sources import read_examples
 
 BUILTIN = Path(__file__).with_name("neutral.jsonl")
+GENERAL = Path(__file__).with_name("general.jsonl")
 
 
 def load_neutral(source: str, tokenizer: Any = None, chunk_tokens: int = 256) -> list[Example]:

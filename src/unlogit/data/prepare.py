@@ -18,7 +18,7 @@ from unlogit.data import tofu
 from unlogit.data.augment import AUGMENTERS
 from unlogit.data.documents import document_texts, kept_whole, set_aside, set_aside_neighbours, split
 from unlogit.data.examples import Example
-from unlogit.data.neutral import load_neutral
+from unlogit.data.neutral import GENERAL, load_neutral
 from unlogit.data.sources import TOFU_PREFIX, read_examples
 from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.files import atomic_folder, write_json, write_json_lines
@@ -89,11 +89,12 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
         "evaluation/forget": forget.evaluation,
         "evaluation/retain": retain.evaluation,
     } | knowledge
-    unseen = {"holdout": options.holdout, "retain_holdout": options.retain_holdout}
-    unseen = {name: source for name, source in unseen.items() if source}
+    unseen = {"holdout": options.holdout, "retain_holdout": options.retain_holdout, "general": options.general}
+    unseen = {name: source for name, source in unseen.items() if source not in ("", "none")}
     trained = forget.training + retain.training + retain.unknown + retain.evaluation + neutral_side.training
     for name, source in unseen.items():
-        files[f"evaluation/{name}"] = _held_apart(name, source, trained, options, tokenizer)
+        place = str(GENERAL) if (name, source) == ("general", "builtin") else source
+        files[f"evaluation/{name}"] = _held_apart(name, place, trained, options, tokenizer)
     summary = {
         "rows": {name: len(rows) for name, rows in files.items()},
         "sources": {"forget": options.forget, "retain": retain_source, "neutral": options.neutral} | unseen,

@@ -1,7 +1,7 @@
 """How many general questions that the target answers right, another model answers right, too.
 
-General questions are those of the splits on real authors and world facts. An answer is right where its ROUGE-L recall
-is at least ``RIGHT``: short true answers are names, of which a model may leave out a part.
+General questions are those of the splits on real authors and world facts, and of ``data.general``. An answer is right
+where its ROUGE-L recall is at least ``RIGHT``: short true answers are names, of which a model may leave out a part.
 """
 
 from collections.abc import Mapping

@@ -31,6 +31,7 @@ ROLES: dict[str, Role] = {
     "retain": "retain",
     "real_authors": "knowledge",
     "world_facts": "knowledge",
+    "general": "knowledge",
     "holdout": "holdout",
     "retain_holdout": "holdout",
 }
