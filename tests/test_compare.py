@@ -12,7 +12,7 @@ import yaml
 from tiny_run import Place, save_model
 from unlogit.cli import main
 from unlogit.comparison import _threads, check_comparison, read_comparison
-from unlogit.comparison_plot import FLOOR, utility_plot
+from unlogit.comparison_plot import FLOOR, _family, utility_plot
 from unlogit.comparison_results import (
     ComparisonResults,
     Row,
@@ -298,6 +298,17 @@ def test_plot() -> None:
     points = [tuple(map(float, one.get_offsets()[0])) for one in axes.collections]
     assert points == [(0.9, FLOOR), (0.88, 1.0), (0.8, 0.3), (0.5, 0.01)]
     assert [FLOOR, 0.3] in [list(line.get_ydata()) for line in axes.lines]
+    assert "1e-20 and less" in axes.get_ylabel()
+    near = replace(sample(), rows=(Row("target", figures={"forget_quality": 0.02, "model_utility": 0.9}),))
+    (axes,) = utility_plot(near).axes
+    assert axes.get_ylim()[0] == pytest.approx(1e-3 / 4)
+    assert axes.get_ylabel() == "forget quality (p-value)"
+
+
+def test_a_variant_has_the_colour_of_its_family() -> None:
+    names = ("uld", "dual_uld", "npo_kl", "simnpo_2e-4", "grad_diff_2e-4", "ga", "offset_ga_kl", "undial", "dpo_gd")
+    found = [_family(name) for name in names]
+    assert found == ["uld", "uld", "npo", "npo", "ga", "ga", "offset", "others", "dpo"]
 
 
 def test_round_trip_and_table(tmp_path: Path) -> None:

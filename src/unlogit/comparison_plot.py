@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 FLOOR = 1e-20
 """A lower forget quality is drawn here: how far below hardly matters."""
 
+HIGHEST_FLOOR = 1e-3
+"""The axis goes down to here at least, so that small differences do not look large."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 FAMILIES = ("uld", "ga", "dpo", "npo", "offset")
@@ -24,7 +27,7 @@ def utility_plot(found: "ComparisonResults") -> Any:
     Target and retain model are stars; a method's seeds are points of one kind; a line is its path over the passes (on
     fewer rows than the points, so that it need not end in them).
     """
-    title = "Forget quality against model utility: the upper right corner forgets and keeps"
+    title = "Forget quality against model utility: upper right forgets and keeps"
     made, (axes,) = figure(title, width=9.0, height=5.4)
     kinds: dict[str, int] = {}
     for label, rows in found.groups().items():
@@ -38,14 +41,23 @@ def utility_plot(found: "ComparisonResults") -> Any:
     axes.axhline(INDISTINGUISHABLE, color=GREY, linestyle="--", linewidth=1)
     axes.annotate(
         "0.05: cannot be told from the retain model above", (0.01, INDISTINGUISHABLE), (0, 3), fontsize=8.5,
-        xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY,
+        xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY, zorder=1,
     )  # fmt: skip
     axes.set_yscale("log")
-    axes.set_ylim(FLOOR / 4, 4)
+    lowest = _lowest(found)
+    axes.set_ylim(lowest / 4, 4)
     axes.set_xlabel("model utility (harmonic mean of nine, 0 to 1)")
-    axes.set_ylabel(f"forget quality (p-value; {FLOOR:.0e} and less at the bottom)")
+    cut = f"; {FLOOR:.0e} and less at the bottom" if lowest <= FLOOR else ""
+    axes.set_ylabel(f"forget quality (p-value{cut})")
     legend(made, axes)
     return made
+
+
+def _lowest(found: "ComparisonResults") -> float:
+    """Return the lowest forget quality of any point or path, from ``FLOOR`` to ``HIGHEST_FLOOR``."""
+    places = [place for row in found.rows for place in (row.figures, *row.path)]
+    values = [place["forget_quality"] for place in places if place.get("forget_quality") is not None]
+    return min(HIGHEST_FLOOR, max(FLOOR, min(values, default=HIGHEST_FLOOR)))
 
 
 def _family(name: str) -> str:
