@@ -6,13 +6,14 @@ from unlogit.evaluate.kept_answers import kept_answers, right_answers
 from unlogit.evaluate.results import MetricResult, Results, SplitResult
 
 
-def results(**recalls: dict[str, float]) -> Results:
-    """Recalls by split and row."""
+def results(*, first: int = 1, **recalls: dict[str, float]) -> Results:
+    """Recalls by split and row; a row that was not answered stands before the others, or after them at ``first`` 0."""
     splits = {}
     for name, values in recalls.items():
         metric = MetricResult("rouge_l_recall", 0.0, tuple(values.values()), len(values), "higher", "")
-        metric = MetricResult(**{**vars(metric), "row_indices": tuple(range(1, len(values) + 1))})
-        splits[name] = SplitResult(name, {"rouge_l_recall": metric}, ("not answered", *values))
+        metric = MetricResult(**{**vars(metric), "row_indices": tuple(range(first, len(values) + first))})
+        rows = ("not answered", *values) if first else (*values, "not answered")
+        splits[name] = SplitResult(name, {"rouge_l_recall": metric}, rows)
     return Results("m", splits)
 
 
@@ -24,7 +25,10 @@ TARGET = results(
 def test_what_the_target_knows_stays_right() -> None:
     """It has four right, one of them of a question that stands in both splits; two stay, and a new one is no gain."""
     other = results(
-        world_facts={"paris": 0.0, "rome": 1.0, "oslo": 1.0}, real_authors={"paris": 0.5, "verne": 0.49}, retain={}
+        first=0,
+        world_facts={"paris": 0.0, "rome": 1.0, "oslo": 1.0},
+        real_authors={"paris": 0.5, "verne": 0.49},
+        retain={},
     )
     assert len(right_answers(TARGET)) == 4
     assert kept_answers(other, TARGET) == {"general_right": 4, "general_kept": 2}

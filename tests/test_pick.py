@@ -75,7 +75,8 @@ def test_the_retain_models_memorisation_is_of_the_rows_that_choose() -> None:
     assert Wanted.of([two, one], known)[1].exact_memorisation == 0.75
     assert Wanted.of([two], known)[1].exact_memorisation == 0.5
     assert Wanted.of([two], replace(known, exact_memorisation=()))[1].exact_memorisation is None
-    assert Wanted.of(FORGET, replace(known, rows=()))[1].exact_memorisation is None
+    for unnamed in (replace(known, rows=()), replace(known, rows=(), exact_memorisation=())):
+        assert Wanted.of(FORGET, unnamed)[1].exact_memorisation is None
 
 
 def test_what_is_lost_on_neutral_rows_counts_by_hand() -> None:
