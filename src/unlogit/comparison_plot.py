@@ -28,7 +28,7 @@ def utility_plot(found: "ComparisonResults") -> Any:
     fewer rows than the points, so that it need not end in them).
     """
     title = "Forget quality against model utility: upper right forgets and keeps"
-    made, (axes,) = figure(title, width=9.0, height=5.4)
+    made, (axes,) = figure(title, width=9.0, height=max(5.4, 0.26 * len(found.groups())))  # the legend's lines
     kinds: dict[str, int] = {}
     for label, rows in found.groups().items():
         if rows[0].name in ("target", "retain model"):
