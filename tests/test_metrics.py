@@ -109,6 +109,7 @@ def test_metrics_take_the_rows_that_have_what_they_need() -> None:
     assert rows == {
         "probability": (0, 1, 2),
         "rouge_l_recall": (1,),
+        "repetition": (1,),
         "truth_ratio": (1,),
         "extraction_strength": (2,),
         "exact_memorisation": (2,),

@@ -30,7 +30,7 @@ def test_published_figures_are_reproduced(model: str, logs_folder: Path) -> None
             assert results.model_utility.value == pytest.approx(values, abs=1e-9)
             assert results.model_utility.count == 9
         else:
-            found = {name: metric.value for name, metric in results.splits[split].metrics.items()}
+            found = {name: results.splits[split].metrics[name].value for name in values}
             assert found == pytest.approx(values, abs=1e-9)
 
 
@@ -65,7 +65,8 @@ def test_a_log_by_hand(tmp_path: Path) -> None:
     results = read_published_log(write(tmp_path, {"eval_log_forget.json": LOG, "eval_log.json": LOG}))
     for split, ratio in (("forget", 0.25), ("retain", 0.375)):
         found = {name: metric.value for name, metric in results.splits[split].metrics.items()}
-        assert found == pytest.approx({"probability": 0.75, "rouge_l_recall": 0.5, "truth_ratio": ratio})
+        wanted = {"probability": 0.75, "rouge_l_recall": 0.5, "repetition": 0.0, "truth_ratio": ratio}
+        assert found == pytest.approx(wanted)
     assert results.splits["forget"].rows[0] == row_digest(Example("who?", "Anna"))
     assert results.model_utility is not None
     assert results.model_utility.count == 3

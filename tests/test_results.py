@@ -33,6 +33,7 @@ def results(retain: Results) -> Results:
 def test_everything_that_the_rows_allow_is_there(results: Results, retain: Results) -> None:
     assert set(results.splits["forget"].metrics) == {
         "probability",
+        "repetition",
         "rouge_l_recall",
         "truth_ratio",
         "extraction_strength",

@@ -176,10 +176,10 @@ def test_what_was_picked_may_still_give_the_answers_out(memorised: float, warned
 
 
 def test_the_best_are_distinct_and_begin_with_the_picked() -> None:
-    """Without a filter, three rules are one distribution: of 4 rules and 3 alphas 6 rows are left, in order."""
+    """Without a filter, three rules are one distribution: of 5 rules and 3 alphas 9 rows are left, in order."""
     best = sweep(combinations=sweep_grid(replace(OPTIONS, filter_rates=(0.0,)))).best(10)
-    assert len(best) == 6
-    assert {row.combination.rule for row in best} == {"centred", "suppress"}
+    assert len(best) == 9
+    assert {row.combination.rule for row in best} == {"centred", "suppress", "rank"}
     objectives = [round(row.validation.objective, 5) for row in best]
     assert objectives == sorted(objectives, reverse=True)
     found = sweep()
