@@ -71,11 +71,14 @@ class Comparison:
 
     def finished(self) -> dict[tuple[str, int], RunFolder]:
         """Return the run folders that have results made with these settings, by method and seed."""
-        return {
-            (method.name, seed): folder
-            for method, seed, folder in self.runs()
-            if folder.results.is_file() and _made_with(folder, self.config_of(method, seed, folder))
-        }
+        from unlogit.run_results import RunResults
+
+        found = {}
+        for method, seed, folder in self.runs():
+            wanted = self.config_of(method, seed, folder)
+            if folder.results.is_file() and RunResults.read(folder.results).made_with(wanted):
+                found[method.name, seed] = folder
+        return found
 
     def outdated(self) -> list[str]:
         """Return the methods that have results made with other settings."""
@@ -98,12 +101,6 @@ class Comparison:
             evaluate = replace(evaluate, retain_model=str(self.reference.results))
         train = replace(config.train, seed=seed)
         return replace(config, output=str(folder.path), train=train, evaluate=evaluate)
-
-
-def _made_with(folder: RunFolder, config: RunConfig) -> bool:
-    from unlogit.run_results import RunResults
-
-    return replace(recorded(RunResults.read(folder.results).config), output=config.output) == config
 
 
 def read_comparison(path: Path, output: str = "") -> Comparison:
@@ -211,9 +208,9 @@ def score_reference(comparison: Comparison, again: bool) -> None:
     found = {"target": scorer.score("target", load_target(config.target, scorer.dtype), load_tokenizer(config.target))}
     if scorer.retain.shown is not None:
         found[RETAIN] = scorer.retain.shown
-    RunResults(found, plain(asdict(config)), "all", folder.trainings(config)).write(folder.results)
-    for _, _, run in comparison.runs():
+    for _, _, run in comparison.runs():  # before: cut off in between, none may stay that was measured against the old
         run.results.unlink(missing_ok=True)
+    RunResults(found, plain(asdict(config)), "all", folder.trainings(config)).write(folder.results)
 
 
 def run_methods(

@@ -5,13 +5,15 @@ Each model's own results are as ``evaluate.results`` defines them; here they onl
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlogit.config_file import recorded
 from unlogit.errors import DataError
 from unlogit.evaluate.results import MetricResult, Results, TruthRatios, read_json
 from unlogit.files import write_json
+from unlogit.options import RunConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +45,10 @@ class RunResults:
                 f"these results follow different conventions: {said}; expected one kind: evaluate all by the same "
                 "--conventions"
             )
+
+    def made_with(self, config: RunConfig) -> bool:
+        """Whether a run with these settings has these results, wherever it stands."""
+        return replace(recorded(self.config), output=config.output) == config
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""

@@ -1,10 +1,9 @@
 """``unlogit run``: the whole way from one YAML file, prepare → train → evaluate."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlogit.config_file import SECTIONS, build_config, read_yaml, recorded, sectioned
+from unlogit.config_file import SECTIONS, build_config, read_yaml, sectioned
 from unlogit.flags import add_options, new_parser
 from unlogit.options import RunConfig
 from unlogit.run_folder import RunFolder
@@ -80,7 +79,4 @@ def _evaluated(folder: RunFolder, config: RunConfig) -> bool:
     """Whether there are results of this run with these settings."""
     from unlogit.run_results import RunResults
 
-    if not folder.results.is_file():
-        return False
-    done = recorded(RunResults.read(folder.results).config)
-    return replace(done, output=config.output) == config
+    return folder.results.is_file() and RunResults.read(folder.results).made_with(config)
