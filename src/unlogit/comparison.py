@@ -97,6 +97,8 @@ class Comparison:
         config = method.config
         parted = any(one.config.pick.enabled for one in self.methods)
         evaluate = replace(config.evaluate, with_target=False, part="test" if parted else "all")
+        if seed != method.seeds[0]:  # one path shows the way; each costs an evaluation after every pass
+            evaluate = replace(evaluate, path_rows=0)
         if evaluate.retain_model and retain_log(evaluate.retain_model) is None:
             evaluate = replace(evaluate, retain_model=str(self.reference.results))
         train = replace(config.train, seed=seed)

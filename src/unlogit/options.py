@@ -168,7 +168,8 @@ class EvaluateOptions:
     part: Literal["all", "test"] = "all"
     """`test` leaves out the rows that `pick` would choose on, so that runs that pick can be compared with others."""
     path_rows: int = 0
-    """Score the first N rows of each split after each pass of training, into path.json; 0 means never."""
+    """Score the first N rows of each split after each pass of training, into path.json; 0 means never. In a
+    comparison, for a method's first seed alone."""
     conventions: Literal["unlogit", "open_unlearning"] = "unlogit"
     """`open_unlearning`: that project's tokens and formulas, to stand beside its numbers. Never mixed with ours."""
     open_unlearning: bool = False
