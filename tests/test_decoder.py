@@ -1,6 +1,7 @@
 """Views of a decoder: what they share, that they leave the target alone, and which models are refused."""
 
 import copy
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -138,6 +139,25 @@ def test_a_views_hook_runs_the_view() -> None:
     assert not torch.allclose(view(IDS).logits, before, atol=0.1)
     assert hook.calls == 1
     assert torch.equal(target(IDS).logits, before)
+
+
+@torch.no_grad()
+def test_a_view_of_a_model_whose_forward_was_replaced() -> None:
+    """Mixed precision binds a wrapped `forward` to the model itself; a view's runs the view, the head alone too."""
+    target = tiny_target()
+    keep = torch.ones(IDS.shape, dtype=torch.bool)
+    plain, first = answer_logits(target, IDS, None, keep), first_blocks(target, 2)(IDS).logits
+    calls = []
+
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(self)
+        return type(self).forward(self, *args, **kwargs)
+
+    target.forward = MethodType(wrapped, target)
+    assert torch.equal(answer_logits(target, IDS, None, keep), plain)
+    assert torch.equal(first_blocks(target, 2)(IDS).logits, first)
+    assert len(calls) == 2
+    assert target not in calls
 
 
 def refused(model: nn.Module) -> str:

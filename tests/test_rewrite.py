@@ -91,6 +91,18 @@ def test_every_objective_trains(objective: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out.checkpoints").exists()
 
 
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+def test_bfloat16_takes_the_loss_of_the_same_model(adapter: str, tmp_path: Path) -> None:
+    """Mixed precision replaces the model's forward; the first step's terms are float32's up to rounding."""
+    terms = []
+    for dtype in ("float32", "bfloat16"):
+        _, summary = rewrite("grad_diff", tmp_path / dtype, adapter=adapter, epochs=0.5, dtype=dtype)
+        assert summary["dtype"] == dtype
+        line = json.loads((tmp_path / dtype / "out" / "log.jsonl").read_text().splitlines()[0])
+        terms.append([line["forget"], line["retain"]])
+    assert terms[1] == pytest.approx(terms[0], rel=5e-3)
+
+
 def test_ascent_raises_the_forget_loss_and_retain_terms_hold_the_other(tmp_path: Path) -> None:
     ascended, _ = rewrite("ga", tmp_path / "ga", epochs=4)
     kept, _ = rewrite("grad_diff", tmp_path / "gd", epochs=4, retain_weight=3.0)

@@ -12,6 +12,7 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
@@ -81,6 +82,9 @@ def shallow(module: nn.Module) -> nn.Module:
     """Copy one module so that its children can be replaced; parameters, buffers and the children stay shared."""
     new = copy.copy(module)
     new.__dict__["_modules"] = dict(module._modules)
+    for name, value in module.__dict__.items():  # mixed precision binds a `forward` to the original
+        if isinstance(value, MethodType) and value.__self__ is module:
+            new.__dict__[name] = MethodType(value.__func__, new)
     hook = new.__dict__.pop("_hf_hook", None)
     if hook is not None:  # accelerate's device placement binds `forward` to the original: bind it to the copy
         from accelerate.hooks import add_hook_to_module

@@ -129,7 +129,8 @@ class SidesTrainer(RowTrainer):
     ) -> Any:
         """Return the objective of one step."""
         labels, counts, keep = predicted(inputs["labels"])  # [N]; [B]; [B, T]
-        logits = self.predict(model, inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
+        with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
+            logits = self.predict(model, inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
         loss = self.objective.loss(self._sides(logits, labels, counts, inputs["numbers"]), **self.numbers)
         self.keep_terms(forget=loss.forget, retain=loss.retain)
         return (loss.total, logits) if return_outputs else loss.total
