@@ -146,7 +146,6 @@ def test_the_pick_never_sees_a_test_row() -> None:
     rounded = [round(row.validation.objective, 5) for row in found.rows]  # what differs by rounding alone is a tie
     tied = [row for row, value in zip(found.rows, rounded, strict=True) if value == max(rounded)]
     assert found.picked in tied
-    assert found.picked.combination.alpha == min(row.combination.alpha for row in tied)
     assert found.picked.test.objective < max(row.test.objective for row in found.rows)
     others = {"forget": FORGET[3:5], "retain": RETAIN[2:], "neutral": NEUTRAL[3:]}
     again = sweep(test=others)
