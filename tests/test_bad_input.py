@@ -2,16 +2,19 @@
 
 import errno
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from tiny_run import PEOPLE, Place, save_model
 from unlogit.cli import main
 from unlogit.config_file import read_config
+from unlogit.models import quiet
 
 Lines = list[str]
 
@@ -359,3 +362,9 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
     assert main(["train", str(place.run), "--resume"]) == 0
     assert "Resuming from" in capsys.readouterr().out
     assert (place.run / "unlearned" / "config.json").is_file()
+
+
+def test_the_hub_clients_retries_stay_silent() -> None:
+    huggingface_hub.logging.set_verbosity_warning()
+    quiet()
+    assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)

@@ -14,10 +14,12 @@ UNLEARNED = "unlearned"
 
 
 def quiet() -> None:
-    """Turn off transformers' progress bars and advice: what the user should know, we say."""
+    """Turn off transformers' progress bars and advice, and what the hub client says of each retry: we say what is due."""
+    import huggingface_hub
     import transformers
 
     transformers.logging.set_verbosity_error()
+    huggingface_hub.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning for each forked worker
 
