@@ -14,7 +14,7 @@ UNLEARNED = "unlearned"
 
 
 def quiet() -> None:
-    """Turn off transformers' progress bars and advice, and what the hub client says of each retry: we say what is due."""
+    """Turn off transformers' progress bars and advice, and the hub client's word on each retry: we say what is due."""
     import huggingface_hub
     import transformers
 
