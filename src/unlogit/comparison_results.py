@@ -34,6 +34,8 @@ FIGURES: tuple[tuple[str, str, str, str], ...] = (
 MORE: tuple[tuple[str, str], ...] = (
     ("general_kept", "general answers kept"),
     ("forget.repetition", "forget answers that repeat ↓"),
+    ("flatness.retain", "flatness on retain rows, nats ↓"),
+    ("flatness.neutral", "flatness on neutral rows, nats ↓"),
 )
 """Name and heading of what has a column in Markdown, where it was measured; the terminal has no room for it."""
 
@@ -84,6 +86,12 @@ def figures_of(results: Results) -> dict[str, float]:
     if results.model_utility is not None:
         found["model_utility"] = results.model_utility.value
     return found
+
+
+def flatness_of(training: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return how far an assistant is from flat on rows that it was not trained on, where it has to be flat."""
+    found = (training or {}).get("flatness_nats") or {}
+    return {f"flatness.{name.removeprefix('holdout_')}": value for name, value in found.items()}
 
 
 def costs_of(training: Mapping[str, Any] | None) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from unlogit.comparison import METHOD_KEYS, Comparison
-from unlogit.comparison_results import ComparisonResults, Row, costs_of, figures_of
+from unlogit.comparison_results import ComparisonResults, Row, costs_of, figures_of, flatness_of
 from unlogit.config_file import plain
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain
@@ -49,14 +49,15 @@ def _figures(results: Results, target: Results) -> dict[str, float]:
 def _rows_of(
     name: str, seed: int, results: RunResults, target: Results, path: Sequence[Mapping[str, Any]]
 ) -> list[Row]:
+    training = results.training.get("unlearned")
     return [
         Row(
             name,
             seed,
             one.config.get("combination"),
             picked=model == "picked",
-            figures=_figures(one, target),
-            costs=costs_of(results.training.get("unlearned")),
+            figures=_figures(one, target) | flatness_of(training),
+            costs=costs_of(training),
             path=tuple(path) if model == "unlearned" else (),
         )
         for model, one in results.models.items()
