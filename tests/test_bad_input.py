@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 
 from tiny_run import PEOPLE, Place, save_model
@@ -365,6 +364,6 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
 
 
 def test_the_hub_clients_retries_stay_silent() -> None:
-    huggingface_hub.logging.set_verbosity_warning()
+    logging.getLogger("huggingface_hub").setLevel(logging.WARNING)
     quiet()
     assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)

@@ -1,5 +1,6 @@
 """Loading models and tokenizers by folder or hub id, with one line for whatever can be wrong with them."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,10 @@ UNLEARNED = "unlearned"
 
 def quiet() -> None:
     """Turn off transformers' progress bars and advice, and the hub client's word on each retry: we say what is due."""
-    import huggingface_hub
     import transformers
 
     transformers.logging.set_verbosity_error()
-    huggingface_hub.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers.logging.disable_progress_bar()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning for each forked worker
 
