@@ -160,6 +160,11 @@ def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFi
     assert set(after) == set(before)
     assert {path.parent.parent.parent.name for path in after if after[path] != before[path]} == {"uld"}
     assert "is trained already" in (folder / "harder" / "seed-0.log").read_text()
+    assert sorted(line.split(": ")[0] for line in shown.splitlines() if ": done" in line) == [
+        "harder, seed 0",
+        "uld, seed 1",
+    ]
+    assert "Training by grad_diff" in (folder / "grad_diff" / "seed-0.log").read_text()  # what it printed when it was trained
 
 
 def test_what_was_made_with_other_settings_is_not_shown(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

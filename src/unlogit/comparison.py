@@ -222,7 +222,7 @@ def run_methods(
     jobs: int,
     told: Callable[[str, float, str], None],
 ) -> list[str]:
-    """Run every method that has no results yet, ``jobs`` at once.
+    """Run every method that has no results with these settings yet, ``jobs`` at once.
 
     Args:
         comparison: what to run.
@@ -235,7 +235,7 @@ def run_methods(
     Returns:
         What went wrong, a line for each run that failed.
     """
-    threads = _threads(jobs)
+    threads, finished = _threads(jobs), comparison.finished()
 
     def one(run: tuple[Method, int, RunFolder]) -> str:
         method, seed, folder = run
@@ -246,7 +246,8 @@ def run_methods(
         return f"{name}: {problem}" if problem else ""
 
     with ThreadPoolExecutor(jobs) as pool:
-        wanted = [run for run in comparison.runs() if run[0].name in only]
+        asked = [(method, seed, folder) for method, seed, folder in comparison.runs() if method.name in only]
+        wanted = [run for run in asked if run[0].name in again or (run[0].name, run[1]) not in finished]
         return [problem for problem in pool.map(one, wanted) if problem]
 
 
