@@ -13,7 +13,8 @@ import pytest
 from tiny_run import PEOPLE, Place, save_model
 from unlogit.cli import main
 from unlogit.config_file import read_config
-from unlogit.models import quiet
+from unlogit.errors import ModelError
+from unlogit.models import model_place, quiet
 
 Lines = list[str]
 
@@ -367,3 +368,12 @@ def test_the_hub_clients_retries_stay_silent() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.WARNING)
     quiet()
     assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)
+
+
+def test_a_name_in_a_folder_that_is_here_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_place("runs/mien") == "runs/mien"
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ModelError, match="'runs/mien' is no folder"):
+        model_place("runs/mien")
+    assert model_place("mien") == "mien"

@@ -2,7 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,7 +170,9 @@ def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFi
         "harder, seed 0",
         "uld, seed 1",
     ]
-    assert "Training by grad_diff" in (folder / "grad_diff" / "seed-0.log").read_text()  # what it printed when it was trained
+    assert (
+        "Training by grad_diff" in (folder / "grad_diff" / "seed-0.log").read_text()
+    )  # what it printed when it was trained
 
 
 def test_what_was_made_with_other_settings_is_not_shown(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -341,3 +349,25 @@ def test_round_trip_and_table(tmp_path: Path) -> None:
     assert "general answers kept | forget answers that repeat" in lines[0]
     assert "| 50 | 0.250 |" in lines[2]
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
+
+
+def test_interrupted_it_stops_the_run_at_once_and_goes_on_from_there(place: Place) -> None:
+    """SIGINT to the process alone, while the only method would train for hours."""
+    config = config_of(place, output=str(place.folder / "long"))
+    config["methods"] = {"uld": {"train": {"epochs": 20_000, "save_steps": 5, "logging_steps": 1}}}
+    line = [sys.executable, "-m", "unlogit", "compare", str(write(place, config))]
+    log = place.folder / "long" / "uld" / "seed-0.log"
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while process.poll() is None and not (log.exists() and "step 6/" in log.read_text()):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # itself, and what it began
+    assert process.returncode == 2
+    assert "failed" not in out
+    assert error.splitlines()[-1].startswith("unlogit: interrupted; nothing is half-written; to go on: unlogit compare")
+    assert "unlogit: interrupted" in log.read_text()
+    assert list((place.folder / "long" / "uld" / "seed-0").glob("*checkpoints*/checkpoint-5"))

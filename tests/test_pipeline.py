@@ -66,7 +66,7 @@ def test_what_a_trained_run_holds(place: Place) -> None:
 def test_what_training_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No assistant is flat to a billionth of a nat: it warns, and says that the assistant is secret."""
+    """No assistant is flat to a billionth of a nat: it warns of that, of too little training, and of the secret."""
     monkeypatch.setattr("unlogit.train.FLAT_ENOUGH_NATS", 1e-9)
     other = Place.make(tmp_path)
     assert other.prepare() == 0
@@ -77,9 +77,10 @@ def test_what_training_says(
     assert "Flatness in nats" in shown.out
     assert f"Next: unlogit evaluate {other.run}" in shown.out
     warnings = shown.err.splitlines()
-    assert len(warnings) == 2
+    assert len(warnings) == 3
     assert "is not flat" in warnings[0]
-    assert "as secret as the forget set" in warnings[1]
+    assert "has hardly learnt the forget rows" in warnings[1]  # in 4 steps
+    assert "as secret as the forget set" in warnings[2]
 
 
 def test_evaluate(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,6 +146,7 @@ def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", str(place.run), SHORT, retain_flag, *flags]) == 0
     shown = capsys.readouterr().out
     assert "Choosing the combination on 2 forget and 2 retain rows." in shown
+    assert "The run combines as was picked from now on: suppress, α" in shown
     results = RunResults.read(place.run / "results.json")
     assert list(results.models) == ["target", RETAIN, "unlearned", "picked"]
     assert results.rows == "test"

@@ -23,6 +23,7 @@ from unlogit.train import (
     defaults_for,
     flatness,
     flatness_warning,
+    learning_warning,
     train_assistant,
     uniform_shares,
 )
@@ -204,3 +205,22 @@ def test_flatness_is_zero_for_a_flat_assistant_and_warns_for_one_that_is_not() -
     values = flatness(assistant, tiny_tokenizer(), ROWS, 64)
     assert min(values.values()) > 1
     assert "retain rows and" in str(flatness_warning(values))
+
+
+def test_an_assistant_that_has_hardly_learnt_is_told_of(tmp_path: Path) -> None:
+    """Half of log V is the line, below which it has learnt; 2 steps of an untrained one are no training."""
+    assert learning_warning(4.1, 8.3) is None
+    assert "4.2 nats a token (8.3 before training, expected at most 4.2)" in str(learning_warning(4.16, 8.3))
+    assert learning_warning(None, 8.3) is None  # no step was logged
+    _, summary = train_assistant(
+        tiny_target(),
+        tiny_tokenizer(),
+        ROWS,
+        tmp_path / "assistant",
+        AssistantOptions(2, "lora", 4),
+        TrainOptions(batch_size=2, epochs=1, logging_steps=1),
+        bar=False,
+    )
+    assert summary["chance_nats"] == pytest.approx(math.log(tiny_target().config.vocab_size))
+    assert summary["forget_nats"] > summary["chance_nats"] / 2
+    assert learning_warning(summary["forget_nats"], summary["chance_nats"])

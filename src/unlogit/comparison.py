@@ -8,6 +8,7 @@ A process of its own gives each its own peak memory, and a method that fails doe
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from unlogit.checks import retain_log
@@ -236,19 +238,26 @@ def run_methods(
         What went wrong, a line for each run that failed.
     """
     threads, finished = _threads(jobs), comparison.finished()
+    processes = Processes()
 
     def one(run: tuple[Method, int, RunFolder]) -> str:
         method, seed, folder = run
         name, began = f"{method.name}, seed {seed}", time.monotonic()
         config = comparison.config_of(method, seed, folder)
-        problem = _run(config, folder, threads, overwrite=method.name in again)
+        problem = _run(config, folder, threads, processes, overwrite=method.name in again)
+        if processes.stopped:
+            return ""
         told(name, time.monotonic() - began, problem)
         return f"{name}: {problem}" if problem else ""
 
     with ThreadPoolExecutor(jobs) as pool:
         asked = [(method, seed, folder) for method, seed, folder in comparison.runs() if method.name in only]
         wanted = [run for run in asked if run[0].name in again or (run[0].name, run[1]) not in finished]
-        return [problem for problem in pool.map(one, wanted) if problem]
+        try:
+            return [problem for problem in pool.map(one, wanted) if problem]
+        except KeyboardInterrupt:
+            processes.stop()  # they keep what is needed to go on; else the pool would wait until they have ended
+            raise
 
 
 def _threads(jobs: int) -> int:
@@ -258,7 +267,35 @@ def _threads(jobs: int) -> int:
     return min(share, int(allowed)) if allowed.isdecimal() and int(allowed) else share
 
 
-def _run(config: RunConfig, folder: RunFolder, threads: int, overwrite: bool) -> str:
+class Processes:
+    """The runs' processes, which are interrupted together; none begins after that."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = Lock()
+
+    def run(self, line: Sequence[str], **options: Any) -> int:
+        """Run a command line to its end and return its exit code."""
+        with self._lock:
+            if self.stopped:
+                return -signal.SIGINT
+            process = subprocess.Popen(line, **options)
+            self._running.add(process)
+        code = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        return code
+
+    def stop(self) -> None:
+        """Interrupt all of them, as Ctrl-C does where the terminal sends it to the whole group."""
+        with self._lock:
+            self.stopped = True
+            for process in self._running:
+                process.send_signal(signal.SIGINT)
+
+
+def _run(config: RunConfig, folder: RunFolder, threads: int, processes: Processes, overwrite: bool) -> str:
     """Run one method in a process of its own; return the last line of what went wrong, or nothing."""
     settings = folder.path.parent / f"{folder.path.name}.yaml"
     write_config(settings, config)
@@ -266,9 +303,9 @@ def _run(config: RunConfig, folder: RunFolder, threads: int, overwrite: bool) ->
     line = [sys.executable, "-m", "unlogit", "run", str(settings), "--overwrite" if overwrite else "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run(line, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False)
-    if done.returncode == 0:
+        code = processes.run(line, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    if code == 0:
         return ""
     lines = [text for text in log.read_text(encoding="utf-8").splitlines() if text.strip()]
     last = lines[-1].replace("--overwrite instead of --resume", f"--again {folder.path.parent.name}") if lines else ""
-    return f"exit code {done.returncode}, {last or 'no output'} (whole log: {log})"
+    return f"exit code {code}, {last or 'no output'} (whole log: {log})"

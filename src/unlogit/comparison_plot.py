@@ -46,7 +46,7 @@ def utility_plot(found: "ComparisonResults") -> Any:
     axes.set_yscale("log")
     lowest = _lowest(found)
     axes.set_ylim(lowest / 4, 4)
-    axes.set_xlabel("model utility (harmonic mean of nine, 0 to 1)")
+    axes.set_xlabel("model utility (harmonic mean, 0 to 1)")
     cut = f"; {FLOOR:.0e} and less at the bottom" if lowest <= FLOOR else ""
     axes.set_ylabel(f"forget quality (p-value{cut})")
     legend(made, axes)

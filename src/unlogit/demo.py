@@ -116,7 +116,7 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     known = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
     base = base or _made(people, known, output, seed)
     taught = [*_worded(kept, model), *known]
-    _say(2, "Training the target, on all of them.")
+    _say(2, "Training the target, on those to forget and those to keep.")
     _finetune(base, [*_worded(people.forget, model), *taught], output / "target", plan)
     _say(3, "Training the retain model, which never sees what is to be forgotten.")
     _finetune(base, taught, output / "retain_model", plan)

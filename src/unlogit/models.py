@@ -40,6 +40,7 @@ def model_place(name: str) -> str:
             raise ModelError(f"the run {name} has no unlearned model yet; expected one: run `unlogit train {name}`")
         raise ModelError(f"the folder {name} has no config.json; expected a saved model: check the path")
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+    looks_like_path = looks_like_path or ("/" in name and folder.parent.is_dir())  # runs/mien, where runs/mine is
     if not name.strip() or looks_like_path or folder.exists():
         raise ModelError(f"{name!r} is no folder; expected a model's folder or hub id (owner/name): check the path")
     return name

@@ -143,6 +143,21 @@ TEXT_COLUMNS: tuple[tuple[str, str, str], ...] = (
 SIGNS = "↑ higher is better · ↓ lower is better · ≈ best as the retain model's."
 
 
+def given_out_warning(picked: float, target: float, retain: float) -> str:
+    """Return one line where forget answers are still given out by what was picked; else an empty string.
+
+    They are where the share of answer tokens that are the likeliest (exact memorisation, 0 to 1) is nearer to the
+    target's than to the retain model's.
+    """
+    if picked <= (target + retain) / 2:
+        return ""
+    return (
+        f"with what was picked, {picked:.0%} of the forget answers' tokens are still the likeliest (target "
+        f"{target:.0%}, retain model {retain:.0%}): look for another with less exact memorisation, or choose on "
+        "more rows"
+    )
+
+
 def results_table(found: RunResults, notes: Mapping[str, str] | None = None) -> "Table":
     """Return a table with a row for each model, 80 columns wide (88 where the seconds of a training are known).
 
@@ -179,6 +194,10 @@ def _caption(found: RunResults) -> str:
     )
     if not any(results.forget_quality for results in found.models.values()):
         caption += " It needs a retain model: give --retain_model."
+    target = found.models.get("target")
+    if target and target.forget_quality and target.forget_quality.value >= INDISTINGUISHABLE:
+        rows = target.forget_quality.count
+        caption += f" These {rows} rows are too few to tell by: not even the target is told apart."
     members = {name: one.membership_inference for name, one in found.models.items() if one.membership_inference}
     if members:
         words = ", ".join(f"{name} {metric.value:.3f}" for name, metric in members.items())

@@ -30,7 +30,7 @@ from unlogit.options import PickOptions, RunConfig, SweepOptions
 from unlogit.plots import front_plot, save
 from unlogit.run_evaluation import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.run_folder import RunFolder
-from unlogit.run_results import INDISTINGUISHABLE, RETAIN, load_retain
+from unlogit.run_results import INDISTINGUISHABLE, RETAIN, given_out_warning, load_retain
 from unlogit.terminal import scoring_bar
 
 if TYPE_CHECKING:
@@ -203,19 +203,10 @@ def sweep_table(sweep: Sweep) -> "Table":
 
 
 def memorisation_warning(sweep: Sweep) -> str:
-    """Return one line where forget answers are still given out by what was picked; else an empty string.
-
-    They are where greedy hits on the test rows are nearer to the target's than to the retain model's.
-    """
+    """Return one line where forget answers are still given out by what was picked; else an empty string."""
     picked, target = (row.test.forget_exact_memorisation for row in (sweep.picked, sweep.target))
     retain = sweep.retain_model.get("forget_exact_memorisation")
-    if retain is None or picked <= (target + retain) / 2:
-        return ""
-    return (
-        f"with what was picked, {picked:.0%} of the forget answers' tokens are still the likeliest (target "
-        f"{target:.0%}, retain model {retain:.0%}): look for another with less exact memorisation, or choose on "
-        "more rows"
-    )
+    return "" if retain is None else given_out_warning(picked, target, retain)
 
 
 def _combination(row: SweepRow) -> list[str]:

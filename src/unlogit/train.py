@@ -261,6 +261,8 @@ def train_assistant(
         "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in assistant.parameters()),
         "rows_a_step": {"+".join(branch.remember): options.batch_size, **shares},
+        "forget_nats": _last_forget_loss(trainer.state.log_history),
+        "chance_nats": math.log(target.get_output_embeddings().weight.shape[0]),
         "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens) if shares else {},
         "assistant": asdict(assistant_options),
         "train": asdict(options),
@@ -286,10 +288,9 @@ class StopWhenFlat(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure, and say that training shall stop."""
-        terms = [line["forget"] for line in state.log_history if "forget" in line]
         view: Any = self.assistant.view
-        vocabulary = view.get_output_embeddings().weight.shape[0]
-        if not terms or terms[-1] > math.log(vocabulary) / 2:
+        chance = math.log(view.get_output_embeddings().weight.shape[0])
+        if not has_learnt(_last_forget_loss(state.log_history), chance):
             return
         was_training = self.assistant.training
         value = flatness(self.assistant.eval(), self.tokenizer, self.rows, self.options.max_tokens)["holdout_retain"]
@@ -351,6 +352,28 @@ def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_token
         if count:
             values[name] = total / count
     return values
+
+
+def _last_forget_loss(history: Sequence[Mapping[str, float]]) -> float | None:
+    """Return the forget term, in nats a token, as last logged."""
+    terms = [line["forget"] for line in history if "forget" in line]
+    return terms[-1] if terms else None
+
+
+def has_learnt(forget_nats: float | None, chance_nats: float) -> bool:
+    """Whether an assistant's forget term is below half of log V, which it is untrained."""
+    return forget_nats is not None and forget_nats <= chance_nats / 2
+
+
+def learning_warning(forget_nats: float | None, chance_nats: float) -> str | None:
+    """Return a sentence when the assistant has hardly learnt the forget rows, else None."""
+    if forget_nats is None or has_learnt(forget_nats, chance_nats):
+        return None
+    return (
+        f"the assistant has hardly learnt the forget rows: {forget_nats:.1f} nats a token ({chance_nats:.1f} before "
+        f"training, expected at most {chance_nats / 2:.1f}), and so hardly anything will be forgotten. Train longer "
+        "(epochs) or faster (learning_rate)."
+    )
 
 
 def flatness_warning(values: dict[str, float]) -> str | None:

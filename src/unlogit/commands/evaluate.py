@@ -10,7 +10,7 @@ from unlogit.errors import ConfigError
 from unlogit.flags import add_options, new_parser
 from unlogit.options import CombinationOptions, EvaluateOptions, PickOptions, RunConfig
 from unlogit.run_folder import RunFolder
-from unlogit.terminal import console
+from unlogit.terminal import console, warn
 
 
 def parser() -> Any:
@@ -111,6 +111,22 @@ def evaluate_run(
         trainings["picked"] = trainings["unlearned"]
     results = RunResults(found, plain(asdict(asked)), "test" if rows.validation else "all", trainings)
     _show(folder.results, results, notes)
+    if picked is not None:
+        print(f"The run combines as was picked from now on: {notes['picked']}. --alpha and the like change it again.")
+        _warn_where_still_given_out(found)
+
+
+def _warn_where_still_given_out(found: Mapping[str, Any]) -> None:
+    """Warn where what was picked still gives out the forget answers, if target and retain model say what to expect."""
+    from unlogit.run_results import RETAIN, given_out_warning
+
+    shares = [
+        found[name].splits["forget"].metrics["exact_memorisation"].value
+        for name in ("picked", "target", RETAIN)
+        if name in found
+    ]
+    if len(shares) == 3 and (message := given_out_warning(*shares)):
+        warn(message)
 
 
 def _score_combined(folder: RunFolder, config: RunConfig, scorer: Any, target: str) -> tuple[Any, dict[str, str], Any]:

@@ -90,7 +90,7 @@ def train_run(
         return
     print(f"The assistant is in {folder.assistant}, the unlearned model in {folder.unlearned}.")
     warn(
-        "the assistant has memorised what must be forgotten: keep both folders as secret as the forget set "
+        "the assistant was trained to memorise what must be forgotten: keep both folders as secret as the forget set "
         "(the weights are readable by their owner only)"
     )
 
@@ -140,7 +140,7 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    from unlogit.train import FLAT_ENOUGH_NATS, flatness_warning
+    from unlogit.train import FLAT_ENOUGH_NATS, flatness_warning, learning_warning
 
     print(
         f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
@@ -151,4 +151,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
         words = ", ".join(f"{value:.3f} on {name.removeprefix('holdout_')} rows" for name, value in flat.items())
         print(f"Flatness in nats, on rows it never saw (0 is flat, {FLAT_ENOUGH_NATS} too much): {words}.")
     if message := flatness_warning(flat):
+        warn(message)
+    if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
         warn(message)
