@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from tiny_run import Place, save_model
 from unlogit.cli import main
 from unlogit.commands.chat import Pair, answers
+from unlogit.commands.evaluate import _warn_where_still_given_out
 from unlogit.config_file import read_config
-from unlogit.evaluate.results import Results
+from unlogit.evaluate.results import MetricResult, Results, SplitResult
 from unlogit.models import load_tokenizer, load_unlearned
 from unlogit.run_evaluation import other_results
 from unlogit.run_folder import RunFolder
@@ -79,7 +80,7 @@ def test_what_training_says(
     warnings = shown.err.splitlines()
     assert len(warnings) == 3
     assert "is not flat" in warnings[0]
-    assert "has hardly learnt the forget rows" in warnings[1]  # in 4 steps
+    assert "has hardly learnt what it is to remember" in warnings[1]  # in 4 steps
     assert "as secret as the forget set" in warnings[2]
 
 
@@ -169,6 +170,29 @@ def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]
     assert main(["train", str(place.run), "--resume"]) == 0  # writes unlearned/ anew
     model = load_unlearned(str(place.run), dtype="float32")
     assert (model.rule, model.alpha) == ("suppress", picked["alpha"])
+
+
+@pytest.mark.parametrize(("picked", "said"), [(0.6, ""), (0.61, "61% of the forget answers' tokens are still the")])
+def test_a_pick_that_still_gives_the_answers_out_is_warned_of(
+    picked: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half way from the retain model's 0.3 to the target's 0.9 is 0.6; without a retain model nothing is expected."""
+    found = {
+        name: Results(
+            name,
+            {
+                "forget": SplitResult(
+                    "forget", {"exact_memorisation": MetricResult("exact_memorisation", share, (), 1, "lower", "")}, ()
+                )
+            },
+        )
+        for name, share in (("target", 0.9), (RETAIN, 0.3), ("unlearned", 1.0), ("picked", picked))
+    }
+    _warn_where_still_given_out(found)
+    shown = capsys.readouterr().err
+    assert (said in shown) if said else (shown == "")
+    _warn_where_still_given_out({name: one for name, one in found.items() if name != RETAIN})
+    assert capsys.readouterr().err == ""
 
 
 def test_pick_by_earlier_results(place: Place, retain_flag: str, tmp_path: Path) -> None:

@@ -366,12 +366,12 @@ def has_learnt(forget_nats: float | None, chance_nats: float) -> bool:
 
 
 def learning_warning(forget_nats: float | None, chance_nats: float) -> str | None:
-    """Return a sentence when the assistant has hardly learnt the forget rows, else None."""
+    """Return a sentence when the assistant has hardly learnt what it is to remember, else None."""
     if forget_nats is None or has_learnt(forget_nats, chance_nats):
         return None
     return (
-        f"the assistant has hardly learnt the forget rows: {forget_nats:.1f} nats a token ({chance_nats:.1f} before "
-        f"training, expected at most {chance_nats / 2:.1f}), and so hardly anything will be forgotten. Train longer "
+        f"the assistant has hardly learnt what it is to remember: {forget_nats:.1f} nats a token ({chance_nats:.1f} "
+        f"before training, expected at most {chance_nats / 2:.1f}), and so hardly anything will be forgotten. Train longer "
         "(epochs) or faster (learning_rate)."
     )
 
