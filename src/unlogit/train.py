@@ -371,8 +371,8 @@ def learning_warning(forget_nats: float | None, chance_nats: float) -> str | Non
         return None
     return (
         f"the assistant has hardly learnt what it is to remember: {forget_nats:.1f} nats a token ({chance_nats:.1f} "
-        f"before training, expected at most {chance_nats / 2:.1f}), and so hardly anything will be forgotten. Train longer "
-        "(epochs) or faster (learning_rate)."
+        f"before training, expected at most {chance_nats / 2:.1f}), and so hardly anything will be forgotten. Train "
+        "longer (epochs) or faster (learning_rate)."
     )
 
 
