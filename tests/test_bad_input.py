@@ -184,6 +184,7 @@ TRAINING: dict[str, tuple[Lines, str]] = {
     "deeper": (["--num_layers=9"], "num_layers is 9"),
     "no rank": (["--rank=0"], "rank is 0"),
     "share out of range": (["--neutral_share=1.5"], "neutral_share is 1.5"),
+    "shares beyond the whole": (["--perturbed_share=0.8"], "expected at least 0 and below 0.75, what neutral"),
     "unknown objective": (["--objective=ulda"], "objective 'ulda' is unknown (did you mean 'uld'?)"),
     "several at once": (["--batch_size=0", "--save_steps=0"], "batch_size is 0; expected more than 0; save_steps"),
     "trained already": ([], "holds a trained assistant"),

@@ -73,7 +73,13 @@ def test_shares_of_the_uniform_side() -> None:
     four = branch_pools(ROWS, BRANCHES["dual_uld"][1], [0])[1]
     assert uniform_shares(options, four) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
     assert uniform_shares(options, {}) == {}
-    options = replace(options, batch_size=4, uniform_ratio=3.0)
+    options = replace(options, perturbed_share=0.125)
+    assert shares() == {"retain": 10, "neutral": 4, "perturbed": 2}
+    assert shares(retain=[]) == {"perturbed": 12, "neutral": 4}  # nothing else to be flat on
+    assert shares(perturbed=[]) == {"retain": 12, "neutral": 4}
+    options = replace(options, perturbed_share=0.0)
+    assert shares() == {"retain": 12, "neutral": 4}
+    options = replace(options, batch_size=4, uniform_ratio=3.0, perturbed_share=None)
     assert shares() == {"retain": 5, "perturbed": 4, "neutral": 3}
     options = replace(options, uniform_ratio=0.1)
     assert shares() == {"retain": 1}

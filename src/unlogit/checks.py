@@ -67,7 +67,7 @@ def check_train(options: TrainOptions) -> None:
         problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
     if options.objective not in OBJECTIVES:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    own: dict[str, tuple[str, ...]] = {"near_flat": ("uld",), "stop_flatness": ("uld",)}
+    own: dict[str, tuple[str, ...]] = dict.fromkeys(("near_flat", "stop_flatness", "perturbed_share"), ("uld",))
     own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio"), ("uld", "dual_uld"))
     for name, objectives in own.items():
         if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
@@ -95,6 +95,12 @@ def check_train(options: TrainOptions) -> None:
     for name in ("neutral_share", "warmup_share"):
         if not 0 <= getattr(options, name) < 1:
             problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
+    left = 1 - options.neutral_share
+    if options.perturbed_share is not None and not 0 <= options.perturbed_share < left:
+        problems.append(
+            f"perturbed_share is {options.perturbed_share}; expected at least 0 and below {left:g}, what neutral_share "
+            "leaves"
+        )
     problems += seed_problems(options.seed)
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")

@@ -103,6 +103,9 @@ class TrainOptions:
     """Rows of the uniform side in a step for each of the forget side (paper: 1). More keep more, at a like cost."""
     neutral_share: float = 0.25
     """Share of the uniform side that is neutral."""
+    perturbed_share: float | None = None
+    """`uld`: share of the uniform side that is wrong answers. None: half of what is not neutral. Fewer of them, and
+    less is lost elsewhere; without any, what is left of a forgotten answer is often no sentence."""
     weight_decay: float = 0.01
     """AdamW weight decay."""
     warmup_share: float = 0.1

@@ -163,7 +163,8 @@ def branch_pools(
 
 
 def uniform_shares(options: TrainOptions, pools: Mapping[str, Sequence[Example]]) -> dict[str, int]:
-    """Rows of each uniform pool in a step: neutral by its share, the others in equal parts, the first ones the larger.
+    """Rows of each uniform pool in a step: neutral and, where given, wrong answers by their shares, the others in equal
+    parts, the first ones the larger.
 
     Returns:
         Counts above 0 that sum to ``uniform_ratio · batch_size`` (at least 1); nothing where there are no pools.
@@ -171,8 +172,12 @@ def uniform_shares(options: TrainOptions, pools: Mapping[str, Sequence[Example]]
     others = [name for name in pools if name != "neutral"]
     total = max(1, round(options.batch_size * options.uniform_ratio))
     neutral = 0 if "neutral" not in pools else round(total * (options.neutral_share if others else 1))
-    rest = total - neutral
-    shares = {name: len(range(i, rest, len(others))) for i, name in enumerate(others)} | {"neutral": neutral}
+    given = {"neutral": neutral}
+    if options.perturbed_share is not None and "perturbed" in others and len(others) > 1:
+        others.remove("perturbed")
+        given["perturbed"] = round(total * options.perturbed_share)
+    rest = total - sum(given.values())
+    shares = {name: len(range(i, rest, len(others))) for i, name in enumerate(others)} | given
     return {name: count for name, count in shares.items() if count}
 
 
