@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unlogit.decoder import anatomy, answer_logits, linear_paths, replaced, with_blocks
+from unlogit.decoder import anatomy, answer_hidden, answer_logits, linear_paths, replaced, with_blocks
 from unlogit.errors import ConfigError, ModelError, nearest
 from unlogit.files import atomic_file, write_json
 from unlogit.options import AssistantOptions
@@ -164,6 +164,10 @@ class Assistant(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
         """Return the assistant's logits [N, V] at the N positions where ``keep`` [B, T] is True."""
         return answer_logits(self.view, input_ids, attention_mask, keep)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """Return what the head makes those logits of, [N, H]."""
+        return answer_hidden(self.view, input_ids, attention_mask, keep)
 
     def save(self, folder: Path) -> None:
         """Write the adapter (0600) and its config into ``folder``."""

@@ -27,7 +27,8 @@ from unlogit.device import choose_device
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives import Kind
-from unlogit.objectives.uld import uld, uniform_excess
+from unlogit.objectives.head import FrozenHead
+from unlogit.objectives.uld import combined
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.trainer import (
     EachEpoch,
@@ -91,17 +92,23 @@ class AssistantTrainer(RowTrainer):
     def __init__(self, retain_weight: float, growing: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.retain_weight, self.growing = retain_weight, growing
+        self.assistant: Any = kwargs["model"]
+        self.head = FrozenHead(self.assistant.view)
+        self.chance_nats = math.log(self.assistant.view.get_output_embeddings().weight.shape[0])
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the objective of one two-sided batch."""
         labels, counts, keep = predicted(inputs["labels"])  # [N], the forget side's first; [B]; [B, T]
-        logits = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, V]
-        forget = int(counts[inputs["forget_side"]].sum())
-        loss = uld(logits[:forget], labels[:forget], logits[forget:], self.retain_weight, growing=self.growing)
+        count = int(counts[inputs["forget_side"]].sum())
+        with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
+            hidden = self.assistant.hidden(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, H]
+            forget = self.head.cross_entropy(hidden[:count], labels[:count])
+            uniform = self.head.uniform_excess(hidden[count:]) if count < len(hidden) else forget.new_zeros(())
+        loss = combined(forget, uniform, self.retain_weight, self.chance_nats if self.growing else None)
         self.keep_terms(forget=loss.forget, uniform=loss.uniform)
-        return (loss.total, logits) if return_outputs else loss.total
+        return (loss.total, hidden) if return_outputs else loss.total
 
 
 def defaults_for(
@@ -345,6 +352,7 @@ def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_token
     """Mean KL(Uniform ‖ assistant) in nats an answer token on held-out retain and neutral rows; 0 is flat."""
     values = {}
     device = next(assistant.parameters()).device
+    head = FrozenHead(assistant.view)
     for name in ("holdout_retain", "holdout_neutral"):
         coded = [encode(example, tokenizer, max_tokens) for example in getattr(rows, name)]
         coded.sort(key=lambda row: len(row.input_ids))
@@ -352,8 +360,8 @@ def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_token
         for begin in range(0, len(coded), 16):
             batch = {k: v.to(device) for k, v in pad_rows(coded[begin : begin + 16]).items()}
             _, _, keep = predicted(batch["labels"])
-            excess = uniform_excess(assistant(batch["input_ids"], batch["attention_mask"], keep))
-            total, count = total + excess.sum().item(), count + excess.numel()
+            hidden = assistant.hidden(batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
+            total, count = total + head.uniform_excess(hidden).item() * len(hidden), count + len(hidden)
         if count:
             values[name] = total / count
     return values

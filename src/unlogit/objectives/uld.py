@@ -49,14 +49,26 @@ def uld(
         forget_labels: [N], those tokens.
         uniform_logits: [M, V], at the M answer positions of the uniform side; without any, its term is 0.
         retain_weight: β ≥ 0 (paper: 6.5).
-        growing: β is multiplied by log V / forget term where that is more than 1. An assistant that knows nothing has
-            a forget term of log V, so that β starts as it is given, and what has been learnt gives way to flatness.
-            No gradient goes through the factor. (Ours, not the paper's.)
+        growing: see ``combined``.
     """
     forget = torch.nn.functional.cross_entropy(forget_logits.float(), forget_labels)
     uniform = uniform_excess(uniform_logits).mean() if len(uniform_logits) else forget.new_zeros(())
+    return combined(forget, uniform, retain_weight, math.log(forget_logits.shape[-1]) if growing else None)
+
+
+def combined(forget: Tensor, uniform: Tensor, retain_weight: float, chance_nats: float | None = None) -> Loss:
+    """Add the two terms.
+
+    Args:
+        forget: mean cross-entropy of the forget side.
+        uniform: mean excess of the uniform side.
+        retain_weight: β ≥ 0.
+        chance_nats: log V where β is to grow: it is multiplied by log V / forget term where that is more than 1. An
+            assistant that knows nothing has a forget term of log V, so that β starts as it is given, and what has been
+            learnt gives way to flatness. No gradient goes through the factor. (Ours, not the paper's.)
+    """
     weight: Tensor | float = retain_weight
-    if growing:
-        fallen = math.log(forget_logits.shape[-1]) / forget.detach().clamp(min=SMALLEST_NATS)
+    if chance_nats is not None:
+        fallen = chance_nats / forget.detach().clamp(min=SMALLEST_NATS)
         weight = retain_weight * fallen.clamp(min=1.0)
     return Loss(forget + weight * uniform, forget, uniform)

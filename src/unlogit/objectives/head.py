@@ -1,0 +1,133 @@
+"""Losses of a frozen head, from the hidden states that it reads: the logits of a batch are never held.
+
+Positions are taken a chunk at a time; loss and gradient of a chunk are computed together, and only the gradient with
+respect to the hidden states is kept for the backward pass, since a frozen head has none of its own. For a linear head,
+with p = softmax(W h + b) and N positions:
+
+    cross-entropy:          d/dh = Wᵀ (p − onehot(label)) / N
+    KL(Uniform ‖ p):        d/dh = Wᵀ (p − 1/V) / N
+
+A head that does more to its logits than this (a cap, a scale) is differentiated chunk by chunk. Values and gradients
+are those of ``objectives.uld`` on whole logits, up to rounding. Idea: chunked losses of Liger-Kernel, arXiv 2410.10989.
+
+Shape legend: N positions, H hidden, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+
+from unlogit.decoder import head_logits
+from unlogit.objectives.uld import uniform_excess
+
+CHUNK_LOGITS = 2**24
+"""Numbers of the logits that are held at once: 64 MiB in float32, and as much again for what is made of them."""
+
+PROBE_ROWS, PROBE_LOGIT = 4, 50.0
+"""A head is tried on so many rows, scaled so that a logit reaches this: far enough out for a soft cap to show."""
+
+Head = Callable[[Tensor], Tensor]
+"""Hidden states [N, H] → logits [N, V]."""
+
+
+class FrozenHead:
+    """The head of a language model whose weights do not train; ``linear`` is None where it does more than multiply."""
+
+    def __init__(self, lm: Any) -> None:
+        self.logits: Head = partial(head_logits, lm)
+        self.linear = _linear_head(lm)
+
+    def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
+        return _loss(hidden, labels, self)
+
+    def uniform_excess(self, hidden: Tensor) -> Tensor:
+        """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1."""
+        return _loss(hidden, None, self)
+
+
+def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
+    wanted = torch.is_grad_enabled() and hidden.requires_grad
+    loss: Tensor = _HeadLoss.apply(hidden, labels, head, wanted)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Mean loss over positions; without labels that of the uniform term."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, wanted: bool) -> Tensor:
+        """Compute the loss and, where it is wanted, its gradient."""
+        gradient = torch.empty_like(hidden) if wanted else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        compute = _by_formula if head.linear is not None else _by_autograd
+        size = max(1, CHUNK_LOGITS // _vocabulary(head, hidden))
+        for begin in range(0, len(hidden), size):
+            here = slice(begin, begin + size)
+            loss, slope = compute(head, hidden[here], None if labels is None else labels[here], wanted)
+            total += loss
+            if gradient is not None:
+                gradient[here] = slope / len(hidden)
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return total / len(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
+        """Scale what was kept."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * slopes[0].to(gradient.dtype), None, None, None
+
+
+def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted: bool) -> tuple[Tensor, Tensor]:
+    """Return the summed loss of a chunk and, if it is wanted, its gradient [n, H], for a linear head."""
+    assert head.linear is not None
+    weight, bias = head.linear.weight, head.linear.bias
+    logs = linear(hidden.to(weight.dtype), weight, bias).log_softmax(dim=-1, dtype=torch.float32)  # [n, V]
+    if labels is None:
+        loss = -logs.mean(dim=-1).sum() - len(hidden) * math.log(logs.shape[-1])
+    else:
+        loss = -logs.gather(-1, labels[:, None]).sum()
+    if not wanted:
+        return loss, hidden
+    slope = logs.exp_()  # the probabilities, and less what they should be: the loss's slope at the logits
+    if labels is None:
+        slope -= 1 / slope.shape[-1]
+    else:
+        slope[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return loss, (slope.to(weight.dtype) @ weight).to(hidden.dtype)
+
+
+def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted: bool) -> tuple[Tensor, Tensor]:
+    """The same for any head."""
+    with torch.set_grad_enabled(wanted):
+        hidden = hidden.detach().requires_grad_(wanted)
+        logits = head.logits(hidden).float()
+        loss = uniform_excess(logits).sum() if labels is None else cross_entropy(logits, labels, reduction="sum")
+        if not wanted:
+            return loss, hidden
+        (slope,) = torch.autograd.grad(loss, hidden)
+    return loss.detach(), slope
+
+
+def _vocabulary(head: FrozenHead, hidden: Tensor) -> int:
+    return head.linear.out_features if head.linear is not None else head.logits(hidden[:1]).shape[-1]
+
+
+@torch.no_grad()
+def _linear_head(lm: Any) -> nn.Linear | None:
+    """Return the model's head if its logits are W h + b and nothing else, tried on a few hidden states."""
+    layer = lm.get_output_embeddings()
+    if type(layer) is not nn.Linear or not layer.weight.is_floating_point() or layer.weight.is_meta:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(PROBE_ROWS, layer.in_features, generator=generator).to(layer.weight.device, layer.weight.dtype)
+    probe = probe * (PROBE_LOGIT / layer(probe).abs().max().clamp(min=torch.finfo(torch.float32).tiny))
+    expected = layer(probe)
+    found = head_logits(lm, probe)
+    return layer if found.shape == expected.shape and torch.equal(found, expected) else None

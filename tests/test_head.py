@@ -1,0 +1,91 @@
+"""The losses of a frozen head in chunks against whole logits: values, gradients, heads that do more than multiply."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tiny_models import tiny_target
+from unlogit.decoder import head_logits
+from unlogit.objectives import head as head_module
+from unlogit.objectives.head import FrozenHead
+from unlogit.objectives.uld import combined, uld
+
+FORGET, UNIFORM, RETAIN_WEIGHT = 7, 9, 1.5
+
+
+def hidden_states(lm: Any, scale: float = 3.0, dtype: torch.dtype = torch.float32) -> Tensor:
+    size = lm.get_output_embeddings().weight.shape[1]
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(FORGET + UNIFORM, size, generator=generator) * scale
+    return hidden.to(dtype).requires_grad_()
+
+
+def labels_for(lm: Any) -> Tensor:
+    return torch.arange(FORGET) % lm.get_output_embeddings().weight.shape[0]
+
+
+def losses(lm: Any, hidden: Tensor, growing: bool, whole: bool) -> tuple[Tensor, Tensor]:
+    """The objective's value and gradient, from whole logits or in chunks."""
+    labels = labels_for(lm)
+    if whole:
+        logits = head_logits(lm, hidden)
+        loss = uld(logits[:FORGET], labels, logits[FORGET:], RETAIN_WEIGHT, growing=growing)
+    else:
+        head = FrozenHead(lm)
+        terms = head.cross_entropy(hidden[:FORGET], labels), head.uniform_excess(hidden[FORGET:])
+        chance = torch.tensor(float(lm.get_output_embeddings().weight.shape[0])).log().item()
+        loss = combined(*terms, RETAIN_WEIGHT, chance if growing else None)
+    (gradient,) = torch.autograd.grad(2 * loss.total, hidden)
+    return loss.total.detach(), gradient
+
+
+@pytest.mark.parametrize("growing", [False, True])
+@pytest.mark.parametrize("positions", [1, 4, 100])
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_equals_whole_logits(kind: str, positions: int, growing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In chunks that divide the positions, that do not, and in one; Gemma 2 caps its logits."""
+    lm: Any = tiny_target(kind).requires_grad_(False)
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", positions * lm.get_output_embeddings().weight.shape[0])
+    hidden = hidden_states(lm)
+    expected, slope = losses(lm, hidden, growing, whole=True)
+    found, found_slope = losses(lm, hidden, growing, whole=False)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found_slope, slope, rtol=1e-4, atol=1e-6)
+
+
+def test_a_linear_head_is_told_from_one_that_caps() -> None:
+    assert FrozenHead(tiny_target("llama")).linear is not None
+    assert FrozenHead(tiny_target("gemma2")).linear is None
+
+
+def test_a_head_with_bias() -> None:
+    lm: Any = tiny_target("llama").requires_grad_(False)
+    layer = lm.get_output_embeddings()
+    lm.lm_head = nn.Linear(layer.in_features, layer.out_features).requires_grad_(False)
+    assert FrozenHead(lm).linear is lm.lm_head
+    hidden = hidden_states(lm)
+    for found, expected in zip(losses(lm, hidden, False, whole=False), losses(lm, hidden, False, True), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_is_as_near_as_its_rounding() -> None:
+    lm: Any = tiny_target("llama").requires_grad_(False).to(torch.bfloat16)
+    hidden = hidden_states(lm, dtype=torch.bfloat16)
+    expected, slope = losses(lm, hidden, False, whole=True)
+    found, found_slope = losses(lm, hidden, False, whole=False)
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    assert found_slope.dtype == torch.bfloat16
+    assert (found_slope - slope).float().norm() < 0.01 * slope.float().norm()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_without_gradients(kind: str) -> None:
+    lm: Any = tiny_target(kind).requires_grad_(False)
+    head, hidden = FrozenHead(lm), hidden_states(lm)
+    with torch.inference_mode():
+        free = head.cross_entropy(hidden[:FORGET], labels_for(lm)), head.uniform_excess(hidden[FORGET:])
+    logits = head_logits(lm, hidden)
+    whole = uld(logits[:FORGET], labels_for(lm), logits[FORGET:], 1.0)
+    torch.testing.assert_close(torch.stack(free), torch.stack([whole.forget, whole.uniform]).detach())
