@@ -144,6 +144,17 @@ class _PassThrough(nn.Module):
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
 
 
+def head_view(lm: nn.Module) -> nn.Module:
+    """Return a view of the model in which hidden states given as ``inputs_embeds`` go straight to the head."""
+    return replaced(lm, {anatomy(lm).inner: _PassThrough()})
+
+
+def view_logits(view: nn.Module, hidden: Tensor) -> Tensor:
+    """Apply a ``head_view`` to hidden states [N, H], after the last norm; return logits [N, V]."""
+    logits: Tensor = view(inputs_embeds=hidden[None], use_cache=False).logits[0]
+    return logits
+
+
 def head_logits(lm: nn.Module, hidden: Tensor) -> Tensor:
     """Apply the model's head, with whatever its architecture does after it, to hidden states.
 
@@ -153,9 +164,7 @@ def head_logits(lm: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         Logits [N, V].
     """
-    view = replaced(lm, {anatomy(lm).inner: _PassThrough()})
-    logits: Tensor = view(inputs_embeds=hidden[None], use_cache=False).logits[0]
-    return logits
+    return view_logits(head_view(lm), hidden)
 
 
 def answer_hidden(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> Tensor:

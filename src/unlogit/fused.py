@@ -8,16 +8,29 @@ Shape legend: B rows of one stream, S streams (the target and the branches), T t
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unlogit.assistant import Assistant, GainNorm, LowRank
-from unlogit.decoder import anatomy, replaced, with_blocks
+from unlogit.decoder import anatomy, head_view, replaced, with_blocks
 
-Pass = tuple[Any, list[int]]
-"""What is run (the target or a view of it), and for which streams: 0 is the target, then come the branches."""
+
+class Pass(NamedTuple):
+    """What is run at once."""
+
+    view: Any
+    """The target or a view of it."""
+    streams: list[int]
+    """For which streams: 0 is the target, then come the branches."""
+    head: Any
+    """The ``head_view`` of it."""
+
+    @classmethod
+    def of(cls, view: Any, streams: list[int]) -> "Pass":
+        """Return a pass of ``view``."""
+        return cls(view, streams, head_view(view))
 
 
 class WithRowDeltas(nn.Module):
@@ -138,4 +151,5 @@ def fused_passes(target: Any, assistants: Sequence[Assistant]) -> list[Pass]:
     low_rank = [stream for stream in streams if stream not in own_blocks]
     low_rank.sort(key=lambda stream: -assistants[stream - 1].settings.num_layers)  # the deepest first
     view = fused_view(target, [assistants[stream - 1] for stream in low_rank]) if low_rank else target
-    return [(view, [0, *low_rank]), *((assistants[stream - 1].view, [stream]) for stream in own_blocks)]
+    own = [Pass.of(assistants[stream - 1].view, [stream]) for stream in own_blocks]
+    return [Pass.of(view, [0, *low_rank]), *own]

@@ -27,7 +27,7 @@ from transformers.utils.generic import can_return_tuple
 from unlogit.assistant import Assistant
 from unlogit.cache import joined, split_cache
 from unlogit.configuration import UnlearnedConfig, check_mode
-from unlogit.decoder import answer_logits
+from unlogit.decoder import answer_logits, view_logits
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file
 from unlogit.fused import Pass, fused_passes, repeated
@@ -42,6 +42,9 @@ PLACEMENT = ("hf_device_map", "hf_quantizer", "is_quantized", "quantization_meth
 
 OUTPUT_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 """What transformers calls the key-value cache in outputs, ``past_key_values`` before 5.24."""
+
+CHUNK_LOGITS = 2**24
+"""Numbers of one stream's logits that are held at once, where there are more positions than that."""
 
 OVERRIDES = ("alpha", "filter_rate", "rule", "mode")
 """Fields of the config that ``from_pretrained`` takes as arguments."""
@@ -322,19 +325,13 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             "inputs_embeds": inputs_embeds,
             "attention_mask": attention_mask,
             "position_ids": position_ids if "position_ids" in self.words else None,
-            "logits_to_keep": logits_to_keep if isinstance(logits_to_keep, Tensor) or logits_to_keep else None,
             **kwargs,
         }
         given = {name: value for name, value in inputs.items() if value is not None}
-        target_logits, *assistant_logits = self._run(self._passes(), given, cache)
-        logits = combine_logits(
-            target_logits,
-            assistant_logits,
-            self.weights,
-            rule=self.rule,
-            alpha=self.alpha,
-            filter_rate=self.filter_rate,
-        )
+        wanted = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits_to_keep or None, None)
+        passes = self._passes()
+        hidden = [states[:, wanted] for states in self._hidden(passes, given, cache)]
+        logits = self._logits(passes, hidden)
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -357,26 +354,63 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             The target's logits [N, V] and each branch's [N, V], of the N kept positions, row by row.
         """
         logits: dict[int, Tensor] = {}
-        for view, streams in self._passes():
+        for view, streams, _ in self._passes():
             rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in (input_ids, attention_mask, keep)]
             logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
         target_logits, *assistant_logits = (logits[stream] for stream in range(len(logits)))
         return target_logits, assistant_logits
 
-    def _run(self, passes: Sequence[Pass], inputs: dict[str, Any], cache: Cache | None) -> list[Tensor]:
-        """Run ``passes`` and return logits [B, T, V] of the target, then of each branch."""
+    def _hidden(self, passes: Sequence[Pass], inputs: dict[str, Any], cache: Cache | None) -> list[Tensor]:
+        """Run ``passes`` and return of each what its head reads, [streams · B, T, H]."""
         rows = len(inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"])
         caches = None if cache is None else split_cache(cache, self._depths())
         word = "cache" if "cache" in self.words else "past_key_values"
-        logits: dict[int, Tensor] = {}
-        for view, streams in passes:
+        found = []
+        for view, streams, _ in passes:
             own: dict[str, Any] = {"use_cache": False}
             if caches is not None:
                 seen = [caches[stream] for stream in streams]
                 own = {"use_cache": True, word: seen[0] if len(seen) == 1 else joined(seen)}
             given = inputs if len(streams) == 1 else repeated(inputs, rows, len(streams))
-            out = view(**given, **own, return_dict=True).logits  # [streams · B, T, V]
-            logits.update(zip(streams, out.chunk(len(streams)), strict=True))
+            found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
+        return found
+
+    def _logits(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
+        """Return the combined logits [B, T, V] of what ``_hidden`` returned.
+
+        Positions are taken a chunk at a time, so that nothing but the result is ever as large as it.
+        """
+        rows, length = len(hidden[0]) // len(passes[0][1]), hidden[0].shape[1]
+        streams = [states.reshape(len(states) // rows, rows * length, -1) for states in hidden]  # [streams, B·T, H]
+        size = max(1, CHUNK_LOGITS // self.config.vocab_size)
+        whole = self._combined(passes, [one[:, :size] for one in streams])
+        if size < rows * length:
+            first, whole = whole, whole.new_empty(rows * length, whole.shape[-1])
+            whole[:size] = first
+            for i in range(size, rows * length, size):
+                whole[i : i + size] = self._combined(passes, [one[:, i : i + size] for one in streams])
+        return whole.reshape(rows, length, -1)
+
+    def _combined(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
+        """Return the combined logits [n, V] of each pass's hidden states [streams, n, H]."""
+        if self.alpha == 0:
+            return self._streams(passes[:1], hidden[:1])[0]  # the target runs by itself then, and needs no other's
+        target_logits, *assistant_logits = self._streams(passes, hidden)
+        return combine_logits(
+            target_logits,
+            assistant_logits,
+            self.weights,
+            rule=self.rule,
+            alpha=self.alpha,
+            filter_rate=self.filter_rate,
+        )
+
+    def _streams(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> list[Tensor]:
+        """Return the logits [n, V] of target and branches."""
+        logits: dict[int, Tensor] = {}
+        for (_, streams, head), states in zip(passes, hidden, strict=True):
+            found = view_logits(head, states.flatten(0, 1))  # [streams · n, V]
+            logits.update(zip(streams, found.chunk(len(streams)), strict=True))
         return [logits[stream] for stream in range(len(logits))]
 
     def _depths(self) -> list[int]:
@@ -397,8 +431,8 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         views = [assistant.view for assistant in self.branches]
         if self.mode == "copy":
             views = [copy.deepcopy(view) for view in views]
-        separate: list[Pass] = [(self.target, [0])]
-        separate += [(view, [stream]) for stream, view in enumerate(views, start=1)]
+        separate = [Pass.of(self.target, [0])]
+        separate += [Pass.of(view, [stream]) for stream, view in enumerate(views, start=1)]
         together = fused_passes(self.target, list(self.branches)) if self.mode == "fused" else separate
         words = set(inspect.signature(type(self.target).forward).parameters)
         self.attention, self.separate, self.together, self.words = attention, separate, together, words
@@ -415,20 +449,28 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         ids = torch.arange(10, device=self.device).reshape(2, 5) % self.config.vocab_size
         with torch.no_grad():
             try:
-                fused = torch.stack(self._run(self.together, {"input_ids": ids}, None))
+                fused = self._all_logits(self.together, ids)
             except RuntimeError as error:
                 return f"its blocks cannot run the rows of several streams ({error})"
-            alone = torch.stack(self._run(self.separate, {"input_ids": ids}, None))
+            alone = self._all_logits(self.separate, ids)
         tolerance = 0.01 if self.dtype == torch.float32 else 0.1
         if (alone - fused).abs().max() > tolerance * alone.abs().max():
             return "its blocks do not keep the rows of a batch apart"
         return ""
 
+    def _all_logits(self, passes: Sequence[Pass], ids: Tensor) -> Tensor:
+        """Return the logits [streams, B · T, V] of target and branches for a few tokens [B, T]."""
+        hidden = self._hidden(passes, {"input_ids": ids}, None)
+        return torch.stack(
+            self._streams(passes, [states.reshape(-1, ids.numel(), states.shape[-1]) for states in hidden])
+        )
+
     def train(self, mode: bool = True) -> "UnlearnedForCausalLM":
         """Keep target, branches and their views in evaluation mode: nothing here is to be trained."""
         super().train(False)
-        for view, _ in (*self.separate, *self.together):
+        for view, _, head in (*self.separate, *self.together):
             view.train(False)
+            head.train(False)
         return self
 
     def get_input_embeddings(self) -> Any:
