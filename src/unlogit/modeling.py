@@ -43,7 +43,7 @@ PLACEMENT = ("hf_device_map", "hf_quantizer", "is_quantized", "quantization_meth
 OUTPUT_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 """What transformers calls the key-value cache in outputs, ``past_key_values`` before 5.24."""
 
-CHUNK_LOGITS = 2**24
+CHUNK_LOGITS = 2**22
 """Numbers of one stream's logits that are held at once, where there are more positions than that."""
 
 OVERRIDES = ("alpha", "filter_rate", "rule", "mode")

@@ -1,0 +1,73 @@
+"""Scores and answers as ``unlogit evaluate`` makes them, beside the plain way: one row after the other.
+
+The plain way is what a script does that is written in an hour: a forward for each question with each of its answers,
+logits at all positions, and ``generate`` for each question.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.models import Setting, made_up, random_target, unlearned_model
+from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.data.encode import encode_answers
+from unlogit.data.examples import Example
+
+ROWS = 24
+NEW_TOKENS = 32
+LIMIT = 3.0
+REPETITIONS = 3
+
+
+def measure(setting: Setting) -> list[Finding]:
+    """For the smallest vocabulary: scoring alone, and with answers."""
+    vocabulary = min(setting.options.vocabularies)
+    model = unlearned_model(setting, random_target(setting, vocabulary))
+    rows, tokenizer = made_up(ROWS)
+    findings = []
+    for generate in (False, True):
+        ways = {
+            "plain": plain(setting, model, rows, tokenizer, generate),
+            "ours": ours(setting, model, rows, tokenizer, generate),
+        }
+        seconds = interleaved(ways, REPETITIONS, setting.device)
+        found = ratio(seconds["plain"], seconds["ours"])
+        once = sorted(seconds["ours"])[REPETITIONS // 2]
+        what = "scores and answers" if generate else "scores alone"
+        words = f"{what}: row by row ÷ ours, {ROWS} questions, vocabulary {vocabulary}"
+        limit = LIMIT if generate else None
+        findings.append(
+            Finding("evaluation", words, found.median, found.low, found.high, limit=limit, at_least=True, seconds=once)
+        )
+    return findings
+
+
+def ours(setting: Setting, model: Any, rows: Sequence[Example], tokenizer: Any, generate: bool) -> Way:
+    """Return the evaluation's own scoring of the rows."""
+    from unlogit.evaluate.scoring import score_examples
+
+    def run() -> None:
+        score_examples(model, tokenizer, rows, batch_size=32, generate=generate, max_new_tokens=NEW_TOKENS)
+
+    return run
+
+
+def plain(setting: Setting, model: Any, rows: Sequence[Example], tokenizer: Any, generate: bool) -> Way:
+    """Return the plain way, see above."""
+    pairs = [
+        encode_answers(row, tokenizer, (row.answer, *row.paraphrased_answer[:1], *row.perturbed_answer)) for row in rows
+    ]
+
+    @torch.inference_mode()
+    def run() -> None:
+        for encoded in (one for row in pairs for one in row):
+            ids = torch.tensor([encoded.input_ids], device=setting.device)
+            logits = model(input_ids=ids, use_cache=False).logits[0, encoded.prompt_tokens - 1 : -1].float()
+            torch.nn.functional.cross_entropy(logits, ids[0, encoded.prompt_tokens :])
+        for row in pairs if generate else ():
+            ids = torch.tensor([row[0].prompt_ids], device=setting.device)
+            model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False)
+
+    return run

@@ -1,0 +1,84 @@
+"""How cost grows: training with the rows to forget, decoding with the context and with the number of branches."""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from unlogit.benchmarks.decode import step
+from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.models import Setting, made_up, random_target, unlearned_model
+from unlogit.benchmarks.timing import interleaved, ratio
+from unlogit.data.examples import Example
+from unlogit.options import AssistantOptions, TrainOptions
+
+FORGET_ROWS = (40, 400, 4000)
+CONTEXTS = (128, 512, 2048, 8192)
+BRANCHES = (1, 2, 4, 8)
+SMALL = 4, 128
+"""Blocks and hidden size of the model of the training curve: what grows is the number of steps, whatever their size."""
+
+
+def measure(setting: Setting) -> list[Finding]:
+    """All three curves, for the smallest vocabulary."""
+    return [*_training(setting), *_contexts(setting), *_branches(setting)]
+
+
+def _training(setting: Setting) -> list[Finding]:
+    from time import monotonic
+
+    from unlogit.train import TrainingRows, train_assistant
+
+    small = setting.of_depth(*SMALL)
+    rows, tokenizer = made_up(max(FORGET_ROWS))
+    target = random_target(small, max(1024, len(tokenizer)))
+    taken = []
+    for count in FORGET_ROWS:
+        forget = _cycled(rows, count)
+        pools = TrainingRows(forget, _cycled(rows[::-1], count), (), (), (), ())
+        options = TrainOptions(learning_rate=1e-3, epochs=1.0, batch_size=8, dtype=small.dtype_name, save_steps=10**6)  # type: ignore[arg-type]
+        began = monotonic()
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            train_assistant(
+                target, tokenizer, pools, Path(folder) / "assistant", AssistantOptions(num_layers=1), options, bar=False
+            )
+        taken.append(monotonic() - began)
+    findings = []
+    for count, seconds in zip(FORGET_ROWS, taken, strict=True):
+        share = seconds / taken[0] / (count / FORGET_ROWS[0])
+        words = f"training a pass over {count} forget rows ÷ {count // FORGET_ROWS[0]} × that over {FORGET_ROWS[0]}"
+        findings.append(Finding("growth", words, share, share, share, seconds=seconds))
+    return findings
+
+
+def _contexts(setting: Setting) -> list[Finding]:
+    target = random_target(setting, min(setting.options.vocabularies))
+    model = unlearned_model(setting, target)
+    findings = []
+    for context in CONTEXTS:
+        ways = {"target": step(setting, target, 1, context), "model": step(setting, model, 1, context)}
+        seconds = interleaved(ways, setting.options.repetitions, setting.device)
+        found = ratio(seconds["model"], seconds["target"])
+        once = sorted(seconds["model"])[len(seconds["model"]) // 2]
+        words = f"decoding after {context} tokens: the unlearned model ÷ the target"
+        findings.append(Finding("growth", words, found.median, found.low, found.high, seconds=once))
+    return findings
+
+
+def _branches(setting: Setting) -> list[Finding]:
+    target = random_target(setting, min(setting.options.vocabularies))
+    findings = []
+    for count in BRANCHES:
+        model = unlearned_model(setting, target, branches=count)
+        ways = {"target": step(setting, target, 1), "model": step(setting, model, 1)}
+        seconds = interleaved(ways, setting.options.repetitions, setting.device)
+        found = ratio(seconds["model"], seconds["target"])
+        once = sorted(seconds["model"])[len(seconds["model"]) // 2]
+        words = f"decoding with {count} branch{'es' if count > 1 else ''}: the unlearned model ÷ the target"
+        findings.append(Finding("growth", words, found.median, found.low, found.high, seconds=once))
+    return findings
+
+
+def _cycled(rows: Sequence[Example], count: int) -> list[Example]:
+    return [rows[i % len(rows)] for i in range(count)]

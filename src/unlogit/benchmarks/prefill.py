@@ -1,0 +1,44 @@
+"""A prompt of a few hundred tokens: bound by arithmetic, of which the branch's blocks are (L + K)/L of the target's."""
+
+from typing import Any
+
+import torch
+
+from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.models import Setting, random_target, unlearned_model
+from unlogit.benchmarks.timing import Way, interleaved, ratio
+
+SHAPES = ((1, 512), (8, 128))
+"""Rows and tokens of each."""
+TOLERANCE = 1.03
+
+
+def measure(setting: Setting) -> list[Finding]:
+    """For each vocabulary, one long prompt and eight short ones."""
+    findings = []
+    best = 1 + setting.branch_layers / setting.options.layers
+    for vocabulary in setting.options.vocabularies:
+        target = random_target(setting, vocabulary)
+        model = unlearned_model(setting, target)
+        for rows, tokens in SHAPES:
+            ways = {"target": prompt(setting, target, rows, tokens), "fused": prompt(setting, model, rows, tokens)}
+            seconds = interleaved(ways, max(3, setting.options.repetitions // 2), setting.device)
+            found = ratio(seconds["fused"], seconds["target"])
+            words = f"{rows} × {tokens} tokens, vocabulary {vocabulary}"
+            once = sorted(seconds["fused"])[len(seconds["fused"]) // 2]
+            limit = best * TOLERANCE
+            findings.append(
+                Finding("prefill", words, found.median, found.low, found.high, "×", limit, best=best, seconds=once)
+            )
+    return findings
+
+
+def prompt(setting: Setting, model: Any, rows: int, tokens: int) -> Way:
+    """Return one forward over a prompt, of which the last position's logits are wanted."""
+    ids = torch.arange(rows * tokens, device=setting.device).reshape(rows, tokens) % model.config.vocab_size
+
+    @torch.inference_mode()
+    def run() -> None:
+        model(input_ids=ids, use_cache=True, logits_to_keep=1)
+
+    return run

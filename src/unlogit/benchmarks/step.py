@@ -1,0 +1,205 @@
+"""One training step: ULD beside NPO+KL of the whole model, and beside ULD as its authors released it.
+
+The first two are the product's own trainers, forward to optimiser, on the same rows: 8 to forget and 8 to keep. The
+third is a stand-in for the released code (its repository: UCSB-NLP-Chang/ULD): rows padded to 256 tokens, logits at
+every position, the uniform term over all of them, an assistant that is a model of its own with peft's LoRA.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlogit import rewrite, train
+from unlogit.assistant import new_assistant
+from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.models import Setting, random_rows, random_target, setting_from
+from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory, ratio
+from unlogit.data.encode import Encoded
+from unlogit.decoder import answer_logits
+from unlogit.objectives.weights import WEIGHT_OBJECTIVES
+from unlogit.options import AssistantOptions, TrainOptions
+from unlogit.reference import measure_reference
+from unlogit.trainer import Rows, training_arguments
+
+ROWS_A_SIDE = 8
+PADDED_TOKENS = 256
+TIME, MEMORY, RELEASED = 1 / 6, 1 / 3, 4.0
+FEWEST = 5
+
+
+def measure(setting: Setting) -> list[Finding]:
+    """Time and peak memory for each vocabulary; the released way with the smallest only, whose logits fit anywhere."""
+    findings = []
+    repetitions = max(FEWEST, setting.options.repetitions // 3)
+    for vocabulary in setting.options.vocabularies:
+        ways = {name: make(setting, vocabulary) for name, make in (("uld", uld_step), ("npo_kl", npo_kl_step))}
+        seconds = interleaved(ways, repetitions, setting.device)
+        found = ratio(seconds["uld"], seconds["npo_kl"])
+        once = sorted(seconds["uld"])[repetitions // 2]
+        words = f"ULD ÷ NPO+KL, vocabulary {vocabulary}"
+        findings.append(
+            Finding(
+                "step",
+                f"{words}: time",
+                found.median,
+                found.low,
+                found.high,
+                limit=TIME,
+                seconds=once,
+                best=least_work(setting, vocabulary),
+            )
+        )
+        del ways
+        peaks = [
+            alone("step:peak", setting=setting.values(), vocabulary=vocabulary, name=name) for name in ("uld", "npo_kl")
+        ]
+        share = peaks[0] / peaks[1]
+        findings.append(Finding("step", f"{words}: peak memory", share, share, share, limit=MEMORY))
+    smallest = min(setting.options.vocabularies)
+    ways = {"uld": uld_step(setting, smallest), "released": released_step(setting, smallest)}
+    seconds = interleaved(ways, repetitions, setting.device)
+    found = ratio(seconds["released"], seconds["uld"])
+    words = f"the released code's way ÷ ULD, vocabulary {smallest}: time"
+    findings.append(Finding("step", words, found.median, found.low, found.high, limit=RELEASED, at_least=True))
+    return findings
+
+
+def least_work(setting: Setting, vocabulary: int) -> float:
+    """The products that a step of ULD cannot do without, as a share of those of NPO+KL.
+
+    A frozen block is run forward and backward, two products for each weight and token; one that trains has a third. The
+    head has the same, at the positions of answers only. The optimiser is left out.
+    """
+    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
+    answers = sum(row.answer_tokens for row in rows) / sum(len(row.input_ids) for row in rows)
+    hidden = setting.options.hidden
+    block = hidden * hidden * (3 + 3 * 4)  # queries, keys, values and output, the former two halved; three of the MLP
+    head = vocabulary * hidden * answers
+    return 2 * (setting.branch_layers * block + head) / (3 * (setting.options.layers * block + head))
+
+
+def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
+    """Return the bytes that two steps take, the model included, beyond what the libraries do."""
+    own = setting_from(setting)
+    with peak_memory(own.device) as found:
+        way = (uld_step if name == "uld" else npo_kl_step)(own, vocabulary)
+        way()
+        way()
+    return found.bytes
+
+
+def uld_step(setting: Setting, vocabulary: int, **shape: Any) -> Way:
+    """Return one step of the product's training of an assistant."""
+    target = random_target(setting, vocabulary)
+    options = TrainOptions(batch_size=ROWS_A_SIDE, learning_rate=1e-3, epochs=1.0)
+    shape = {"num_layers": setting.branch_layers} | shape
+    assistant = new_assistant(target, AssistantOptions(**shape), "random").to(setting.device)
+    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
+    trainer = _trainer(
+        setting,
+        options,
+        lambda **given: train.AssistantTrainer(1.0, False, **given),
+        model=assistant,
+        data_collator=train.collate,
+    )
+    return _step(trainer, train.collate([(row, i < ROWS_A_SIDE) for i, row in enumerate(rows)]))
+
+
+def npo_kl_step(setting: Setting, vocabulary: int) -> Way:
+    """Return one step of the product's NPO+KL: the whole model, its weights in float32 as AdamW needs them."""
+    model = random_target(setting, vocabulary, torch.float32).requires_grad_(True)
+    objective = WEIGHT_OBJECTIVES["npo_kl"]
+    options = TrainOptions(objective="npo_kl", batch_size=ROWS_A_SIDE, learning_rate=1e-5, epochs=1.0)
+    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
+    items = [
+        rewrite.Item("forget" if i < ROWS_A_SIDE else "retain", i % ROWS_A_SIDE, row, None)
+        for i, row in enumerate(rows)
+    ]
+    sides: dict[str, dict[int, Encoded]] = {"forget": {}, "retain": {}}
+    for item in items:
+        sides[item.pool][item.number] = item.answer
+    autocast = setting.dtype if setting.dtype != torch.float32 else None
+    reference = measure_reference(model, sides, objective.needs, frozen=False, autocast=autocast)
+
+    def predict(_: Any, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        return answer_logits(model, input_ids, attention_mask, keep)
+
+    numbers = rewrite.loss_numbers(objective, options)
+    trainer = _trainer(
+        setting,
+        options,
+        lambda **given: rewrite.SidesTrainer(objective, numbers, predict, reference, **given),
+        model=model,
+        data_collator=rewrite.collate,
+    )
+    return _step(trainer, rewrite.collate(items))
+
+
+def released_step(setting: Setting, vocabulary: int) -> Way:
+    """Return one step as the released code makes it, see above."""
+    base = random_target(setting.of_depth(setting.branch_layers), vocabulary)
+    model = rewrite.with_lora(base, AssistantOptions(), setting.options.seed).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
+    ids, mask, labels = padded(rows, PADDED_TOKENS)
+    ids, mask, labels = (one.to(setting.device) for one in (ids, mask, labels))
+
+    def run() -> None:
+        with torch.autocast(setting.device.type, dtype=setting.dtype, enabled=setting.dtype != torch.float32):
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # [16, 256, V]
+            forget = torch.nn.functional.cross_entropy(
+                logits[:ROWS_A_SIDE, :-1].flatten(0, 1), labels[:ROWS_A_SIDE, 1:].flatten()
+            )
+            uniform = -logits[ROWS_A_SIDE:].log_softmax(-1).mean()
+        (forget + uniform).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def padded(rows: Sequence[Encoded], length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, mask and labels [B, length] of rows that are all padded to one length."""
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for i, row in enumerate(rows):
+        end = len(row.input_ids)
+        ids[i, :end], mask[i, :end] = torch.tensor(row.input_ids), 1
+        labels[i, row.prompt_tokens : end] = ids[i, row.prompt_tokens : end]
+    return ids, mask, labels
+
+
+def _trainer(setting: Setting, options: TrainOptions, make: Callable[..., Any], **given: Any) -> Any:
+    """Make one of the product's trainers, with an optimiser and nothing to go through."""
+    folder = Path(tempfile.mkdtemp(prefix="unlogit-bench-"))
+    arguments = training_arguments(
+        folder, options, steps_a_epoch=1, row_batch=1, dtype=setting.dtype, device=setting.device, bar=False
+    )
+    trainer = make(sampler=range(1), log_file=folder / "log.jsonl", args=arguments, train_dataset=Rows([None]), **given)
+    trainer.create_optimizer()
+    folder.rmdir()
+    return trainer
+
+
+def _step(trainer: Any, batch: dict[str, Any]) -> Way:
+    """Return one step of a trainer on a batch: forward, backward, clipping, optimiser."""
+    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+
+    def run() -> None:
+        trainer.model.train()
+        inputs = trainer._prepare_inputs(dict(batch))
+        with trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(trainer.model, inputs)
+        trainer.accelerator.backward(loss)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+        trainer.terms = {}
+
+    return run

@@ -1,0 +1,173 @@
+"""Benchmarks on a model small enough for a test: they run, count right, and their file and table say what was found."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from unlogit.benchmarks import BENCHMARKS, decode, evaluation, head, prefill, step, sweep
+from unlogit.benchmarks.findings import Finding, cells, markdown, read_findings, write_findings
+from unlogit.benchmarks.models import (
+    Setting,
+    bytes_of,
+    filled_cache,
+    made_up,
+    random_rows,
+    random_target,
+    setting_from,
+    unlearned_model,
+)
+from unlogit.benchmarks.timing import Spread, alone, interleaved, peak_memory, ratio
+from unlogit.cli import main
+from unlogit.errors import DataError, ModelError
+from unlogit.options import BenchOptions
+
+VOCABULARY = 1024
+SETTING = Setting(BenchOptions(layers=4, hidden=64, vocabularies=(VOCABULARY,), repetitions=2), "float32")
+CPU = torch.device("cpu")
+
+
+def test_spread_and_ratio_by_hand() -> None:
+    assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0)
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0)
+    assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]).median == 3.0
+
+
+def test_ways_take_turns() -> None:
+    order: list[str] = []
+    seconds = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 3, CPU)  # type: ignore[misc]
+    assert "".join(order) == "ab" + "abbaab"  # once to get warm, then three turns
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize(("value", "at_least", "holds"), [(1.0, False, True), (3.0, False, False), (3.0, True, True)])
+def test_a_limit_is_a_ceiling_or_a_floor(value: float, at_least: bool, holds: bool) -> None:
+    assert Finding("b", "c", value, value, value, limit=2.0, at_least=at_least).holds is holds
+    assert Finding("b", "c", value, value, value).holds is None
+
+
+def test_written_and_read(tmp_path: Path) -> None:
+    found = [Finding("decode", "1 row", 1.1, 1.0, 1.2, limit=1.08, best=1.01, seconds=0.05), Finding("x", "y", 2, 2, 2)]
+    write_findings(tmp_path / "bench.json", {"device": "a"}, {"layers": 4}, found)
+    assert read_findings(tmp_path / "bench.json") == ({"device": "a"}, {"layers": 4}, found)
+    assert cells(found[0]) == ("decode", "1 row", "1.10 ×", "1.00–1.20", "≤ 1.08 ×", "no", "1.01 ×", "0.05")
+    assert markdown(found).count("\n") == 3
+    (tmp_path / "other.json").write_text('{"format": "something else"}')
+    with pytest.raises(DataError, match="expected what `unlogit bench` wrote"):
+        read_findings(tmp_path / "other.json")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "bench.json"
+    shape = ["--layers=4", "--hidden=64", f"--vocabularies=[{VOCABULARY}]", "--repetitions=2"]
+    assert main(["bench", "decode", "prefill", *shape, f"--output={output}"]) == 0
+    printed = capsys.readouterr().out
+    content = json.loads(output.read_text())
+    assert [row["benchmark"] for row in content["findings"]] == ["decode"] * 4 + ["prefill"] * 2
+    assert all(row["value"] > 0 and row["low"] <= row["value"] <= row["high"] for row in content["findings"])
+    assert content["setting"]["hidden"] == 64
+    assert content["machine"]["device"] in printed
+    assert "1 row, vocabulary 1024" in printed
+    assert main(["bench", f"--show={output}", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| benchmark | case |")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["decod"], "unknown benchmark 'decod' (did you mean 'decode'?)"),
+        (["--hidden=100"], "hidden is 100; expected a multiple of 64"),
+        (["--layers=0"], "layers is 0; expected 1 or more"),
+        (["--vocabularies=[10]"], "vocabularies is [10]; expected sizes of 1024 or more"),
+        (["--show=none.json"], "none.json holds no benchmark's results"),
+    ],
+)
+def test_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_benchmark_is_there() -> None:
+    from importlib import import_module
+
+    for name in BENCHMARKS:
+        assert callable(import_module(f"unlogit.benchmarks.{name}").measure)
+
+
+def test_a_step_leaves_the_cache_as_it_was() -> None:
+    model = unlearned_model(SETTING, random_target(SETTING, VOCABULARY))
+    cache = filled_cache(SETTING, model, 2, 7)
+    assert len(cache.layers) == 4 + 1
+    assert cache.get_seq_length() == 7
+    decode.step(SETTING, model, 2)()
+    prefill.prompt(SETTING, model, 2, 5)()
+
+
+def test_weights_are_counted_once() -> None:
+    target = random_target(SETTING, VOCABULARY)
+    assert bytes_of([target]) == 4 * sum(p.numel() for p in target.parameters())  # head and embedding are one
+    model = unlearned_model(SETTING, target)
+    deltas = sum(p.numel() for branch in model.branches for p in branch.parameters())
+    assert bytes_of([model]) == bytes_of([target]) + 4 * deltas
+
+
+@pytest.mark.parametrize("make", [step.uld_step, step.npo_kl_step, step.released_step])
+def test_a_training_step_trains(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds moves, by a gradient that is a number."""
+    made: list[Any] = []
+    optimizer = torch.optim.AdamW.__init__
+
+    def watched(self: Any, parameters: Any, *args: Any, **kwargs: Any) -> None:
+        parameters = list(parameters)
+        made.extend(p for group in parameters for p in (group["params"] if isinstance(group, dict) else [group]))
+        optimizer(self, parameters, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "__init__", watched)
+    run = make(SETTING, VOCABULARY)
+    before = [p.detach().clone() for p in made]
+    run()
+    assert made
+    assert all(bool(p.isfinite().all()) for p in made)
+    assert any(not torch.equal(p, old) for p, old in zip(made, before, strict=True))
+
+
+def test_padded_rows() -> None:
+    rows = random_rows(SETTING, 3, VOCABULARY)
+    ids, mask, labels = step.padded(rows, 100)
+    assert ids.shape == mask.shape == labels.shape == (3, 100)
+    assert mask.sum(1).tolist() == [len(row.input_ids) for row in rows]
+    assert (labels != -100).sum(1).tolist() == [row.answer_tokens for row in rows]
+
+
+def test_least_work_is_a_sixth_where_the_head_is_small() -> None:
+    """Two thirds of a quarter of the blocks; a head that is larger counts more."""
+    deep = replace(SETTING, options=BenchOptions(layers=400, hidden=64))
+    assert step.least_work(deep, 1) == pytest.approx(1 / 6, rel=1e-3)
+    assert step.least_work(SETTING, 100_000) > 0.5
+
+
+def test_other_ways_run() -> None:
+    head.loss(SETTING, random_target(SETTING, VOCABULARY), chunks=True)()
+    head.loss(SETTING, random_target(SETTING, VOCABULARY), chunks=False)()
+    rows, tokenizer = made_up(2)
+    larger = max(VOCABULARY, len(tokenizer))
+    model = unlearned_model(SETTING, random_target(SETTING, larger))
+    evaluation.ours(SETTING, model, rows, tokenizer, True)()
+    evaluation.plain(SETTING, model, rows, tokenizer, True)()
+    sweep.losses(SETTING, larger, [sweep.CombinationOptions()])()
+
+
+def test_memory_in_a_process_of_its_own() -> None:
+    assert setting_from(SETTING.values()) == SETTING
+    assert alone("head:peak", setting=SETTING.values(), vocabulary=VOCABULARY, chunks=True) >= 0
+    with pytest.raises(ModelError, match="a measurement in a process of its own failed"):
+        alone("head:nothing", setting=SETTING.values())
+
+
+def test_peak_memory_sees_what_was_let_go() -> None:
+    with peak_memory(CPU) as found:
+        torch.ones(16 * 2**20)  # 64 MiB
+    assert found.bytes > 48 * 2**20
