@@ -146,7 +146,7 @@ def test_neutral_rows_weigh_in_the_choice() -> None:
     options = PickOptions(alphas=(0.05, 0.7), filter_rates=(0.0,), rules=("centred",))
     chosen = [CombinationOptions("centred", 0.7, 0.0)]
     model = Unlearned()
-    settings = {"weights": model.weights, "device": "cpu", "batch_size": 4}
+    settings = {"weights": model.weights, "device": "cpu", "batch_size": 4, "share": True}  # as picking, to the bit
     ((scores),) = score_settings(model.parts, TOKENIZER, FORGET, chosen, **settings)
     retain = TruthRatios("r", ratios().rows, tuple(map(row_truth_ratio, scores)))
     assert pick(options=options, retain=retain, retain_rows=KEPT).combination.alpha == 0.7

@@ -191,7 +191,7 @@ CALLS: list[int] = []
 
 
 def parts(
-    input_ids: torch.Tensor, attention_mask: torch.Tensor, keep: torch.Tensor
+    input_ids: torch.Tensor, attention_mask: torch.Tensor, keep: torch.Tensor, position_ids: torch.Tensor | None
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     CALLS.append(len(input_ids))
     return kept_logits(MODEL, input_ids, attention_mask, keep), [

@@ -36,6 +36,7 @@ class Unlearned:
         self.assistant = tiny_llama(len(TOKENIZER), seed=1)
         self.weights = [1.0]
         self.device = torch.device("cpu")
+        self.config = self.target.config
         self.training = False
 
     def eval(self) -> None:
@@ -44,10 +45,12 @@ class Unlearned:
     def train(self, mode: bool) -> None:
         pass
 
-    def parts(self, ids: Any, mask: Any, keep: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        return self.target(ids, attention_mask=mask).logits[keep], [
-            self.assistant(ids, attention_mask=mask).logits[keep]
-        ]
+    def parts(self, ids: Any, mask: Any, keep: Any, positions: Any = None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        target, assistant = (
+            model(ids, attention_mask=mask, position_ids=positions).logits[keep]
+            for model in (self.target, self.assistant)
+        )
+        return target, [assistant]
 
 
 def truth_ratios(rows: Sequence[Example], shift: float = 0.0, seed: int = 0) -> TruthRatios:

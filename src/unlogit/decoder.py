@@ -167,23 +167,38 @@ def head_logits(lm: nn.Module, hidden: Tensor) -> Tensor:
     return view_logits(head_view(lm), hidden)
 
 
-def answer_hidden(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> Tensor:
+def answer_hidden(
+    lm: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    keep: Tensor,
+    position_ids: Tensor | None = None,
+) -> Tensor:
     """Return the hidden states [N, H] that the head reads, at the N positions where ``keep`` [B, T] is True."""
     inner = lm.get_submodule(anatomy(lm).inner)
-    hidden = inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state  # [B, T, H]
+    given = {} if position_ids is None else {"position_ids": position_ids}  # not every architecture has the word
+    out = inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **given)
+    hidden = out.last_hidden_state  # [B, T, H]
     kept: Tensor = hidden[keep]
     return kept
 
 
-def answer_logits(lm: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> Tensor:
+def answer_logits(
+    lm: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    keep: Tensor,
+    position_ids: Tensor | None = None,
+) -> Tensor:
     """Logits where they are wanted only: the head is not computed anywhere else.
 
     Args:
         input_ids: [B, T].
-        attention_mask: [B, T] or None where no row is padded.
+        attention_mask: [B, T], 4-D, or None where no row is padded.
         keep: [B, T], True at the positions whose logits are returned.
+        position_ids: [B, T]; not given, the model makes its own.
 
     Returns:
         Logits [N, V] of the N kept positions, row by row.
     """
-    return head_logits(lm, answer_hidden(lm, input_ids, attention_mask, keep))
+    return head_logits(lm, answer_hidden(lm, input_ids, attention_mask, keep, position_ids))

@@ -342,20 +342,24 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             )
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{OUTPUT_CACHE: cache})
 
-    def parts(self, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def parts(
+        self, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor, position_ids: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return what ``combine_logits`` combines, where it is wanted only: the head is not computed anywhere else.
 
         Args:
             input_ids: [B, T].
-            attention_mask: [B, T] or None where no row is padded.
+            attention_mask: [B, T], 4-D, or None where no row is padded.
             keep: [B, T], True at the positions whose logits are returned.
+            position_ids: [B, T]; not given, the target's model makes its own.
 
         Returns:
             The target's logits [N, V] and each branch's [N, V], of the N kept positions, row by row.
         """
         logits: dict[int, Tensor] = {}
         for view, streams, _ in self._passes():
-            rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in (input_ids, attention_mask, keep)]
+            given = (input_ids, attention_mask, keep, position_ids)
+            rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in given]
             logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
         target_logits, *assistant_logits = (logits[stream] for stream in range(len(logits)))
         return target_logits, assistant_logits

@@ -46,6 +46,7 @@ def losses(setting: Setting, vocabulary: int, combinations: list[CombinationOpti
             weights=model.weights,
             device=setting.device,
             batch_size=32,
+            share=True,
         )
 
     return run

@@ -24,6 +24,7 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.answer_trees import fits_trees
 from unlogit.evaluate.evaluate import retain_truth_ratios
 from unlogit.evaluate.exact_memorisation import exact_memorisation
 from unlogit.evaluate.forget_quality import ks_two_sided
@@ -166,6 +167,7 @@ def measure_rows(
                 device=model.device,
                 batch_size=batch_size,
                 progress=of_split(progress, name),
+                share=fits_trees(model.config),
             )
     return found
 

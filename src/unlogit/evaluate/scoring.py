@@ -2,7 +2,8 @@
 
 Any model of transformers is scored alike, through its forward and its ``generate``; the unlearned model is no
 exception, so that scores and generated text come from one distribution. Rows are sorted by length, padded to
-their batch's longest, and the softmax is taken in float32 on answer positions only.
+their batch's longest, and the softmax is taken in float32 on answer positions only. The answers to one question
+share its computation where the model allows it, see ``answer_trees``.
 
 Shapes: B rows of a batch, T tokens, V vocabulary, n answer positions of a batch in row-major order.
 Losses are in nats per answer token, the token that ends the answer included.
@@ -22,6 +23,8 @@ from torch.nn.functional import cross_entropy
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example, Kind
 from unlogit.errors import ModelError
+from unlogit.evaluate.answer_trees import fits_trees, padded_trees, split_rows, tree_of, try_trees
+from unlogit.evaluate.batch import Batch, Forward, right_padded
 from unlogit.evaluate.continuation import continuation
 from unlogit.evaluate.reading import PLAIN, Reading
 from unlogit.options import CombinationOptions
@@ -29,8 +32,9 @@ from unlogit.options import CombinationOptions
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many rows are done, and how many there are."""
 
-Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
-"""(input_ids, attention_mask, keep) -> logits [n, V] of target and of each branch, where ``keep`` is true."""
+Parts = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
+"""(input_ids, attention_mask, keep, position_ids or None) -> logits of target and of each branch where ``keep`` is
+true."""
 
 MAX_BATCH_TOKENS = 4096
 """Most padded tokens of a batch."""
@@ -66,17 +70,6 @@ class Score:
     continuation: str | None = None
     token_log_probs: tuple[float, ...] = ()
     token_z_scores: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Right-padded rows; ``keep`` marks positions that predict an answer token, ``tokens`` what they should."""
-
-    input_ids: Tensor  # [B, T]
-    attention_mask: Tensor  # [B, T]
-    keep: Tensor  # [B, T] bool
-    tokens: Tensor  # [n]
-    counts: list[int]  # answer tokens of each row; sums to n
 
 
 @dataclass(frozen=True)
@@ -126,13 +119,18 @@ def score_examples(
     """
     from unlogit.evaluate.generation import generate_answers
 
-    takes_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+    words = inspect.signature(model.forward).parameters
+    takes_keep = "logits_to_keep" in words
+    share = "position_ids" in words and fits_trees(model.config)
 
     def forward(batch: Batch) -> list[Tensor]:
         first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
-        kept = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
+        kept: dict[str, Any] = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
+        if batch.position_ids is not None:
+            kept["position_ids"] = batch.position_ids
         output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept)
-        return [output.logits[batch.keep[:, first:]]]  # [B, T - first, V] -> [n, V]
+        rows, columns = batch.places()
+        return [output.logits[rows, columns - first]]  # [B, T - first, V] -> [n, V]
 
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
         found = _losses(logits[0], tokens)
@@ -140,7 +138,7 @@ def score_examples(
 
     with evaluating(model):
         measured = _measure_all(
-            forward, measure, tokenizer, examples, model.device, batch_size, progress or _silent, reading
+            forward, measure, tokenizer, examples, model.device, batch_size, progress or _silent, reading, share=share
         )
         generated: list[str | None] = [None] * len(examples)
         if generate:
@@ -171,10 +169,13 @@ def measure_settings(
     device: torch.device | str,
     batch_size: int,
     progress: Progress | None = None,
+    share: bool = False,
 ) -> Measured:
     """Measure the examples under every combination; the logits of target and branches are computed once.
 
-    ``weights`` has a number for each branch that ``parts`` returns. Nothing is generated.
+    ``weights`` has a number for each branch that ``parts`` returns. With ``share``, which is for models that
+    ``fits_trees`` lets through, it is tried whether the answers to one question can share its computation. Nothing
+    is generated.
 
     Raises:
         ConfigError: a combination means nothing.
@@ -187,13 +188,13 @@ def measure_settings(
         check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
 
     def forward(batch: Batch) -> list[Tensor]:
-        target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep)
-        return [target, *assistants]
+        target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
+        return [batch.of_tokens(logits) for logits in (target, *assistants)]
 
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
         return combined_losses(logits[0], logits[1:], weights, tokens, combinations)
 
-    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or _silent)
+    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or _silent, share=share)
 
 
 def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS) -> Iterator[list[int]]:
@@ -208,31 +209,6 @@ def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MA
         rows = max(1, min(batch_size, max_tokens // lengths[order[start]]))
         yield order[start : start + rows]
         start += rows
-
-
-def right_padded(
-    rows: Sequence[Encoded], pad_token_id: int, device: torch.device | str, hidden_id: int | None = None
-) -> Batch:
-    """Put rows into one batch; every row has at least one prompt token to predict its answer from.
-
-    Attention does not see ``hidden_id``, wherever it stands; None hides no token.
-    """
-    length = max(len(row.input_ids) for row in rows)
-    ids = torch.full((len(rows), length), pad_token_id)
-    mask = torch.zeros((len(rows), length), dtype=torch.long)
-    keep = torch.zeros((len(rows), length), dtype=torch.bool)
-    tokens: list[int] = []
-    counts: list[int] = []
-    for i, row in enumerate(rows):
-        end, start = len(row.input_ids), row.prompt_tokens
-        ids[i, :end] = torch.tensor(row.input_ids)
-        mask[i, :end] = 1
-        keep[i, start - 1 : end - 1] = True  # position t predicts token t + 1
-        tokens += row.input_ids[start:]
-        counts.append(end - start)
-    if hidden_id is not None:
-        mask[ids == hidden_id] = 0
-    return Batch(ids.to(device), mask.to(device), keep.to(device), torch.tensor(tokens, device=device), counts)
 
 
 def padding_id(tokenizer: Any) -> int:
@@ -253,7 +229,7 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def _measure_all(
-    forward: Callable[[Batch], list[Tensor]],
+    forward: Forward,
     measure: Callable[[list[Tensor], Tensor], tuple[Tensor, ...]],
     tokenizer: Any,
     examples: Sequence[Example],
@@ -261,23 +237,21 @@ def _measure_all(
     batch_size: int,
     progress: Progress,
     reading: Reading = PLAIN,
+    *,
+    share: bool,
 ) -> Measured:
     """Measure each example's ``_answers``; ``measure`` makes losses and hits [C, n] of logits and true tokens, and
     with C = 1 their z-scores if these are to be kept."""
     encoded = [reading.encode_answers(example, tokenizer, _answers(example)) for example in examples]
     hidden = reading.hidden_id(tokenizer)
-    places = [(i, j) for i, row in enumerate(encoded) for j in range(len(row))]
-    lengths = [len(encoded[i][j].input_ids) for i, j in places]
-    max_tokens = min(MAX_BATCH_TOKENS, MAX_BATCH_LOGITS // len(tokenizer))
     found: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
     hits = [_NOTHING] * len(examples)
     tokens = [_NOTHING] * len(examples)
-    done = 0
+    done, total = 0, sum(map(len, encoded))
     with torch.inference_mode():
-        for chosen in length_batches(lengths, batch_size, max_tokens):
-            rows = [places[position] for position in chosen]
-            batch = right_padded([encoded[i][j] for i, j in rows], padding_id(tokenizer), device, hidden)
-            losses, right, *z_scores = (one.cpu() for one in measure(forward(batch), batch.tokens))  # [C, n]
+        for rows, batch, logits in _computed(forward, encoded, tokenizer, device, batch_size, hidden, share=share):
+            losses, right, *z_scores = (one.cpu() for one in measure(logits, batch.tokens))  # [C, n]
+            del logits  # before the next are made
             by_row = torch.split(losses.double(), batch.counts, dim=1), torch.split(right, batch.counts, dim=1)
             z_by_row = torch.split(z_scores[0], batch.counts, dim=1) if z_scores else [_NOTHING] * len(rows)
             for (i, j), loss, hit, z in zip(rows, *by_row, z_by_row, strict=True):
@@ -286,8 +260,52 @@ def _measure_all(
                     hits[i] = hit.clone()  # and not the whole batch with it
                     tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
             done += len(rows)
-            progress("score", done, len(places))
+            progress("score", done, total)
         return Measured(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
+
+
+def _computed(
+    forward: Forward,
+    encoded: Sequence[Sequence[Encoded]],
+    tokenizer: Any,
+    device: torch.device | str,
+    batch_size: int,
+    hidden: int | None,
+    *,
+    share: bool,
+) -> Iterator[tuple[list[tuple[int, int]], Batch, list[Tensor]]]:
+    """Yield batches with their logits, and which answer (example, its number there) each row is; trees come first.
+
+    Trees are as many at once as have no more tokens than ``batch_size`` plain rows.
+    """
+    pad = padding_id(tokenizer)
+    max_tokens = min(MAX_BATCH_TOKENS, MAX_BATCH_LOGITS // len(tokenizer))
+    plain = [(i, j) for i, rows in enumerate(encoded) for j in range(len(rows))]
+    if share and hidden is None:
+        longest = max((len(encoded[i][j].input_ids) for i, j in plain), default=0)
+        tree_tokens = min(max_tokens, batch_size * longest)
+        groups = [[(i, j) for j in group] for i, rows in enumerate(encoded) for group in split_rows(rows, tree_tokens)]
+        shared = [group for group in groups if len(group) > 1]
+        trees = [tree_of([encoded[i][j] for i, j in group]) for group in shared]
+        mask_type = None
+        for chosen in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
+            places = [place for number in chosen for place in shared[number]]
+            own = [trees[number] for number in chosen]
+            if mask_type is None:
+                tried = try_trees(forward, own, pad, device)
+                if tried is None:
+                    break
+                mask_type = tried[0].attention_mask.dtype
+                plain = [group[0] for group in groups if len(group) == 1]
+                yield places, *tried
+                del tried  # its logits, before the next are made
+            else:
+                batch = padded_trees(own, pad, device, mask_type)
+                yield places, batch, forward(batch)
+    for chosen in length_batches([len(encoded[i][j].input_ids) for i, j in plain], batch_size, max_tokens):
+        places = [plain[number] for number in chosen]
+        batch = right_padded([encoded[i][j] for i, j in places], pad, device, hidden)
+        yield places, batch, forward(batch)
 
 
 def _losses(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
