@@ -182,6 +182,7 @@ def test_tokenizer_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 TRAINING: dict[str, tuple[Lines, str]] = {
     "deeper": (["--num_layers=9"], "num_layers is 9"),
+    "no block with LoRA": (["--lora_first_layer=2"], "lora_first_layer is 2 and the assistant has 2 layers"),
     "no rank": (["--rank=0"], "rank is 0"),
     "share out of range": (["--neutral_share=1.5"], "neutral_share is 1.5"),
     "shares beyond the whole": (["--perturbed_share=0.8"], "expected at least 0 and below 0.75, what neutral"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from unlogit.benchmarks import BENCHMARKS, decode, evaluation, head, prefill, step, sweep
+from unlogit.benchmarks import BENCHMARKS, decode, evaluation, frozen, head, prefill, step, sweep
 from unlogit.benchmarks.findings import Finding, cells, markdown, read_findings, write_findings
 from unlogit.benchmarks.models import (
     Setting,
@@ -149,7 +149,9 @@ def test_least_work_is_a_sixth_where_the_head_is_small() -> None:
     assert step.least_work(SETTING, 100_000) > 0.5
 
 
-def test_other_ways_run() -> None:
+def test_other_ways_run(tmp_path: Path) -> None:
+    deep = replace(SETTING, options=replace(SETTING.options, layers=8))
+    frozen.frozen_step(deep, VOCABULARY, 1, tmp_path)()
     head.loss(SETTING, random_target(SETTING, VOCABULARY), chunks=True)()
     head.loss(SETTING, random_target(SETTING, VOCABULARY), chunks=False)()
     rows, tokenizer = made_up(2)

@@ -70,12 +70,14 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 def tiny_target(architecture: str = "llama", seed: int = 0) -> Any:
     """A random target in evaluation mode, the same for the same seed."""
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(CONFIGS[architecture]).eval()
+    return AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[architecture])).eval()  # training changes it
 
 
-def random_assistant(target: Any, num_layers: int = 2, adapter: Any = "lora", seed: int = 1) -> Assistant:
+def random_assistant(
+    target: Any, num_layers: int = 2, adapter: Any = "lora", seed: int = 1, lora_first_layer: int = 0
+) -> Assistant:
     """An assistant far from its target: LoRA deltas about as large as the weights, or blocks with other weights."""
-    options = AssistantOptions(num_layers=num_layers, adapter=adapter, rank=4, lora_alpha=4.0)
+    options = AssistantOptions(num_layers, adapter, rank=4, lora_alpha=4.0, lora_first_layer=lora_first_layer)
     assistant = new_assistant(target, options, "tiny")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """The assistant: the first K blocks of the target with LoRA on every linear layer, and the target's norm and head.
 
+With ``lora_first_layer`` LoRA begins at that block, and those below are the target's own.
 Everything but the low-rank deltas is the target's own memory (with ``adapter: full``, the K blocks and the norm are a
 copy that trains whole). Only the adapter is registered as parameters: what the optimiser sees, what checkpoints hold
 and what is saved is the adapter alone, as safetensors, never pickle.
@@ -48,6 +49,8 @@ class AssistantConfig:
     """Name of the target when the assistant was made, for messages."""
     target_signs: str = ""
     """The same digest of the weights' signs alone, for a target loaded in float16."""
+    lora_first_layer: int = 0
+    """The first block with deltas, below K; 0 with ``full``."""
 
 
 class LowRank(nn.Module):
@@ -115,7 +118,8 @@ class GainNorm(nn.Module):
 class Assistant(nn.Module):
     """The trainable adapter of one target; ``view`` is the assistant as a language model of K blocks.
 
-    With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``.
+    With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``;
+    it is empty below ``lora_first_layer``.
     With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's. Both have a ``gain`` [H] (``GainNorm``).
     """
 
@@ -128,6 +132,12 @@ class Assistant(nn.Module):
                 f"the assistant has {config.num_layers} layers; expected between 1 and the target's "
                 f"{parts.depth}: lower num_layers"
             )
+        first = config.lora_first_layer
+        if not 0 <= first < config.num_layers or (first and config.adapter == "full"):
+            raise ModelError(
+                f"lora_first_layer is {first} with {config.num_layers} layers and the adapter {config.adapter}; "
+                "expected 0 or more, less than the layers, and 0 with full: change it"
+            )
         inner = target.get_submodule(parts.inner)
         own_blocks = list(getattr(inner, parts.blocks))[: config.num_layers]
         if config.adapter == "full":
@@ -136,8 +146,11 @@ class Assistant(nn.Module):
             self.requires_grad_(True)
             views, norm = list(self.blocks), self.norm
         else:
-            self.deltas = nn.ModuleList(self._new_deltas(block) for block in own_blocks)
-            views = [self._block_view(i, block, WithDelta) for i, block in enumerate(own_blocks)]
+            with_deltas = own_blocks[first:]
+            below = [nn.ModuleDict() for _ in range(first)]  # so that tensors have their block's number in their names
+            self.deltas = nn.ModuleList([*below, *(self._new_deltas(block) for block in with_deltas)])
+            views = [self._block_view(i, block, WithDelta) for i, block in enumerate(with_deltas, start=first)]
+            views = [*own_blocks[:first], *views]
             norm = getattr(inner, parts.norm)
         hidden = target.get_output_embeddings().weight.shape[1]
         self.gain = nn.Parameter(torch.full((hidden,), 1 / GAIN_SPEED, device=place_beside(own_blocks[0])))
@@ -215,6 +228,7 @@ def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str
         target_fingerprint=fingerprint(target),
         target_name=target_name,
         target_signs=fingerprint(target, signs=True),
+        lora_first_layer=options.lora_first_layer,
     )
     assistant = Assistant(target, config)
     nn.init.constant_(assistant.gain, options.start_gain / GAIN_SPEED)
@@ -257,6 +271,8 @@ def _config_problems(values: dict[str, Any]) -> list[str]:
     if not problems:
         problems += [f"adapter is {values['adapter']!r}"] if values["adapter"] not in ("lora", "full") else []
         problems += [f"rank is {values['rank']}"] if values["rank"] < 1 else []
+        first = values.get("lora_first_layer", 0)
+        problems += [f"lora_first_layer is {first}"] if not 0 <= first < values["num_layers"] else []
     return problems
 
 

@@ -46,6 +46,11 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
     layers = options.num_layers
     if layers <= 0 or (layers >= 1 and layers != int(layers)):
         problems.append(f"num_layers is {layers:g}; expected a whole number from 1, or a share of the depth below 1")
+    first = options.lora_first_layer
+    if first < 0:
+        problems.append(f"lora_first_layer is {first}; expected 0 or more")
+    if first > 0 and options.adapter != "lora":
+        problems.append(f"lora_first_layer is {first} with the adapter {options.adapter}; expected it with lora only")
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     depth = depth_of(target)
@@ -53,6 +58,11 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
         raise ConfigError(
             f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected no more than the "
             "target has: lower num_layers, or give a share of the depth, as 0.25"
+        )
+    if depth is not None and first >= options.blocks(depth):
+        raise ConfigError(
+            f"lora_first_layer is {first} and the assistant has {options.blocks(depth)} layers, counted from 0; "
+            "expected less, so that one of them has LoRA: lower lora_first_layer"
         )
 
 

@@ -7,7 +7,7 @@ that go on; norm and head then run once over all. Nothing here knows an architec
 Shape legend: B rows of one stream, S streams (the target and the branches), T tokens, H hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,15 +36,16 @@ class Pass(NamedTuple):
 class WithRowDeltas(nn.Module):
     """A linear layer of the target over rows [target; branch 0; …], with each branch's delta on its own rows."""
 
-    def __init__(self, base: nn.Module, deltas: Sequence[LowRank]) -> None:
+    def __init__(self, base: nn.Module, deltas: Mapping[int, LowRank], streams: int) -> None:
         super().__init__()
-        self.base, self.deltas = base, nn.ModuleList(deltas)
+        self.base, self.deltas = base, nn.ModuleList(deltas.values())
+        self.own, self.streams = list(deltas), streams
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return base(x) [S·B, …, outputs] plus the deltas of rows B onward."""
+        """Return base(x) [S·B, …, outputs] plus the deltas, each on the rows of its stream."""
         out: Tensor = self.base(x)
-        rows = x.shape[0] // (1 + len(self.deltas))  # B, or B·T where a block flattens its rows
-        for i, delta in enumerate(self.deltas, start=1):
+        rows = x.shape[0] // self.streams  # B, or B·T where a block flattens its rows
+        for i, delta in zip(self.own, self.deltas, strict=True):
             out[i * rows : (i + 1) * rows] += delta(x[i * rows : (i + 1) * rows])
         return out
 
@@ -135,13 +136,15 @@ def fused_view(target: nn.Module, assistants: Sequence[Assistant]) -> nn.Module:
 
 
 def with_row_deltas(block: nn.Module, index: int, assistants: Sequence[Assistant]) -> nn.Module:
-    """Return a view of the target's block ``index`` with the deltas that every assistant has for it."""
-    deltas: list[Any] = [assistant.deltas[index] for assistant in assistants]
-    layers = {}
-    for key in deltas[0]:
-        path = key.replace("/", ".")
-        layers[path] = WithRowDeltas(block.get_submodule(path), [delta[key] for delta in deltas])
-    return replaced(block, layers)
+    """Return a view of the target's block ``index`` with the deltas that any of the assistants has for it."""
+    by_path: dict[str, dict[int, LowRank]] = {}
+    for stream, assistant in enumerate(assistants, start=1):
+        deltas: Any = assistant.deltas[index]
+        for key, delta in deltas.items():
+            by_path.setdefault(key.replace("/", "."), {})[stream] = delta
+    streams = 1 + len(assistants)
+    layers = {path: WithRowDeltas(block.get_submodule(path), found, streams) for path, found in by_path.items()}
+    return replaced(block, layers) if layers else block
 
 
 def fused_passes(target: Any, assistants: Sequence[Assistant]) -> list[Pass]:

@@ -64,6 +64,9 @@ class AssistantOptions:
     """LoRA scale: the delta is multiplied by lora_alpha / rank."""
     start_gain: float = 0.1
     """Factor on the assistant's last hidden state before training, then trained: small, it starts flat; paper: 1."""
+    lora_first_layer: int = 0
+    """First block with LoRA, counted from 0. Those below stay the target's own: what they make of the training rows is
+    computed once and kept on disk while training runs. Steps are faster, and fewer blocks learn."""
 
     def blocks(self, depth: int) -> int:
         """Return the number of blocks for a target of ``depth`` blocks."""

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json
+from unlogit.frozen_blocks import BlocksAbove, Recorded, frozen_blocks
 from unlogit.objectives import Kind
 from unlogit.objectives.head import FrozenHead
 from unlogit.objectives.uld import combined
@@ -76,22 +78,24 @@ class TrainingRows:
         return cls(**pools)
 
 
-def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
+def collate(rows: Sequence[tuple[Encoded, bool]], recorded: Recorded | None = None) -> dict[str, Tensor]:
     """Pad the rows of both sides together, the forget side first; ``forget_side`` [B] says which is which.
 
     First, so that each side's logits are a slice of the batch's: picking them out would copy the largest tensor.
+    Where blocks are frozen, ``hidden`` [B, T, H] is what was ``recorded`` after them.
     """
     rows = sorted(rows, key=lambda row: not row[1])
-    batch = pad_rows([row for row, _ in rows])
-    return {**batch, "forget_side": torch.tensor([side for _, side in rows])}
+    coded = [row for row, _ in rows]
+    batch = {**pad_rows(coded), "forget_side": torch.tensor([side for _, side in rows])}
+    return batch if recorded is None else {**batch, "hidden": recorded.padded(coded)}
 
 
 class AssistantTrainer(RowTrainer):
     """The two-sided objective; logs both parts."""
 
-    def __init__(self, retain_weight: float, growing: bool, **kwargs: Any) -> None:
+    def __init__(self, retain_weight: float, growing: bool, above: BlocksAbove | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.retain_weight, self.growing = retain_weight, growing
+        self.retain_weight, self.growing, self.above = retain_weight, growing, above
         self.assistant: Any = kwargs["model"]
         self.head = FrozenHead(self.assistant.view)
         self.chance_nats = math.log(self.assistant.view.get_output_embeddings().weight.shape[0])
@@ -103,12 +107,18 @@ class AssistantTrainer(RowTrainer):
         labels, counts, keep = predicted(inputs["labels"])  # [N], the forget side's first; [B]; [B, T]
         count = int(counts[inputs["forget_side"]].sum())
         with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
-            hidden = self.assistant.hidden(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, H]
+            hidden = self._hidden(inputs, keep)  # [N, H]
             forget = self.head.cross_entropy(hidden[:count], labels[:count])
             uniform = self.head.uniform_excess(hidden[count:]) if count < len(hidden) else forget.new_zeros(())
         loss = combined(forget, uniform, self.retain_weight, self.chance_nats if self.growing else None)
         self.keep_terms(forget=loss.forget, uniform=loss.uniform)
         return (loss.total, hidden) if return_outputs else loss.total
+
+    def _hidden(self, inputs: dict[str, Any], keep: Tensor) -> Any:
+        """Run the assistant, from what was recorded after its frozen blocks if it was."""
+        if self.above is None:
+            return self.assistant.hidden(inputs["input_ids"], inputs["attention_mask"], keep)
+        return self.above.hidden(inputs["input_ids"], inputs["attention_mask"], keep, inputs["hidden"])
 
 
 def defaults_for(
@@ -188,6 +198,15 @@ def uniform_shares(options: TrainOptions, pools: Mapping[str, Sequence[Example]]
     return {name: count for name, count in shares.items() if count}
 
 
+def drawn_rows(sampler: TwoSidedSampler, epochs: float) -> list[int]:
+    """Return the rows that are drawn at all in so many passes: of large pools not every one is."""
+    drawn: set[int] = set()
+    for epoch in range(math.ceil(epochs)):
+        sampler.set_epoch(epoch)
+        drawn.update(sampler)
+    return sorted(drawn)
+
+
 def train_assistant(
     target: Any,
     tokenizer: Any,
@@ -244,6 +263,11 @@ def train_assistant(
     target.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
     torch.manual_seed(options.seed)
     assistant = new_assistant(target, assistant_options, target.name_or_path)
+    data = [(row, pool == 0) for pool, coded in enumerate(pools) for row in coded]
+    began = time.monotonic()
+    drawn = [data[i][0] for i in drawn_rows(sampler, options.epochs or 0.0)]
+    frozen = frozen_blocks(target, assistant, drawn, work, dtype)
+    setup += time.monotonic() - began + (frozen.seconds_before if frozen else 0.0)
     arguments = training_arguments(
         work,
         options,
@@ -256,13 +280,14 @@ def train_assistant(
     trainer = AssistantTrainer(
         options.retain_weight or 0.0,
         options.growing_retain_weight,
+        frozen.above if frozen else None,
         sampler=sampler,
         log_file=work / "log.jsonl",
         each_epoch=each_epoch(assistant) if each_epoch else None,
         model=assistant,
         args=arguments,
-        train_dataset=Rows([(row, pool == 0) for pool, coded in enumerate(pools) for row in coded]),
-        data_collator=collate,
+        train_dataset=Rows(data),
+        data_collator=partial(collate, recorded=frozen.recorded if frozen else None),
         callbacks=[StopOnNonFinite()],
     )
     if options.stop_flatness:

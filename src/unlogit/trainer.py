@@ -23,7 +23,8 @@ from unlogit.files import write_json
 
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
-OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", "settings.json")
+FROZEN_FILE = "frozen_blocks.safetensors"
+OURS = (SECONDS_FILE, DTYPE_FILE, FROZEN_FILE, "log.jsonl", "settings.json")
 """What stands in a folder of checkpoints beside these."""
 
 LOGGED = ("loss", "forget", "retain", "uniform", "learning_rate", "grad_norm")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unlogit import rewrite, train
-from unlogit.assistant import new_assistant
+from unlogit.assistant import Assistant, new_assistant
 from unlogit.benchmarks.findings import Finding
 from unlogit.benchmarks.models import Setting, random_rows, random_target, setting_from
 from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory, ratio
@@ -92,21 +92,25 @@ def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
     return found.bytes
 
 
-def uld_step(setting: Setting, vocabulary: int, **shape: Any) -> Way:
+def uld_step(setting: Setting, vocabulary: int) -> Way:
     """Return one step of the product's training of an assistant."""
     target = random_target(setting, vocabulary)
-    options = TrainOptions(batch_size=ROWS_A_SIDE, learning_rate=1e-3, epochs=1.0)
-    shape = {"num_layers": setting.branch_layers} | shape
-    assistant = new_assistant(target, AssistantOptions(**shape), "random").to(setting.device)
+    assistant = new_assistant(target, AssistantOptions(num_layers=setting.branch_layers), "random")
     rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
-    trainer = _trainer(
+    trainer = uld_trainer(setting, assistant.to(setting.device), None, train.collate)
+    return one_step(trainer, lambda: train.collate([(row, i < ROWS_A_SIDE) for i, row in enumerate(rows)]))
+
+
+def uld_trainer(setting: Setting, assistant: Assistant, above: Any, collate: Callable[..., Any]) -> Any:
+    """Return the trainer of an assistant, from recorded hidden states where ``above`` is given."""
+    options = TrainOptions(batch_size=ROWS_A_SIDE, learning_rate=1e-3, epochs=1.0)
+    return _trainer(
         setting,
         options,
-        lambda **given: train.AssistantTrainer(1.0, False, **given),
+        lambda **given: train.AssistantTrainer(1.0, False, above, **given),
         model=assistant,
-        data_collator=train.collate,
+        data_collator=collate,
     )
-    return _step(trainer, train.collate([(row, i < ROWS_A_SIDE) for i, row in enumerate(rows)]))
 
 
 def npo_kl_step(setting: Setting, vocabulary: int) -> Way:
@@ -136,7 +140,7 @@ def npo_kl_step(setting: Setting, vocabulary: int) -> Way:
         model=model,
         data_collator=rewrite.collate,
     )
-    return _step(trainer, rewrite.collate(items))
+    return one_step(trainer, lambda: rewrite.collate(items))
 
 
 def released_step(setting: Setting, vocabulary: int) -> Way:
@@ -187,13 +191,13 @@ def _trainer(setting: Setting, options: TrainOptions, make: Callable[..., Any], 
     return trainer
 
 
-def _step(trainer: Any, batch: dict[str, Any]) -> Way:
-    """Return one step of a trainer on a batch: forward, backward, clipping, optimiser."""
+def one_step(trainer: Any, batch: Callable[[], dict[str, Any]]) -> Way:
+    """Return one step of a trainer: a batch is put together, then forward, backward, clipping, optimiser."""
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
 
     def run() -> None:
         trainer.model.train()
-        inputs = trainer._prepare_inputs(dict(batch))
+        inputs = trainer._prepare_inputs(batch())
         with trainer.compute_loss_context_manager():
             loss = trainer.compute_loss(trainer.model, inputs)
         trainer.accelerator.backward(loss)
