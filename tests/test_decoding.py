@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
 from tiny_models import CONFIGS, VOCABULARY, Reference, random_assistant, tiny_target
+from unlogit.cache import side_by_side
 from unlogit.errors import ModelError
 from unlogit.modeling import UnlearnedForCausalLM
 
@@ -268,3 +269,30 @@ def test_architecture_that_cannot_be_fused_runs_shared(caplog: pytest.LogCapture
     with torch.no_grad():
         logits = model(torch.tensor(ROWS[:1]), use_cache=False).logits[0]
     torch.testing.assert_close(logits, reference.logits(ROWS[0]), atol=1e-4, rtol=1e-4)
+
+
+def test_streams_stand_side_by_side() -> None:
+    """Slices of one tensor are taken as that tensor, cropped too; others, and those with gradients, are copied."""
+    whole = torch.arange(48.0).reshape(4, 2, 3, 2)
+    parts = list(whole.chunk(2))
+    assert side_by_side(parts).data_ptr() == whole.data_ptr()
+    cropped = [part[..., :-1, :] for part in parts]
+    assert side_by_side(cropped).data_ptr() == whole.data_ptr()
+    assert torch.equal(side_by_side(cropped), whole[..., :-1, :])
+    for others in (parts[::-1], [parts[0], parts[1].clone()], [part[[1, 0]] for part in parts]):
+        assert torch.equal(side_by_side(others), torch.cat(others))
+    graded = [part.clone().requires_grad_() for part in parts]
+    assert side_by_side(graded).grad_fn is not None
+    assert side_by_side([torch.tensor([]), torch.tensor([])]).numel() == 0
+
+
+def test_a_step_copies_what_was_seen_once(llama: tuple[Reference, dict[str, Any]]) -> None:
+    """The layers of target and branches in one block are slices of one tensor; after a crop as well."""
+    model = llama[1]["fused"]
+    with torch.no_grad():
+        cache = model(torch.tensor(ROWS), use_cache=True).cache
+        for _ in range(2):
+            model(torch.tensor([[3], [4]]), cache=cache)
+            keys = [cache.layers[0].keys, cache.layers[4].keys, cache.layers[5].keys]  # block 0: target, both LoRA ones
+            assert len({part.untyped_storage().data_ptr() for part in keys}) == 1
+            cache.crop(-1)

@@ -51,6 +51,11 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append keys and values [streams · B, …] and return all that each stream has seen."""
         count = len(self.streams)
+        if count == 1:
+            pair: tuple[Tensor, Tensor] = self.streams[0].update(key_states, value_states, *args, **kwargs)
+            return pair
+        if all(type(stream) is DynamicLayer for stream in self.streams) and not torch.compiler.is_compiling():
+            return self._append_together(key_states, value_states)
         pairs = [
             stream.update(keys, values, *args, **kwargs)
             for stream, keys, values in zip(
@@ -58,6 +63,22 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
             )
         ]
         return torch.cat([keys for keys, _ in pairs]), torch.cat([values for _, values in pairs])
+
+    def _append_together(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Append to all streams at once: their rows stand in one tensor, of which each stream's are a slice.
+
+        So that a step copies what has been seen once, as a plain model's does, and not again to bring streams together.
+        """
+        found = []
+        for name, new in (("keys", key_states), ("values", value_states)):
+            for stream in self.streams:
+                if not stream.is_initialized:
+                    stream.lazy_initialization(key_states, value_states)
+            whole = torch.cat([side_by_side([getattr(stream, name) for stream in self.streams]), new], dim=-2)
+            for stream, own in zip(self.streams, whole.chunk(len(self.streams)), strict=True):
+                setattr(stream, name, own)
+            found.append(whole)
+        return found[0], found[1]
 
     def get_mask_sizes(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Return length and offset of the keys, the same in every stream."""
@@ -73,6 +94,28 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
         """Return the number of tokens that there is room for, -1 where there is no limit."""
         length: int = self.streams[0].get_max_length()
         return length
+
+
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """Return tensors of one shape [B, …] as one [len(parts) · B, …]; no copy is made of slices of such a one.
+
+    They are that no longer once beams were reordered or rows were selected; cropping leaves them so.
+    """
+    first = parts[0]
+    if not first.numel():
+        return first
+    step = len(first) * first.stride(0)
+    memory = first.untyped_storage().data_ptr()
+    adjacent = all(
+        part.shape == first.shape
+        and part.stride() == first.stride()
+        and part.storage_offset() == first.storage_offset() + i * step
+        and part.untyped_storage().data_ptr() == memory
+        for i, part in enumerate(parts)
+    )
+    if not adjacent or any(part.requires_grad for part in parts):
+        return torch.cat(list(parts))
+    return first.as_strided((len(parts) * len(first), *first.shape[1:]), first.stride())
 
 
 def joined(views: Sequence[Cache]) -> Cache:

@@ -97,9 +97,12 @@ def combine_logits(
 
 def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[float], rule: str) -> Tensor:
     """Return the ``d`` of the formula in float32: the first half of ``combine_logits``, alike for all alphas."""
-    difference = torch.zeros_like(assistant_logits[0], dtype=torch.float32)
+    difference: Tensor | None = None
     for weight, logits in zip(weights, assistant_logits, strict=True):
-        difference = difference + weight * RULES[rule](logits.float())
+        part = RULES[rule](logits.float())
+        part = part if weight == 1 else weight * part
+        difference = part if difference is None else difference + part
+    assert difference is not None
     if rule == "rank":
         largest = difference.topk(min(RANKED, difference.shape[-1]), dim=-1)
         difference = torch.zeros_like(difference).scatter(-1, largest.indices, largest.values.relu())
@@ -117,7 +120,7 @@ def apply_difference(
     if alpha == 0:
         return target_logits
     target = target_logits.float()
-    combined = target - alpha * difference
+    combined = torch.sub(target, difference, alpha=alpha)
     if filter_rate > 0:
         kept = kept_tokens(target, filter_rate)
         if rule == "tail":
