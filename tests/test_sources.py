@@ -9,9 +9,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from unlogit.cli import main
 from unlogit.data.examples import Example, Message
 from unlogit.data.rows import cut_text
-from unlogit.data.sources import read_examples, read_prepared
+from unlogit.data.sources import check_sources, read_examples, read_prepared
 from unlogit.errors import DataError
 
 ROWS = [{"question": "a?", "answer": "b"}, {"question": "c?", "answer": "d"}]
@@ -371,3 +372,18 @@ def test_hub_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "owner/name is no local file and could not be read from the hub (ConnectionError: no network)" in message_of(
         "owner/name"
     )
+
+
+def test_files_are_looked_for_before_anything_slow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hub model is not asked for while a file is missing or empty; words that stand for no file are passed over."""
+    check_sources("", "builtin", "none", "tofu:forget01", "owner/name")
+    (tmp_path / "empty.jsonl").touch()
+    for name, words in (("none.jsonl", "does not exist"), ("empty.jsonl", "is empty")):
+        file = str(tmp_path / name)
+        with pytest.raises(DataError, match=words):
+            check_sources(file)
+        hub = ["--output", str(tmp_path / "new"), "--forget", file, "--target", "nobody-at-all/no-model"]
+        assert main(["prepare", *hub]) == 2
+        assert words in capsys.readouterr().err
+        assert main(["finetune", "--model", "nobody-at-all/no-model", "--data", file, "--output", hub[1]]) == 2
+        assert words in capsys.readouterr().err

@@ -10,6 +10,7 @@ Each module has ``measure(setting) -> list[Finding]``.
 BENCHMARKS = {
     "startup": "how long a bare import and the help take",
     "decode": "one more token: the unlearned model ÷ the target",
+    "compiled": "one more token: compiled with a static cache ÷ as it is",
     "prefill": "a prompt: the unlearned model ÷ the target",
     "memory": "weights, key-value cache and logits: the unlearned model ÷ the target",
     "step": "a training step: ULD ÷ NPO+KL of the whole model, and ÷ the way of the released code",

@@ -40,7 +40,7 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Train, and say where the model is."""
-    from unlogit.data.sources import read_examples
+    from unlogit.data.sources import check_sources, read_examples
     from unlogit.finetune import finetune
     from unlogit.models import load_target, load_tokenizer, new_model
 
@@ -56,6 +56,7 @@ def run(given: dict[str, Any]) -> None:
     if _done(output, resume, given.get("overwrite", False)):
         print(f"{output} is trained already.")
         return
+    check_sources(*given["data"])
     tokenizer = load_tokenizer(given["model"])
     rows = [
         row

@@ -50,6 +50,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
     """
     from unlogit.checks import check_run
     from unlogit.data.prepare import check_replaceable, prepare
+    from unlogit.data.sources import check_sources
     from unlogit.models import load_tokenizer
 
     folder = RunFolder(Path(config.output))
@@ -64,6 +65,8 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
             "place; expected a new folder: choose another output, or give --overwrite"
         )
     check_replaceable(folder.data)
+    data = config.data
+    check_sources(data.forget, data.retain, data.neutral, data.holdout, data.retain_holdout, data.general)
     check_run(config)
     tokenizer = load_tokenizer(config.target)
     existed = folder.path.exists()

@@ -10,11 +10,14 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.data.rows import examples_from
-from unlogit.data.tables import HUB_NAME, SUFFIXES, read_hub, read_table
+from unlogit.data.tables import HUB_NAME, SUFFIXES, check_file, read_hub, read_table
 from unlogit.data.tofu import load_tofu
 from unlogit.errors import DataError
 
 TOFU_PREFIX = "tofu:"
+
+NO_FILES = ("builtin", "none")
+"""What stands for rows of our own, or for none, where a setting takes a source."""
 
 
 def read_examples(
@@ -33,27 +36,49 @@ def read_examples(
     Raises:
         DataError: the source cannot be found or read, or holds rows that cannot be used.
     """
+    if source.startswith(TOFU_PREFIX):
+        return load_tofu(source.removeprefix(TOFU_PREFIX), tofu_folder)
+    files = _local_files(source)
+    if files is None:
+        hub = HUB_NAME.fullmatch(source)
+        assert hub is not None
+        tables = [read_hub(hub["name"], hub["config"] or "")]
+    else:
+        tables = [read_table(file) for file in files]
+    return [
+        example for table in tables for example in examples_from(table, tokenizer=tokenizer, chunk_tokens=chunk_tokens)
+    ]
+
+
+def check_sources(*sources: str) -> None:
+    """Refuse sources that name files which are not there or empty, before anything slow; empty ones are passed over.
+
+    Raises:
+        DataError: see ``read_examples``.
+    """
+    for source in sources:
+        if source and source not in NO_FILES and not source.startswith(TOFU_PREFIX):
+            for file in _local_files(source) or ():
+                check_file(file)
+
+
+def _local_files(source: str) -> list[Path] | None:
+    """Return the files of a source, or None where it is a hub data set."""
     if not source.strip():
         raise DataError(
             "no source of rows was given; expected a file, a folder, a hub data set (owner/name) or tofu:NAME: name one"
         )
-    if source.startswith(TOFU_PREFIX):
-        return load_tofu(source.removeprefix(TOFU_PREFIX), tofu_folder)
     path = Path(source).expanduser()
     if path.is_dir():
-        tables = [read_table(file) for file in _files(path)]
-    elif (hub := HUB_NAME.fullmatch(source)) and not path.exists() and path.suffix.lower() not in SUFFIXES:
-        tables = [read_hub(hub["name"], hub["config"] or "")]
-    elif path.exists() or path.suffix.lower() in SUFFIXES:
-        tables = [read_table(path)]
-    else:
-        raise DataError(
-            f"{source} does not exist; expected a file ({', '.join(SUFFIXES)}), a folder, a hub data set "
-            "(owner/name) or tofu:NAME: check the path"
-        )
-    return [
-        example for table in tables for example in examples_from(table, tokenizer=tokenizer, chunk_tokens=chunk_tokens)
-    ]
+        return _files(path)
+    if HUB_NAME.fullmatch(source) and not path.exists() and path.suffix.lower() not in SUFFIXES:
+        return None
+    if path.exists() or path.suffix.lower() in SUFFIXES:
+        return [path]
+    raise DataError(
+        f"{source} does not exist; expected a file ({', '.join(SUFFIXES)}), a folder, a hub data set "
+        "(owner/name) or tofu:NAME: check the path"
+    )
 
 
 def read_prepared(path: Path) -> list[Example]:

@@ -48,14 +48,13 @@ def raise_bad_rows(table: Table, problems: list[tuple[int, str]], expected: str)
     raise DataError(f"{table.name} has {rows} ({shown}{more}); expected {expected}: mend or remove them")
 
 
-def read_table(path: Path) -> Table:
-    """Read a file by its suffix.
+def check_file(path: Path) -> None:
+    """Refuse what ``read_table`` cannot read, as far as can be told without reading it.
 
     Raises:
-        DataError: the file is missing, empty, of an unknown suffix, or not what its suffix says.
+        DataError: the file is missing, empty, or of an unknown suffix.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in _READERS:
         raise DataError(
             f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(SUFFIXES)}: convert it to one of these"
         )
@@ -63,7 +62,16 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path} does not exist; expected a file with rows: check the path")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; expected a file with rows: check how it was made")
-    table = reader(path)
+
+
+def read_table(path: Path) -> Table:
+    """Read a file by its suffix.
+
+    Raises:
+        DataError: the file is missing, empty, of an unknown suffix, or not what its suffix says.
+    """
+    check_file(path)
+    table = _READERS[path.suffix.lower()](path)
     if not table.rows:
         raise DataError(f"{path} has no rows; expected at least one: check how it was made")
     return table
