@@ -92,6 +92,13 @@ CHANGED = RunConfig(
 )
 
 
+def test_a_list_needs_no_brackets() -> None:
+    for words in (["--alphas", "0.5,0.7"], ["--alphas=0.5,0.7"], ["--alphas", "[0.5, 0.7]"], ["--alphas=[0.5,0.7]"]):
+        assert parse(["sweep", "R", *words])[1]["alphas"] == (0.5, 0.7)
+    assert parse(["sweep", "R", "--rules", "centred"])[1]["rules"] == ("centred",)
+    assert parse(["evaluate", "R", "--pick.alphas", "1"])[1]["pick.alphas"] == (1.0,)
+
+
 def test_a_config_comes_back_from_its_file(tmp_path: Path) -> None:
     write_config(tmp_path / "config.yaml", CHANGED)
     assert read_config(tmp_path / "config.yaml") == CHANGED

@@ -7,9 +7,9 @@ was expected, how to mend it, in one line.
 import argparse
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
@@ -49,6 +49,24 @@ def new_parser(command: str, usage: str, description: str, examples: Sequence[st
 def add_options(parser: Any, options: type, key: str | None = None) -> None:
     """Add a flag for every field of a dataclass: ``--field``, or ``--key.field``."""
     parser.add_class_arguments(options, key)
+    hints = get_type_hints(options)
+    lists = {f"--{key}.{name}" if key else f"--{name}" for name, hint in hints.items() if get_origin(hint) is tuple}
+    parser.list_flags = getattr(parser, "list_flags", set()) | lists
+
+
+def bracketed(arguments: Sequence[str], list_flags: Set[str]) -> list[str]:
+    """Return a command line whose lists stand in brackets: ``--alphas 0.5,0.7`` is what people write first."""
+    words = []
+    before = ""
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if equals and flag in list_flags and not value.startswith("["):
+            word = f"{flag}=[{value}]"
+        elif before in list_flags and not word.startswith("["):
+            word = f"[{word}]"
+        words.append(word)
+        before = word
+    return words
 
 
 def parse_flags(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +77,8 @@ def parse_flags(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
         SystemExit: help was asked for and printed.
     """
     try:
-        parsed = parser.parse_args(list(arguments), defaults=False)
+        words = bracketed(arguments, getattr(parser, "list_flags", set()))
+        parsed = parser.parse_args(words, defaults=False)
     except argparse.ArgumentError as error:
         known = sorted(set(re.findall(r"--[\w.]+", parser.format_help())))
         _refuse(str(error), "--", known, f"see `{parser.prog} --help`")

@@ -20,7 +20,7 @@ def parser() -> Any:
         (
             "",
             "decode prefill",
-            "step --layers 8 --hidden 512 --vocabularies [32768]",
+            "step --layers 8 --hidden 512 --vocabularies 32768",
             "--show results/bench_cpu.json",
         ),
     )

@@ -23,7 +23,7 @@ def parser() -> Any:
         (
             "runs/mine --retain_model RETAIN_MODEL",
             "runs/mine --retain_model RETAIN_MODEL --max_rows 100 --apply",
-            'runs/mine --alphas "[0.5, 0.6, 0.7]" --filter_rates "[0, 0.01]" --rules "[centred, suppress]"',
+            "runs/mine --alphas 0.5,0.6,0.7 --filter_rates 0,0.01 --rules centred,suppress",
         ),
     )
     new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
