@@ -100,7 +100,7 @@ def test_bfloat16_takes_the_loss_of_the_same_model(adapter: str, tmp_path: Path)
         assert summary["dtype"] == dtype
         line = json.loads((tmp_path / dtype / "out" / "log.jsonl").read_text().splitlines()[0])
         terms.append([line["forget"], line["retain"]])
-    assert terms[1] == pytest.approx(terms[0], rel=5e-3)
+    assert terms[1] == pytest.approx(terms[0], rel=1e-2)
     assert terms[1] != terms[0]  # the blocks, too, are computed in it
 
 

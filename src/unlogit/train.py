@@ -285,6 +285,7 @@ def train_assistant(
         log_file=work / "log.jsonl",
         each_epoch=each_epoch(assistant) if each_epoch else None,
         model=assistant,
+        runs=[frozen.above.view if frozen else assistant.view],
         args=arguments,
         train_dataset=Rows(data),
         data_collator=partial(collate, recorded=frozen.recorded if frozen else None),

@@ -109,6 +109,7 @@ def uld_trainer(setting: Setting, assistant: Assistant, above: Any, collate: Cal
         options,
         lambda **given: train.AssistantTrainer(1.0, False, above, **given),
         model=assistant,
+        runs=[above.view if above else assistant.view],
         data_collator=collate,
     )
 
@@ -194,13 +195,10 @@ def _trainer(setting: Setting, options: TrainOptions, make: Callable[..., Any], 
 def one_step(trainer: Any, batch: Callable[[], dict[str, Any]]) -> Way:
     """Return one step of a trainer: a batch is put together, then forward, backward, clipping, optimiser."""
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+    trainer.current_gradient_accumulation_steps = 1  # as the Trainer's own loop sets it
 
     def run() -> None:
-        trainer.model.train()
-        inputs = trainer._prepare_inputs(batch())
-        with trainer.compute_loss_context_manager():
-            loss = trainer.compute_loss(trainer.model, inputs)
-        trainer.accelerator.backward(loss)
+        trainer.training_step(trainer.model, batch())
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()

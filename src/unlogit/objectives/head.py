@@ -88,14 +88,19 @@ def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted:
     """Return the summed loss of a chunk and, if it is wanted, its gradient [n, H], for a linear head."""
     assert head.linear is not None
     weight, bias = head.linear.weight, head.linear.bias
-    logs = linear(hidden.to(weight.dtype), weight, bias).log_softmax(dim=-1, dtype=torch.float32)  # [n, V]
+    logits = linear(hidden.to(weight.dtype), weight, bias)  # [n, V]
+    largest = logits.amax(dim=-1, keepdim=True).float()
+    shares = torch.sub(logits, largest).exp_()  # float32; what each token has of the softmax, times their sum
+    sums = shares.sum(dim=-1, keepdim=True)
+    normaliser = (largest + sums.log()).squeeze(-1)  # logsumexp
     if labels is None:
-        loss = -logs.mean(dim=-1).sum() - len(hidden) * math.log(logs.shape[-1])
+        means = logits.mean(dim=-1, dtype=torch.float32)
+        loss = (normaliser - means).sum() - len(hidden) * math.log(logits.shape[-1])
     else:
-        loss = -logs.gather(-1, labels[:, None]).sum()
+        loss = (normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()).sum()
     if not wanted:
         return loss, hidden
-    slope = logs.exp_()  # the probabilities, and less what they should be: the loss's slope at the logits
+    slope = shares.mul_(1 / sums)  # the probabilities, and less what they should be: the loss's slope at the logits
     if labels is None:
         slope -= 1 / slope.shape[-1]
     else:
