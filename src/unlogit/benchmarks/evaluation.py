@@ -15,7 +15,7 @@ from unlogit.benchmarks.timing import Way, interleaved, ratio
 from unlogit.data.encode import encode_answers
 from unlogit.data.examples import Example
 
-ROWS = 24
+ROWS = 16
 NEW_TOKENS = 32
 LIMIT = 3.0
 REPETITIONS = 3
