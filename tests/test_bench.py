@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from unlogit.assistant import Assistant
 from unlogit.benchmarks import BENCHMARKS, decode, evaluation, frozen, head, prefill, step, sweep
 from unlogit.benchmarks.findings import Finding, cells, markdown, read_findings, write_findings
 from unlogit.benchmarks.models import (
@@ -72,7 +73,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert content["machine"]["device"] in printed
     assert "1 row, vocabulary 1024" in printed
     assert main(["bench", f"--show={output}", "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| benchmark | case |")
+    shown = capsys.readouterr().out
+    assert "4 blocks of width 64" in shown.splitlines()[0]
+    assert "| benchmark | case |" in shown
 
 
 @pytest.mark.parametrize(
@@ -99,11 +102,56 @@ def test_every_benchmark_is_there() -> None:
 
 def test_a_step_leaves_the_cache_as_it_was() -> None:
     model = unlearned_model(SETTING, random_target(SETTING, VOCABULARY))
+    assert model.mode == "fused"
     cache = filled_cache(SETTING, model, 2, 7)
     assert len(cache.layers) == 4 + 1
-    assert cache.get_seq_length() == 7
-    decode.step(SETTING, model, 2)()
+    before = cache.layers[0].keys.clone()
+    run = decode.step(SETTING, model, 2, cache=cache)
+    for _ in range(2):
+        run()
+        assert cache.get_seq_length() == 7
+        assert torch.equal(cache.layers[0].keys, before)
     prefill.prompt(SETTING, model, 2, 5)()
+
+
+def test_every_measurement_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, in this process and on less: each gives figures that are numbers, under its own name."""
+    from unlogit.benchmarks import compiled, growth, memory, startup
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(startup, "REPETITIONS", 1)
+    monkeypatch.setattr(memory, "TOKENS", 64)
+    monkeypatch.setattr(head, "LARGE", 2048)
+    monkeypatch.setattr(growth, "FORGET_ROWS", (8, 16))
+    monkeypatch.setattr(growth, "CONTEXTS", (8,))
+    monkeypatch.setattr(growth, "BRANCHES", (1, 2))
+    for module in (sweep, evaluation):
+        monkeypatch.setattr(module, "ROWS", 2)
+    monkeypatch.setattr(evaluation, "NEW_TOKENS", 2)
+    peaks = {"step:peak": step.peak, "head:peak": head.peak, "memory:logits_peak": memory.logits_peak}
+    called: list[str] = []
+
+    def here(function: str, **values: Any) -> int:
+        called.append(function)
+        return max(1, peaks[function](**values))
+
+    for module in (step, head, memory):
+        monkeypatch.setattr(module, "alone", here)
+    larger = replace(SETTING, options=replace(SETTING.options, layers=8, vocabularies=(4096,)))
+    for module in (startup, memory, step, head, frozen, sweep, evaluation, growth, compiled):
+        name = module.__name__.rpartition(".")[2]
+        found = module.measure(larger)
+        assert found
+        assert {finding.benchmark for finding in found} == {name}
+        assert all(finding.value > 0 or finding.unit == "MiB" for finding in found)
+    assert set(called) == set(peaks)
+
+
+def test_a_frozen_step_starts_from_what_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = replace(SETTING, options=replace(SETTING.options, layers=8))
+    run = frozen.frozen_step(deep, VOCABULARY, 1, tmp_path)
+    monkeypatch.setattr(Assistant, "hidden", lambda *_: pytest.fail("all blocks were run"))
+    run()
 
 
 def test_weights_are_counted_once() -> None:
@@ -149,9 +197,7 @@ def test_least_work_is_a_sixth_where_the_head_is_small() -> None:
     assert step.least_work(SETTING, 100_000) > 0.5
 
 
-def test_other_ways_run(tmp_path: Path) -> None:
-    deep = replace(SETTING, options=replace(SETTING.options, layers=8))
-    frozen.frozen_step(deep, VOCABULARY, 1, tmp_path)()
+def test_other_ways_run() -> None:
     head.loss(SETTING, random_target(SETTING, VOCABULARY), chunks=True)()
     head.loss(SETTING, random_target(SETTING, VOCABULARY), chunks=False)()
     rows, tokenizer = made_up(2)
@@ -164,7 +210,7 @@ def test_other_ways_run(tmp_path: Path) -> None:
 
 def test_memory_in_a_process_of_its_own() -> None:
     assert setting_from(SETTING.values()) == SETTING
-    assert alone("head:peak", setting=SETTING.values(), vocabulary=VOCABULARY, chunks=True) >= 0
+    assert alone("head:peak", setting=SETTING.values(), vocabulary=32 * VOCABULARY, chunks=False) > 64 * 2**20
     with pytest.raises(ModelError, match="a measurement in a process of its own failed"):
         alone("head:nothing", setting=SETTING.values())
 

@@ -296,3 +296,11 @@ def test_a_step_copies_what_was_seen_once(llama: tuple[Reference, dict[str, Any]
             keys = [cache.layers[0].keys, cache.layers[4].keys, cache.layers[5].keys]  # block 0: target, both LoRA ones
             assert len({part.untyped_storage().data_ptr() for part in keys}) == 1
             cache.crop(-1)
+
+
+def test_a_cache_that_was_cropped_to_nothing(model: Any) -> None:
+    ids = torch.tensor(ROWS)
+    with torch.no_grad():
+        cache = model(ids, use_cache=True).cache
+        cache.crop(-ids.shape[1])
+        torch.testing.assert_close(model(ids, cache=cache).logits, model(ids).logits, rtol=1e-4, atol=1e-4)

@@ -55,6 +55,21 @@ def test_equals_whole_logits(kind: str, positions: int, growing: bool, monkeypat
     torch.testing.assert_close(found_slope, slope, rtol=1e-4, atol=1e-6)
 
 
+def test_chunks_are_no_larger_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm: Any = tiny_target("llama").requires_grad_(False)
+    seen: list[int] = []
+    plain = head_module.linear
+
+    def watched(hidden: Tensor, *rest: Any) -> Tensor:
+        seen.append(len(hidden))
+        return plain(hidden, *rest)
+
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 3 * lm.get_output_embeddings().weight.shape[0])
+    monkeypatch.setattr(head_module, "linear", watched)
+    losses(lm, hidden_states(lm), False, whole=False)
+    assert seen == [3, 3, 1, 3, 3, 3]  # 7 positions to forget, 9 to be flat on
+
+
 def test_a_linear_head_is_told_from_one_that_caps() -> None:
     assert FrozenHead(tiny_target("llama")).linear is not None
     assert FrozenHead(tiny_target("gemma2")).linear is None

@@ -127,6 +127,45 @@ def test_logits_in_chunks_are_those_at_once(mode: str, positions: int, monkeypat
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_which_logits_to_keep() -> None:
+    model = build()
+    with torch.no_grad():
+        assert torch.equal(model(IDS, logits_to_keep=None).logits, model(IDS).logits)
+        assert model(IDS, logits_to_keep=torch.tensor([], dtype=torch.long)).logits.shape == (2, 0, VOCABULARY)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_chunks_are_no_larger_than_said(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that reads more positions at once than it should would hold more logits."""
+    model = build()
+    model.mode = mode
+    seen: list[int] = []
+    apply = modeling.view_logits
+
+    def watched(view: Any, hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(len(hidden))
+        return apply(view, hidden)
+
+    monkeypatch.setattr(modeling, "CHUNK_LOGITS", 5 * VOCABULARY)
+    monkeypatch.setattr(modeling, "view_logits", watched)
+    with torch.no_grad():
+        model(IDS)
+    assert len(seen) >= 3  # 12 positions, 5 at a time
+    assert max(seen) <= 5 * 4  # of target and three branches
+
+
+def test_labels_and_gradients_go_through_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    found = []
+    for positions in (100, 5):
+        monkeypatch.setattr(modeling, "CHUNK_LOGITS", positions * VOCABULARY)
+        embedded = model.get_input_embeddings()(IDS).detach().requires_grad_()
+        loss = model(inputs_embeds=embedded, labels=IDS, use_cache=False).loss
+        loss.backward()
+        found.append((loss.detach(), embedded.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
 def test_settings_can_be_changed_on_the_loaded_model() -> None:
     model = build()
     reference = Reference(model.target, list(model.branches), WEIGHTS)
@@ -450,3 +489,20 @@ def test_what_is_not_saved(tmp_path: Path) -> None:
     assert "set model.config.target_name" in message_of(ModelError, lambda: model.save_pretrained(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
     assert "upload" in message_of(ModelError, lambda: model.save_pretrained(tmp_path / "a", push_to_hub=True))
+
+
+def test_loaded_deltas_are_kept_in_the_type_they_are_computed_in(tmp_path: Path) -> None:
+    """In half the memory, and nothing else changes: the gain stays in float32, which is scaled before it is cast."""
+    target = tiny_target()
+    target.save_pretrained(tmp_path / "target")
+    target = AutoModelForCausalLM.from_pretrained(tmp_path / "target")
+    UnlearnedForCausalLM.build(target, [random_assistant(target)]).save_pretrained(tmp_path / "unlearned")
+    model = UnlearnedForCausalLM.from_pretrained(tmp_path / "unlearned", dtype=torch.bfloat16)
+    types = {name: parameter.dtype for name, parameter in model.branches[0].named_parameters()}
+    assert types.pop("gain") == torch.float32
+    assert set(types.values()) == {torch.bfloat16}
+    wide = UnlearnedForCausalLM.build(
+        model.target, [Assistant.load(tmp_path / "unlearned" / "assistant", model.target)]
+    )
+    with torch.no_grad():
+        assert torch.equal(model(IDS).logits, wide(IDS).logits)

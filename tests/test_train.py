@@ -10,16 +10,24 @@ import pytest
 import torch
 
 from models_for_tests import tiny_tokenizer
-from tiny_models import tiny_target
+from tiny_models import random_assistant, tiny_target
+from unlogit import attention
+from unlogit.assistant import Assistant
+from unlogit.attention import EAGER_TOKENS
 from unlogit.branches import BRANCHES
 from unlogit.checks import check_train
+from unlogit.data.batches import predicted
+from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
+from unlogit.objectives.uld import uld
 from unlogit.options import AssistantOptions, TrainOptions
 from unlogit.train import (
+    AssistantTrainer,
     TrainingRows,
     branch_pools,
     check_rows,
+    collate,
     defaults_for,
     flatness,
     flatness_warning,
@@ -27,6 +35,7 @@ from unlogit.train import (
     train_assistant,
     uniform_shares,
 )
+from unlogit.trainer import training_arguments
 
 WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
 
@@ -230,3 +239,53 @@ def test_an_assistant_that_has_hardly_learnt_is_told_of(tmp_path: Path) -> None:
     assert summary["chance_nats"] == pytest.approx(math.log(tiny_target().config.vocab_size))
     assert summary["forget_nats"] > summary["chance_nats"] / 2
     assert learning_warning(summary["forget_nats"], summary["chance_nats"])
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_step_is_the_objective_on_whole_logits(growing: bool, tmp_path: Path) -> None:
+    """Loss and gradients of a batch, against logits at every answer position at once and the plain formula."""
+    target = tiny_target().requires_grad_(False)
+    assistant = random_assistant(target)
+    rows = [encode(row, tiny_tokenizer()) for row in (*ROWS.forget[:2], *ROWS.retain[:2])]
+    batch = collate([(row, i < 2) for i, row in enumerate(rows)])
+    arguments = training_arguments(
+        tmp_path, OPTIONS, steps_a_epoch=1, row_batch=4, dtype=torch.float32, device=torch.device("cpu"), bar=False
+    )
+    trainer = AssistantTrainer(
+        1.5,
+        growing,
+        sampler=range(1),
+        log_file=tmp_path / "log",
+        model=assistant,
+        runs=[assistant.view],
+        args=arguments,
+    )
+    found = trainer.compute_loss(assistant, dict(batch))
+    slopes = torch.autograd.grad(found, list(assistant.parameters()))
+    labels, counts, keep = predicted(batch["labels"])
+    logits, half = assistant(batch["input_ids"], batch["attention_mask"], keep), int(counts[:2].sum())
+    expected = uld(logits[:half], labels[:half], logits[half:], 1.5, growing=growing).total
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for slope, plain in zip(slopes, torch.autograd.grad(expected, list(assistant.parameters())), strict=True):
+        torch.testing.assert_close(slope, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_steps_of_short_rows_use_plain_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every step, and not when flatness is measured after them; with the same gradients up to rounding."""
+    seen: list[str] = []
+    hidden = Assistant.hidden
+
+    def watched(self: Any, *args: Any) -> Any:
+        seen.append(self.view.get_decoder().config._attn_implementation)
+        return hidden(self, *args)
+
+    monkeypatch.setattr(Assistant, "hidden", watched)
+    adapters = []
+    for tokens in (EAGER_TOKENS, 0):
+        monkeypatch.setattr(attention, "EAGER_TOKENS", tokens)
+        place, options = tmp_path / str(tokens), replace(OPTIONS, epochs=1)
+        assistant, _ = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, place, AssistantOptions(rank=4), options)
+        adapters.append(torch.cat([p.detach().flatten() for p in assistant.parameters()]))
+    assert seen[0] == "eager"
+    assert seen[-1] == "sdpa"
+    torch.testing.assert_close(adapters[0], adapters[1], rtol=1e-3, atol=1e-4)

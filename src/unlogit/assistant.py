@@ -182,6 +182,11 @@ class Assistant(nn.Module):
         """Return what the head makes those logits of, [N, H]."""
         return answer_hidden(self.view, input_ids, attention_mask, keep)
 
+    def narrow(self, dtype: torch.dtype) -> None:
+        """Keep the deltas in the type that they are computed in: nothing changes but their memory. Not for training."""
+        if self.settings.adapter == "lora":
+            self.deltas.to(dtype)  # the gain stays, which is multiplied before it is cast
+
     def save(self, folder: Path) -> None:
         """Write the adapter (0600) and its config into ``folder``."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}

@@ -102,8 +102,8 @@ def side_by_side(parts: Sequence[Tensor]) -> Tensor:
     They are that no longer once beams were reordered or rows were selected; cropping leaves them so.
     """
     first = parts[0]
-    if not first.numel():
-        return first
+    if not first.numel():  # nothing was seen yet, or all of it was cropped
+        return first if first.ndim == 1 else torch.cat(list(parts))
     step = len(first) * first.stride(0)
     memory = first.untyped_storage().data_ptr()
     adjacent = all(

@@ -210,6 +210,8 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             place = str(target or config.target_name)
             target = load_target(place, folder, revision=revision, trust_remote_code=bool(trust_remote_code), **kwargs)
         assistants = [Assistant.load(folder / branch["folder"], target) for branch in config.branches]
+        for assistant in assistants:
+            assistant.narrow(target.dtype)
         model = cls.build(
             target,
             assistants,
@@ -291,7 +293,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
+        logits_to_keep: int | Tensor | None = 0,
         num_items_in_batch: Any = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -304,7 +306,8 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             attention_mask: [B, seen + T], 4-D, or a dict of 4-D masks by kind of layer.
             position_ids: [B, T] or [1, T]; not given, the target's model makes its own.
             cache: key-value cache of L + ΣK layers; ``past_key_values`` is its name before transformers 5.24.
-            labels: [B, T], for the mean loss of the next token; -100 is ignored.
+            labels: [B, T], for the mean loss of the next token; -100 is ignored. The loss is transformers' own, which
+                takes the logits of all positions into float32.
             use_cache: make a cache where none is given.
             logits_to_keep: return only the last that many positions, or those at these indices; 0 means all.
             num_items_in_batch: number of labels to divide the loss by, where it is not those of this batch.
@@ -328,7 +331,10 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             **kwargs,
         }
         given = {name: value for name, value in inputs.items() if value is not None}
-        wanted = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-logits_to_keep or None, None)
+        if "hf_device_map" in vars(self):  # accelerate moves what a forward is given; that of the inner model is called
+            first = self.get_input_embeddings().weight.device
+            given = {name: _moved(value, first) for name, value in given.items()}
+        wanted = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-(logits_to_keep or 0) or None, None)
         passes = self._passes()
         hidden = [states[:, wanted] for states in self._hidden(passes, given, cache)]
         logits = self._logits(passes, hidden)
@@ -385,15 +391,17 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         Positions are taken a chunk at a time, so that nothing but the result is ever as large as it.
         """
         rows, length = len(hidden[0]) // len(passes[0][1]), hidden[0].shape[1]
-        streams = [states.reshape(len(states) // rows, rows * length, -1) for states in hidden]  # [streams, B·T, H]
-        size = max(1, CHUNK_LOGITS // self.config.vocab_size)
+        streams = [states.reshape(len(states) // rows, rows * length, states.shape[-1]) for states in hidden]
+        size = max(1, CHUNK_LOGITS // self.config.vocab_size)  # of streams [streams, B·T, H]
+        if self.get_output_embeddings().weight.is_meta:  # offloaded: it would be loaded again for every chunk
+            size = rows * length
         whole = self._combined(passes, [one[:, :size] for one in streams])
         if size < rows * length:
             first, whole = whole, whole.new_empty(rows * length, whole.shape[-1])
             whole[:size] = first
             for i in range(size, rows * length, size):
                 whole[i : i + size] = self._combined(passes, [one[:, i : i + size] for one in streams])
-        return whole.reshape(rows, length, -1)
+        return whole.reshape(rows, length, whole.shape[-1])
 
     def _combined(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
         """Return the combined logits [n, V] of each pass's hidden states [streams, n, H]."""
@@ -488,6 +496,11 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def get_decoder(self) -> Any:
         """Return the target's inner model."""
         return self.target.get_decoder()
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Return a tensor on a device; anything else, and a place that has no memory, as it is."""
+    return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value
 
 
 AutoModelForCausalLM.register(UnlearnedConfig, UnlearnedForCausalLM, exist_ok=True)

@@ -66,7 +66,7 @@ class AssistantOptions:
     """Factor on the assistant's last hidden state before training, then trained: small, it starts flat; paper: 1."""
     lora_first_layer: int = 0
     """First block with LoRA, counted from 0. Those below stay the target's own: what they make of the training rows is
-    computed once and kept on disk while training runs. Steps are faster, and fewer blocks learn."""
+    computed once and kept on disk while training runs (`uld`, `dual_uld`, `divergence`). Faster, and less is learnt."""
 
     def blocks(self, depth: int) -> int:
         """Return the number of blocks for a target of ``depth`` blocks."""

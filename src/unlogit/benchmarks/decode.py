@@ -45,9 +45,10 @@ def measure(setting: Setting) -> list[Finding]:
     return findings
 
 
-def step(setting: Setting, model: Any, rows: int, context: int = CONTEXT) -> Way:
-    """Return one forward of one token for each row, after which the cache is as before."""
-    cache = filled_cache(setting, model, rows, context)
+def step(setting: Setting, model: Any, rows: int, context: int = CONTEXT, cache: Any = None) -> Way:
+    """Return one forward of one token for each row, after which the cache is as before; not given, it is made."""
+    if cache is None:
+        cache = filled_cache(setting, model, rows, context)
     given = {OUTPUT_CACHE: cache}
     ids = torch.zeros(rows, 1, dtype=torch.long, device=setting.device)
 

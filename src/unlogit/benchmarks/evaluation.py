@@ -1,7 +1,9 @@
 """Scores and answers as ``unlogit evaluate`` makes them, beside the plain way: one row after the other.
 
 The plain way is what a script does that is written in an hour: a forward for each question with each of its answers,
-logits at all positions, and ``generate`` for each question.
+logits at all positions, and ``generate`` for each question. Random weights never end an answer: all are as long as they
+may be, so that what a batch loses by waiting for its longest answer, and gains by stopping when all have ended, is not
+in these figures.
 """
 
 from collections.abc import Sequence

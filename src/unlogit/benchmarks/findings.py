@@ -94,6 +94,16 @@ def read_findings(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[Find
         raise DataError(f"{path} holds no benchmark's results; expected what `unlogit bench` wrote") from error
 
 
+def conditions(machine: dict[str, Any], setting: dict[str, Any]) -> str:
+    """Say in one line on what was measured."""
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
+    return (
+        f"{machine['device']}, {threads}, {setting['dtype']}, "
+        f"{setting['layers']} blocks of width {setting['hidden']}; {versions}"
+    )
+
+
 COLUMNS = ("benchmark", "case", "measured", "quartiles", "limit", "kept", "best possible", "seconds")
 
 

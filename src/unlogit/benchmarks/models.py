@@ -110,7 +110,9 @@ def random_assistant(setting: Setting, target: Any, **shape: Any) -> Assistant:
 
 def unlearned_model(setting: Setting, target: Any, branches: int = 1, **shape: Any) -> UnlearnedForCausalLM:
     """Combine the target with random assistants, at the settings that a run has by default."""
-    assistants = [random_assistant(setting, target, **shape).to(setting.dtype) for _ in range(branches)]
+    assistants = [random_assistant(setting, target, **shape) for _ in range(branches)]
+    for assistant in assistants:
+        assistant.narrow(setting.dtype)  # as a loaded model has them
     return UnlearnedForCausalLM.build(target, assistants, combination=CombinationOptions())
 
 

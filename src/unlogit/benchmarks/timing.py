@@ -56,6 +56,8 @@ def synchronise(device: torch.device) -> None:
     """Wait for what a GPU was given to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def ratio(first: Sequence[float], second: Sequence[float]) -> Spread:

@@ -39,8 +39,8 @@ def run(given: dict[str, Any]) -> None:
     from unlogit.benchmarks.findings import machine_of, read_findings, write_findings
 
     if given.get("show"):
-        machine, _, findings = read_findings(Path(given["show"]))
-        _print(findings, machine, given)
+        machine, shape, findings = read_findings(Path(given["show"]))
+        _print(findings, machine, shape, given)
         return
     chosen = given.get("names") or list(BENCHMARKS)
     if unknown := [name for name in chosen if name not in BENCHMARKS]:
@@ -58,10 +58,11 @@ def run(given: dict[str, Any]) -> None:
     print(f"{machine['device']}, {machine['threads']} threads, {setting.dtype_name}: {reason}.", flush=True)
     output = Path(given.get("output", "bench.json"))
     findings = []
+    shape = asdict(options) | {"dtype": setting.dtype_name}
     for name in chosen:
         findings += _measured(name, setting)
-        write_findings(output, machine, asdict(options) | {"dtype": setting.dtype_name}, findings)
-    _print(findings, machine, given)
+        write_findings(output, machine, shape, findings)
+    _print(findings, machine, shape, given)
     print(f"All of it is in {output}.")
 
 
@@ -95,10 +96,11 @@ def _measured(name: str, setting: Any) -> Any:
     return found
 
 
-def _print(findings: Any, machine: dict[str, Any], given: dict[str, Any]) -> None:
-    from unlogit.benchmarks.findings import findings_table, markdown
+def _print(findings: Any, machine: dict[str, Any], shape: dict[str, Any], given: dict[str, Any]) -> None:
+    from unlogit.benchmarks.findings import conditions, findings_table, markdown
 
+    words = conditions(machine, shape)
     if given.get("markdown"):
-        print(markdown(findings))
+        print(f"{words}\n\n{markdown(findings)}")
     else:
-        console().print(findings_table(findings, f"{machine['device']}, {machine['threads']} threads"))
+        console().print(findings_table(findings, words))
