@@ -67,8 +67,8 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the delta, in the type of ``x`` and where ``x`` is."""
         a, b = self.lora_A.to(x.device, x.dtype), self.lora_B.to(x.device, x.dtype)
-        delta: Tensor = nn.functional.linear(nn.functional.linear(x, a), b) * self.scale
-        return delta
+        delta: Tensor = nn.functional.linear(nn.functional.linear(x, a), b)
+        return delta if self.scale == 1 else delta * self.scale
 
 
 class WithDelta(nn.Module):
