@@ -13,7 +13,7 @@ from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
 from unlogit.evaluate import scoring
 from unlogit.evaluate.generation import generate_answers
-from unlogit.evaluate.scoring import Score, length_batches, score_examples
+from unlogit.evaluate.scoring import Score, evaluating, length_batches, score_examples
 from unlogit.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()
@@ -234,3 +234,17 @@ def test_alpha_zero_scores_the_target() -> None:
     for one, other in zip(scores, scored(), strict=True):
         assert one.answer_loss == pytest.approx(other.answer_loss, abs=1e-5)
         assert one.perturbed_loss == pytest.approx(other.perturbed_loss, abs=1e-5)
+
+
+def test_the_head_is_given_whole_tensors_and_no_hook_stays() -> None:
+    model = tiny_llama(len(tiny_tokenizer()))
+    head = model.get_output_embeddings()
+    seen: list[bool] = []
+    watch = head.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0].is_contiguous()))
+    ids = torch.ones(3, 5, dtype=torch.long)
+    with evaluating(model):
+        model(input_ids=ids, logits_to_keep=1)
+    model(input_ids=ids, logits_to_keep=1)
+    watch.remove()
+    assert seen == [True, False]
+    assert not head._forward_pre_hooks
