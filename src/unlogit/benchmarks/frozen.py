@@ -4,16 +4,19 @@ The saving is that of the blocks that are not run, forward and backward; head an
 quality is not here: see the ablation in results/README.md.
 """
 
+import contextlib
+import io
 import tempfile
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from unlogit import train
 from unlogit.assistant import new_assistant
 from unlogit.benchmarks.findings import Finding
-from unlogit.benchmarks.models import Setting, random_rows, random_target
-from unlogit.benchmarks.step import ROWS_A_SIDE, one_step, uld_step, uld_trainer
+from unlogit.benchmarks.models import Setting, random_batches, random_target
+from unlogit.benchmarks.step import FEWEST, ROWS_A_SIDE, one_step, two_sided, uld_step, uld_trainer
 from unlogit.benchmarks.timing import Way, interleaved, ratio
 from unlogit.frozen_blocks import frozen_blocks
 from unlogit.options import AssistantOptions
@@ -28,7 +31,7 @@ def measure(setting: Setting) -> list[Finding]:
             "frozen": frozen_step(setting, vocabulary, first, Path(folder)),
             "all": uld_step(setting, vocabulary),
         }
-        repetitions = max(5, setting.options.repetitions // 3)
+        repetitions = max(FEWEST, setting.options.repetitions // 3)
         seconds = interleaved(ways, repetitions, setting.device)
     found = ratio(seconds["frozen"], seconds["all"])
     once = sorted(seconds["frozen"])[repetitions // 2]
@@ -41,9 +44,12 @@ def frozen_step(setting: Setting, vocabulary: int, first: int, folder: Path) -> 
     target: Any = random_target(setting, vocabulary)
     shape = AssistantOptions(num_layers=setting.branch_layers, lora_first_layer=first)
     assistant = new_assistant(target, shape, "random").to(setting.device)
-    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
-    recorded = frozen_blocks(target, assistant, rows, folder, setting.dtype)
+    steps = random_batches(setting, ROWS_A_SIDE, vocabulary)
+    rows = [row for batch in steps for side in batch for row in side]
+    with contextlib.redirect_stdout(io.StringIO()):  # what it says of the recording
+        recorded = frozen_blocks(target, assistant, rows, folder, setting.dtype)
     assert recorded is not None
     collate = partial(train.collate, recorded=recorded.recorded)
     trainer = uld_trainer(setting, assistant, recorded.above, collate)
-    return one_step(trainer, lambda: collate([(row, i < ROWS_A_SIDE) for i, row in enumerate(rows)]))
+    batches = cycle(steps)
+    return one_step(trainer, lambda: collate(two_sided(next(batches))))

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.cache_utils import DynamicCache
 
 from unlogit.assistant import Assistant, new_assistant
+from unlogit.data.batches import LENGTH_POOL_BATCHES, TwoSidedSampler
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
 from unlogit.data.people import make_people
@@ -135,6 +136,17 @@ def random_rows(setting: Setting, count: int, vocabulary: int) -> list[Encoded]:
         prompt, answer = dice.randint(*PROMPT_TOKENS), dice.randint(*ANSWER_TOKENS)
         rows.append(Encoded(tuple(dice.randrange(vocabulary) for _ in range(prompt + answer)), prompt))
     return rows
+
+
+def random_batches(setting: Setting, a_side: int, vocabulary: int) -> list[tuple[list[Encoded], list[Encoded]]]:
+    """Return the rows to forget and to keep of each step in a pass, put together by the product's own sampler."""
+    count = a_side * LENGTH_POOL_BATCHES
+    rows = random_rows(setting, 2 * count, vocabulary)
+    lengths = [len(row.input_ids) for row in rows]
+    sampler = TwoSidedSampler([lengths[:count], lengths[count:]], [a_side], a_side, setting.options.seed)
+    order = [rows[i] for i in sampler]
+    steps = [order[i : i + 2 * a_side] for i in range(0, len(order), 2 * a_side)]
+    return [(step[:a_side], step[a_side:]) for step in steps]
 
 
 def bytes_of(modules: Sequence[nn.Module]) -> int:

@@ -1,12 +1,14 @@
 """One training step: ULD beside NPO+KL of the whole model, and beside ULD as its authors released it.
 
-The first two are the product's own trainers, forward to optimiser, on the same rows: 8 to forget and 8 to keep. The
+The first two are the product's own trainers, forward to optimiser, on the same rows: 8 to forget and 8 to keep, of like
+length, as the product's own sampler puts them together; each repetition takes the next step of a pass of eight. The
 third is a stand-in for the released code (its repository: UCSB-NLP-Chang/ULD): rows padded to 256 tokens, logits at
 every position, the uniform term over all of them, an assistant that is a model of its own with peft's LoRA.
 """
 
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from unlogit import rewrite, train
 from unlogit.assistant import Assistant, new_assistant
 from unlogit.benchmarks.findings import Finding
-from unlogit.benchmarks.models import Setting, random_rows, random_target, setting_from
+from unlogit.benchmarks.models import Setting, random_batches, random_rows, random_target, setting_from
 from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory, ratio
 from unlogit.data.encode import Encoded
 from unlogit.decoder import answer_logits
@@ -28,7 +30,7 @@ from unlogit.trainer import Rows, training_arguments
 ROWS_A_SIDE = 8
 PADDED_TOKENS = 256
 TIME, MEMORY, RELEASED = 1 / 6, 1 / 3, 4.0
-FEWEST = 5
+FEWEST = 8
 
 
 def measure(setting: Setting) -> list[Finding]:
@@ -96,9 +98,14 @@ def uld_step(setting: Setting, vocabulary: int) -> Way:
     """Return one step of the product's training of an assistant."""
     target = random_target(setting, vocabulary)
     assistant = new_assistant(target, AssistantOptions(num_layers=setting.branch_layers), "random")
-    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
+    batches = cycle(random_batches(setting, ROWS_A_SIDE, vocabulary))
     trainer = uld_trainer(setting, assistant.to(setting.device), None, train.collate)
-    return one_step(trainer, lambda: train.collate([(row, i < ROWS_A_SIDE) for i, row in enumerate(rows)]))
+    return one_step(trainer, lambda: train.collate(two_sided(next(batches))))
+
+
+def two_sided(batch: tuple[Sequence[Encoded], Sequence[Encoded]]) -> list[tuple[Encoded, bool]]:
+    """Return rows with whether they are of the forget side."""
+    return [(row, side == 0) for side, rows in enumerate(batch) for row in rows]
 
 
 def uld_trainer(setting: Setting, assistant: Assistant, above: Any, collate: Callable[..., Any]) -> Any:
@@ -119,13 +126,16 @@ def npo_kl_step(setting: Setting, vocabulary: int) -> Way:
     model = random_target(setting, vocabulary, torch.float32).requires_grad_(True)
     objective = WEIGHT_OBJECTIVES["npo_kl"]
     options = TrainOptions(objective="npo_kl", batch_size=ROWS_A_SIDE, learning_rate=1e-5, epochs=1.0)
-    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
-    items = [
-        rewrite.Item("forget" if i < ROWS_A_SIDE else "retain", i % ROWS_A_SIDE, row, None)
-        for i, row in enumerate(rows)
+    steps = [
+        [
+            rewrite.Item(pool, step * ROWS_A_SIDE + i, row, None)
+            for pool, rows in zip(("forget", "retain"), batch, strict=True)
+            for i, row in enumerate(rows)
+        ]
+        for step, batch in enumerate(random_batches(setting, ROWS_A_SIDE, vocabulary))
     ]
     sides: dict[str, dict[int, Encoded]] = {"forget": {}, "retain": {}}
-    for item in items:
+    for item in (item for items in steps for item in items):
         sides[item.pool][item.number] = item.answer
     autocast = setting.dtype if setting.dtype != torch.float32 else None
     reference = measure_reference(model, sides, objective.needs, frozen=False, autocast=autocast)
@@ -141,7 +151,8 @@ def npo_kl_step(setting: Setting, vocabulary: int) -> Way:
         model=model,
         data_collator=rewrite.collate,
     )
-    return one_step(trainer, lambda: rewrite.collate(items))
+    batches = cycle(steps)
+    return one_step(trainer, lambda: rewrite.collate(next(batches)))
 
 
 def released_step(setting: Setting, vocabulary: int) -> Way:
@@ -150,11 +161,11 @@ def released_step(setting: Setting, vocabulary: int) -> Way:
     model = rewrite.with_lora(base, AssistantOptions(), setting.options.seed).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-    rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
-    ids, mask, labels = padded(rows, PADDED_TOKENS)
-    ids, mask, labels = (one.to(setting.device) for one in (ids, mask, labels))
+    batches = cycle(random_batches(setting, ROWS_A_SIDE, vocabulary))
 
     def run() -> None:
+        forget_rows, uniform_rows = next(batches)
+        ids, mask, labels = (one.to(setting.device) for one in padded([*forget_rows, *uniform_rows], PADDED_TOKENS))
         with torch.autocast(setting.device.type, dtype=setting.dtype, enabled=setting.dtype != torch.float32):
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()  # [16, 256, V]
             forget = torch.nn.functional.cross_entropy(
