@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unlogit.evaluate import combined_losses as subject
-from unlogit.evaluate.combined_losses import combined_losses
+from unlogit.evaluate.combined_losses import combined_losses, likeliest_is
 from unlogit.logit_difference import combine_logits
 from unlogit.options import CombinationOptions
 
@@ -67,3 +67,13 @@ def test_filtered_combinations_touch_few_tokens(monkeypatch: pytest.MonkeyPatch)
         assert part.target.shape[1] <= max(2 * (int(kept[part.rows].min()) + 2), 2)
     (whole,) = subject._parts(target, true_tokens(target), 0.0)
     assert whole.target.shape == target.shape
+
+
+def test_the_likeliest_is_that_of_argmax() -> None:
+    """Ties, too: the first of several largest values is taken."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 4, (500, 6), generator=generator).float()
+    place = torch.randint(0, 6, (500,), generator=generator)
+    expected = logits.argmax(-1) == place
+    assert 0 < int(expected.sum()) < 500
+    assert torch.equal(likeliest_is(logits, place), expected)
