@@ -10,7 +10,7 @@ import torch
 
 from unlogit.assistant import Assistant
 from unlogit.benchmarks import BENCHMARKS, decode, evaluation, frozen, head, prefill, step, sweep
-from unlogit.benchmarks.findings import Finding, cells, markdown, read_findings, write_findings
+from unlogit.benchmarks.findings import Finding, cells, conditions, markdown, read_findings, write_findings
 from unlogit.benchmarks.models import (
     Setting,
     bytes_of,
@@ -219,3 +219,12 @@ def test_peak_memory_sees_what_was_let_go() -> None:
     with peak_memory(CPU) as found:
         torch.ones(16 * 2**20)  # 64 MiB
     assert found.bytes > 48 * 2**20
+
+
+def test_the_published_table_is_what_was_measured() -> None:
+    root = Path(__file__).resolve().parents[1]
+    page = (root / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for result in sorted((root / "results").glob("bench_*.json")):
+        machine, setting, findings = read_findings(result)
+        assert f"<!-- {result.stem} -->\n{conditions(machine, setting)}\n\n{markdown(findings)}\n" in page
+        assert {finding.benchmark for finding in findings} == set(BENCHMARKS)
