@@ -357,7 +357,13 @@ def test_interrupted_it_stops_the_run_at_once_and_goes_on_from_there(place: Plac
     config["methods"] = {"uld": {"train": {"epochs": 20_000, "save_steps": 5, "logging_steps": 1}}}
     line = [sys.executable, "-m", "unlogit", "compare", str(write(place, config))]
     log = place.folder / "long" / "uld" / "seed-0.log"
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell began in the background
+    try:
+        process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, was)
     try:
         while process.poll() is None and not (log.exists() and "step 6/" in log.read_text()):
             time.sleep(0.2)
