@@ -6,9 +6,9 @@ import torch
 from transformers.cache_utils import StaticCache
 
 from unlogit.benchmarks.decode import CONTEXT, step
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, random_target, unlearned_model
-from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.benchmarks.timing import Way, interleaved
 from unlogit.modeling import OUTPUT_CACHE
 
 ROOM = 2 * CONTEXT
@@ -28,9 +28,8 @@ def measure(setting: Setting) -> list[Finding]:
     seconds = interleaved(ways, setting.options.repetitions, setting.device)
     findings = []
     for other, words in (("model", "the unlearned model as it is"), ("target", "the compiled target")):
-        found = ratio(seconds["compiled"], seconds[other])
         case = f"the unlearned model compiled, with a static cache ÷ {words}, 1 row, vocabulary {vocabulary}"
-        findings.append(Finding("compiled", case, found.median, found.low, found.high))
+        findings.append(compared("compiled", case, seconds["compiled"], seconds[other]))
     return findings
 
 

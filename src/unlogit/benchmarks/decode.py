@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, bytes_of, filled_cache, random_target, unlearned_model
-from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.benchmarks.timing import Way, interleaved
 from unlogit.modeling import OUTPUT_CACHE
 
 CONTEXT = 256
@@ -32,15 +32,10 @@ def measure(setting: Setting) -> list[Finding]:
             ways["copy"] = step(setting, model, rows)
             beside = interleaved({k: ways[k] for k in ("target", "copy")}, setting.options.repetitions, setting.device)
             model.mode = "fused"
-            found = ratio(seconds["fused"], seconds["target"])
-            copied = ratio(beside["copy"], beside["target"])
             words = f"{_rows(rows)}, vocabulary {vocabulary}"
-            once = sorted(seconds["fused"])[len(seconds["fused"]) // 2]
             findings += [
-                Finding(
-                    "decode", words, found.median, found.low, found.high, "×", LIMITS[rows], best=best, seconds=once
-                ),
-                Finding("decode", f"{words}, copied weights", copied.median, copied.low, copied.high),
+                compared("decode", words, seconds["fused"], seconds["target"], limit=LIMITS[rows], best=best),
+                compared("decode", f"{words}, copied weights", beside["copy"], beside["target"]),
             ]
     return findings
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, made_up, random_target, unlearned_model
-from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.benchmarks.timing import Spread, Way, interleaved
 from unlogit.data.encode import encode_answers
 from unlogit.data.examples import Example
 
@@ -35,14 +35,10 @@ def measure(setting: Setting) -> list[Finding]:
             "ours": ours(setting, model, rows, tokenizer, generate),
         }
         seconds = interleaved(ways, REPETITIONS, setting.device)
-        found = ratio(seconds["plain"], seconds["ours"])
-        once = sorted(seconds["ours"])[REPETITIONS // 2]
         what = "scores and answers" if generate else "scores alone"
         words = f"{what}: row by row ÷ ours, {ROWS} questions, vocabulary {vocabulary}"
-        limit = LIMIT if generate else None
-        findings.append(
-            Finding("evaluation", words, found.median, found.low, found.high, limit=limit, at_least=True, seconds=once)
-        )
+        limits = {"limit": LIMIT if generate else None, "at_least": True, "seconds": Spread.of(seconds["ours"]).median}
+        findings.append(compared("evaluation", words, seconds["plain"], seconds["ours"], **limits))
     return findings
 
 

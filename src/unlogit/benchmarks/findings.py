@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from unlogit.benchmarks.timing import Spread, ratio
 from unlogit.errors import DataError
 from unlogit.files import write_json
 
@@ -42,6 +43,19 @@ class Finding:
         if self.limit is None:
             return None
         return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def compared(benchmark: str, case: str, first: Sequence[float], second: Sequence[float], **limits: Any) -> Finding:
+    """Return the ratio of the repetitions of two ways, and how long the first takes; ``limits`` are fields by name."""
+    found = ratio(first, second)
+    return Finding(
+        benchmark, case, found.median, found.low, found.high, **{"seconds": Spread.of(first).median, **limits}
+    )
+
+
+def counted(benchmark: str, case: str, value: float, **limits: Any) -> Finding:
+    """Return a figure that is counted once, without repetitions."""
+    return Finding(benchmark, case, value, value, value, **limits)
 
 
 def machine_of(device: Any) -> dict[str, Any]:

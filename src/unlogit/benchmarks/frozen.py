@@ -14,10 +14,10 @@ from typing import Any
 
 from unlogit import train
 from unlogit.assistant import new_assistant
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, random_batches, random_target
 from unlogit.benchmarks.step import FEWEST, ROWS_A_SIDE, one_step, two_sided, uld_step, uld_trainer
-from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.benchmarks.timing import Way, interleaved
 from unlogit.frozen_blocks import frozen_blocks
 from unlogit.options import AssistantOptions
 
@@ -33,10 +33,8 @@ def measure(setting: Setting) -> list[Finding]:
         }
         repetitions = max(FEWEST, setting.options.repetitions // 3)
         seconds = interleaved(ways, repetitions, setting.device)
-    found = ratio(seconds["frozen"], seconds["all"])
-    once = sorted(seconds["frozen"])[repetitions // 2]
     words = f"LoRA from block {first} of {setting.branch_layers} on ÷ on all, vocabulary {vocabulary}"
-    return [Finding("frozen", words, found.median, found.low, found.high, seconds=once)]
+    return [compared("frozen", words, seconds["frozen"], seconds["all"])]
 
 
 def frozen_step(setting: Setting, vocabulary: int, first: int, folder: Path) -> Way:

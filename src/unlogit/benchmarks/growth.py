@@ -5,11 +5,12 @@ import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from unlogit.benchmarks.decode import step
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.decode import CONTEXT, step
+from unlogit.benchmarks.findings import Finding, compared, counted
 from unlogit.benchmarks.models import Setting, made_up, random_target, unlearned_model
-from unlogit.benchmarks.timing import interleaved, ratio
+from unlogit.benchmarks.timing import interleaved
 from unlogit.data.examples import Example
 from unlogit.options import AssistantOptions, TrainOptions
 
@@ -47,22 +48,14 @@ def _training(setting: Setting) -> list[Finding]:
         seconds = monotonic() - began
         each = 1000 * seconds / count
         words = f"a pass of training over {count} forget rows, set-up included: for each row"
-        findings.append(Finding("growth", words, each, each, each, "ms", seconds=seconds))
+        findings.append(counted("growth", words, each, unit="ms", seconds=seconds))
     return findings[1:]
 
 
 def _contexts(setting: Setting) -> list[Finding]:
     target = random_target(setting, min(setting.options.vocabularies))
     model = unlearned_model(setting, target)
-    findings = []
-    for context in CONTEXTS:
-        ways = {"target": step(setting, target, 1, context), "model": step(setting, model, 1, context)}
-        seconds = interleaved(ways, setting.options.repetitions, setting.device)
-        found = ratio(seconds["model"], seconds["target"])
-        once = sorted(seconds["model"])[len(seconds["model"]) // 2]
-        words = f"decoding after {context} tokens: the unlearned model ÷ the target"
-        findings.append(Finding("growth", words, found.median, found.low, found.high, seconds=once))
-    return findings
+    return [_decoding(setting, target, model, context, f"after {context} tokens") for context in CONTEXTS]
 
 
 def _branches(setting: Setting) -> list[Finding]:
@@ -70,13 +63,17 @@ def _branches(setting: Setting) -> list[Finding]:
     findings = []
     for count in BRANCHES:
         model = unlearned_model(setting, target, branches=count)
-        ways = {"target": step(setting, target, 1), "model": step(setting, model, 1)}
-        seconds = interleaved(ways, setting.options.repetitions, setting.device)
-        found = ratio(seconds["model"], seconds["target"])
-        once = sorted(seconds["model"])[len(seconds["model"]) // 2]
-        words = f"decoding with {count} branch{'es' if count > 1 else ''}: the unlearned model ÷ the target"
-        findings.append(Finding("growth", words, found.median, found.low, found.high, seconds=once))
+        words = f"with {count} branch{'es' if count > 1 else ''}"
+        findings.append(_decoding(setting, target, model, CONTEXT, words))
     return findings
+
+
+def _decoding(setting: Setting, target: Any, model: Any, context: int, words: str) -> Finding:
+    """Compare one more token of one row."""
+    ways = {"target": step(setting, target, 1, context), "model": step(setting, model, 1, context)}
+    seconds = interleaved(ways, setting.options.repetitions, setting.device)
+    case = f"decoding {words}: the unlearned model ÷ the target"
+    return compared("growth", case, seconds["model"], seconds["target"])
 
 
 def _cycled(rows: Sequence[Example], count: int) -> list[Example]:

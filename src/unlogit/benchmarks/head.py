@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared, counted
 from unlogit.benchmarks.models import Setting, random_target, setting_from
-from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory, ratio
+from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.decoder import head_logits
 from unlogit.objectives.head import FrozenHead
 from unlogit.objectives.uld import combined, uld
@@ -26,10 +26,8 @@ def measure(setting: Setting) -> list[Finding]:
         target = random_target(setting.of_depth(1), vocabulary)
         ways = {name: loss(setting, target, name == "chunks") for name in ("chunks", "whole")}
         seconds = interleaved(ways, repetitions, setting.device)
-        found = ratio(seconds["chunks"], seconds["whole"])
         words = f"chunks ÷ whole logits, {POSITIONS} positions, vocabulary {vocabulary}: time"
-        once = sorted(seconds["chunks"])[repetitions // 2]
-        findings.append(Finding("head", words, found.median, found.low, found.high, limit=SLOWER, seconds=once))
+        findings.append(compared("head", words, seconds["chunks"], seconds["whole"], limit=SLOWER))
     for name in ("chunks", "whole"):
         small, large = (
             alone("head:peak", setting=setting.values(), vocabulary=size, chunks=name == "chunks")
@@ -37,7 +35,8 @@ def measure(setting: Setting) -> list[Finding]:
         )
         more = (large - small) / 2**20
         words = f"{name}: peak memory at vocabulary {LARGE} beyond that at {SMALL}"
-        findings.append(Finding("head", words, more, more, more, "MiB", MEBIBYTES if name == "chunks" else None))
+        limit = MEBIBYTES if name == "chunks" else None
+        findings.append(counted("head", words, more, unit="MiB", limit=limit))
     return findings
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, counted
 from unlogit.benchmarks.models import (
     Setting,
     bytes_of,
@@ -28,9 +28,9 @@ def measure(setting: Setting) -> list[Finding]:
         target = random_target(setting, vocabulary)
         model = unlearned_model(setting, target)
         weights = bytes_of([model]) / bytes_of([target])
-        findings.append(Finding("memory", f"weights, vocabulary {vocabulary}", weights, weights, weights, "×", WEIGHTS))
+        findings.append(counted("memory", f"weights, vocabulary {vocabulary}", weights, limit=WEIGHTS))
     cache = _cache_bytes(filled_cache(setting, model, 1, 64)) / _cache_bytes(filled_cache(setting, target, 1, 64))
-    findings.append(Finding("memory", "key-value cache", cache, cache, cache, "×", exact, best=exact))
+    findings.append(counted("memory", "key-value cache", cache, limit=exact, best=exact))
     largest = max(setting.options.vocabularies)
     sizes = {
         name: alone("memory:logits_peak", setting=setting.values(), vocabulary=largest, unlearned=name == "unlearned")
@@ -40,7 +40,7 @@ def measure(setting: Setting) -> list[Finding]:
     for name, size in sizes.items():
         words = f"{name}: peak of a forward ÷ its logits, {TOKENS} positions, vocabulary {largest}"
         limit = 2.0 if name == "unlearned" else None
-        findings.append(Finding("memory", words, size / one, size / one, size / one, "×", limit, best=1.0))
+        findings.append(counted("memory", words, size / one, limit=limit, best=1.0))
     return findings
 
 

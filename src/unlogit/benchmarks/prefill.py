@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, random_target, unlearned_model
-from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.benchmarks.timing import Way, interleaved
 from unlogit.decoder import head_view, view_logits
 from unlogit.modeling import UnlearnedForCausalLM
 
@@ -29,13 +29,9 @@ def measure(setting: Setting) -> list[Finding]:
         for rows, tokens in SHAPES:
             ways = {"target": prompt(setting, target, rows, tokens), "fused": prompt(setting, model, rows, tokens)}
             seconds = interleaved(ways, max(3, setting.options.repetitions // 2), setting.device)
-            found = ratio(seconds["fused"], seconds["target"])
             words = f"{rows} × {tokens} tokens, vocabulary {vocabulary}"
-            once = sorted(seconds["fused"])[len(seconds["fused"]) // 2]
             limit = best * TOLERANCE
-            findings.append(
-                Finding("prefill", words, found.median, found.low, found.high, "×", limit, best=best, seconds=once)
-            )
+            findings.append(compared("prefill", words, seconds["fused"], seconds["target"], limit=limit, best=best))
     return findings
 
 

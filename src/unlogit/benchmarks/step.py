@@ -17,9 +17,9 @@ from torch import Tensor
 
 from unlogit import rewrite, train
 from unlogit.assistant import Assistant, new_assistant
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared, counted
 from unlogit.benchmarks.models import Setting, random_batches, random_rows, random_target, setting_from
-from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory, ratio
+from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.data.encode import Encoded
 from unlogit.decoder import answer_logits
 from unlogit.objectives.weights import WEIGHT_OBJECTIVES
@@ -40,33 +40,19 @@ def measure(setting: Setting) -> list[Finding]:
     for vocabulary in setting.options.vocabularies:
         ways = {name: make(setting, vocabulary) for name, make in (("uld", uld_step), ("npo_kl", npo_kl_step))}
         seconds = interleaved(ways, repetitions, setting.device)
-        found = ratio(seconds["uld"], seconds["npo_kl"])
-        once = sorted(seconds["uld"])[repetitions // 2]
         words = f"ULD ÷ NPO+KL, vocabulary {vocabulary}"
-        findings.append(
-            Finding(
-                "step",
-                f"{words}: time",
-                found.median,
-                found.low,
-                found.high,
-                limit=TIME,
-                seconds=once,
-                best=least_work(setting, vocabulary),
-            )
-        )
+        least = least_work(setting, vocabulary)
+        findings.append(compared("step", f"{words}: time", seconds["uld"], seconds["npo_kl"], limit=TIME, best=least))
         del ways
         peaks = [
             alone("step:peak", setting=setting.values(), vocabulary=vocabulary, name=name) for name in ("uld", "npo_kl")
         ]
-        share = peaks[0] / peaks[1]
-        findings.append(Finding("step", f"{words}: peak memory", share, share, share, limit=MEMORY))
+        findings.append(counted("step", f"{words}: peak memory", peaks[0] / peaks[1], limit=MEMORY))
     smallest = min(setting.options.vocabularies)
     ways = {"uld": uld_step(setting, smallest), "released": released_step(setting, smallest)}
     seconds = interleaved(ways, repetitions, setting.device)
-    found = ratio(seconds["released"], seconds["uld"])
     words = f"the released code's way ÷ ULD, vocabulary {smallest}: time"
-    findings.append(Finding("step", words, found.median, found.low, found.high, limit=RELEASED, at_least=True))
+    findings.append(compared("step", words, seconds["released"], seconds["uld"], limit=RELEASED, at_least=True))
     return findings
 
 

@@ -2,9 +2,9 @@
 
 from itertools import product
 
-from unlogit.benchmarks.findings import Finding
+from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, made_up, random_target, unlearned_model
-from unlogit.benchmarks.timing import Way, interleaved, ratio
+from unlogit.benchmarks.timing import Way, interleaved
 from unlogit.options import CombinationOptions
 
 ALPHAS = tuple(i / 5 for i in range(1, 11))
@@ -21,12 +21,8 @@ def measure(setting: Setting) -> list[Finding]:
     for vocabulary in setting.options.vocabularies:
         ways = {name: losses(setting, vocabulary, some) for name, some in (("all", pairs), ("one", pairs[55:56]))}
         seconds = interleaved(ways, REPETITIONS, setting.device)
-        found = ratio(seconds["all"], seconds["one"])
-        once = sorted(seconds["all"])[REPETITIONS // 2]
         words = f"{len(pairs)} pairs ÷ 1, vocabulary {vocabulary}"
-        findings.append(
-            Finding("sweep", words, found.median, found.low, found.high, limit=LIMIT, best=1.0, seconds=once)
-        )
+        findings.append(compared("sweep", words, seconds["all"], seconds["one"], limit=LIMIT, best=1.0))
     return findings
 
 

@@ -5,6 +5,7 @@ benchmark.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,11 @@ def read_examples(
     """
     if source.startswith(TOFU_PREFIX):
         return load_tofu(source.removeprefix(TOFU_PREFIX), tofu_folder)
-    files = _local_files(source)
-    if files is None:
-        hub = HUB_NAME.fullmatch(source)
-        assert hub is not None
-        tables = [read_hub(hub["name"], hub["config"] or "")]
+    place = _place(source)
+    if isinstance(place, re.Match):
+        tables = [read_hub(place["name"], place["config"] or "")]
     else:
-        tables = [read_table(file) for file in files]
+        tables = [read_table(file) for file in place]
     return [
         example for table in tables for example in examples_from(table, tokenizer=tokenizer, chunk_tokens=chunk_tokens)
     ]
@@ -58,12 +57,13 @@ def check_sources(*sources: str) -> None:
     """
     for source in sources:
         if source and source not in NO_FILES and not source.startswith(TOFU_PREFIX):
-            for file in _local_files(source) or ():
+            place = _place(source)
+            for file in () if isinstance(place, re.Match) else place:
                 check_file(file)
 
 
-def _local_files(source: str) -> list[Path] | None:
-    """Return the files of a source, or None where it is a hub data set."""
+def _place(source: str) -> list[Path] | re.Match[str]:
+    """Return the files of a source, or the name and configuration of a hub data set."""
     if not source.strip():
         raise DataError(
             "no source of rows was given; expected a file, a folder, a hub data set (owner/name) or tofu:NAME: name one"
@@ -71,8 +71,8 @@ def _local_files(source: str) -> list[Path] | None:
     path = Path(source).expanduser()
     if path.is_dir():
         return _files(path)
-    if HUB_NAME.fullmatch(source) and not path.exists() and path.suffix.lower() not in SUFFIXES:
-        return None
+    if (hub := HUB_NAME.fullmatch(source)) and not path.exists() and path.suffix.lower() not in SUFFIXES:
+        return hub
     if path.exists() or path.suffix.lower() in SUFFIXES:
         return [path]
     raise DataError(
