@@ -10,7 +10,16 @@ import torch
 
 from unlogit.assistant import Assistant
 from unlogit.benchmarks import BENCHMARKS, decode, evaluation, frozen, head, prefill, step, sweep
-from unlogit.benchmarks.findings import Finding, cells, conditions, markdown, read_findings, write_findings
+from unlogit.benchmarks.findings import (
+    Finding,
+    cells,
+    compared,
+    conditions,
+    counted,
+    markdown,
+    read_findings,
+    write_findings,
+)
 from unlogit.benchmarks.models import (
     Setting,
     bytes_of,
@@ -35,6 +44,14 @@ def test_spread_and_ratio_by_hand() -> None:
     assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0)
     assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0)
     assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]).median == 3.0
+
+
+def test_a_comparison_is_the_first_to_the_second() -> None:
+    found = compared("step", "a ÷ b", [2.0, 6.0, 4.0], [1.0, 2.0, 4.0], limit=2.0, best=0.5)
+    assert (found.value, found.low, found.high, found.seconds) == (2.0, 1.5, 2.5, 4.0)
+    assert (found.benchmark, found.case, found.limit, found.best, found.holds) == ("step", "a ÷ b", 2.0, 0.5, True)
+    assert compared("step", "a", [1.0], [2.0], seconds=9.0).seconds == 9.0
+    assert counted("memory", "a", 3.0, limit=2.0).holds is False
 
 
 def test_ways_take_turns() -> None:

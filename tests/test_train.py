@@ -289,3 +289,23 @@ def test_steps_of_short_rows_use_plain_attention(tmp_path: Path, monkeypatch: py
     assert seen[0] == "eager"
     assert seen[-1] == "sdpa"
     torch.testing.assert_close(adapters[0], adapters[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_steps_in_bfloat16_are_mixed_precision(adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trains stays in float32; blocks of their own, too, are computed in bfloat16."""
+    seen: list[tuple[bool, torch.dtype]] = []
+    hidden = Assistant.hidden
+
+    def watched(self: Any, *args: Any) -> Any:
+        states = hidden(self, *args)
+        if torch.is_grad_enabled():
+            seen.append((torch.is_autocast_enabled("cpu"), next(self.parameters()).dtype))
+        return states
+
+    monkeypatch.setattr(Assistant, "hidden", watched)
+    options = replace(OPTIONS, epochs=2, dtype="bfloat16")
+    shape = AssistantOptions(adapter=adapter, rank=4)
+    rows = replace(ROWS, holdout_retain=[], holdout_neutral=[])
+    train_assistant(tiny_target(), tiny_tokenizer(), rows, tmp_path / "a", shape, options)
+    assert set(seen) == {(True, torch.float32)}
