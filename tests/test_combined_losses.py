@@ -59,14 +59,28 @@ def test_filtered_combinations_touch_few_tokens(monkeypatch: pytest.MonkeyPatch)
     """At a filter_rate of 0.3 no part takes many more tokens than are kept; without a filter all are taken."""
     monkeypatch.setattr(subject, "FEWEST_TOKENS", 2)
     target = random_logits(0, 6.0)
-    parts = list(subject._parts(target, true_tokens(target), 0.3))
-    kept = (target.softmax(-1) >= 0.3 * target.softmax(-1).amax(-1, keepdim=True)).sum(-1)
+    (whole,) = subject._whole_parts(target, true_tokens(target))
+    assert whole.target.shape == target.shape
+    parts = list(subject._kept_parts(target, true_tokens(target), 0.1))
     rows = torch.cat([part.rows for part in parts if isinstance(part.rows, Tensor)])
     assert sorted(rows.tolist()) == list(range(POSITIONS))
-    for part in parts:
-        assert part.target.shape[1] <= max(2 * (int(kept[part.rows].min()) + 2), 2)
-    (whole,) = subject._parts(target, true_tokens(target), 0.0)
-    assert whole.target.shape == target.shape
+    shares = target.softmax(-1)
+    for rate in (0.1, 0.3):
+        kept = (shares >= rate * shares.amax(-1, keepdim=True)).sum(-1)
+        for part in parts:
+            most = int(kept[part.rows].max())
+            assert part.for_filter(rate).target.shape[1] <= most + 2  # the true one and another may be outside
+            if rate == 0.1:
+                assert most <= max(2 * int(kept[part.rows].min()) + 2, 2)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    """A broken model is told by its losses, and not by an error on the way there."""
+    target = random_logits(0, 6.0)
+    target[3] = torch.nan
+    chosen = [CombinationOptions("centred", 1.0, rate) for rate in (0.0, 0.01)]
+    losses, _ = combined_losses(target, [random_logits(1, 2.0)], [1.0], true_tokens(target), chosen)
+    assert losses.isnan().nonzero()[:, 1].tolist() == [3, 3]
 
 
 def test_the_likeliest_is_that_of_argmax() -> None:
@@ -76,4 +90,8 @@ def test_the_likeliest_is_that_of_argmax() -> None:
     place = torch.randint(0, 6, (500,), generator=generator)
     expected = logits.argmax(-1) == place
     assert 0 < int(expected.sum()) < 500
-    assert torch.equal(likeliest_is(logits, place), expected)
+    losses = cross_entropy(logits, place, reduction="none")
+    assert torch.equal(likeliest_is(logits, place, losses), expected)
+    order = torch.stack([torch.randperm(6, generator=generator) for _ in range(500)])  # as columns in any order
+    shuffled, where = logits.gather(-1, order), (order == place[:, None]).int().argmax(-1)
+    assert torch.equal(likeliest_is(shuffled, where, losses, order), expected)

@@ -2,19 +2,22 @@
 
 * A rule's difference is the same for every alpha and filter_rate, and without a filter ``tail`` is ``centred``.
 * A filter leaves most tokens as the target has them. A combination with a filter is therefore applied to the tokens
-  that the filter keeps, with the true token and the likeliest of the others; the rest of the vocabulary enters the
-  softmax as one number, its logsumexp under the target. How many are kept differs much between positions (on TOFU,
-  at a filter_rate of 0.001, 17 of 4,096 in the middle and 1,700 at most): they are taken in groups of like numbers.
+  that the filter keeps, with the true token and the likeliest of those left out; the rest of the vocabulary enters the
+  softmax as one number, its logsumexp under the target. The tokens are looked for once, with the smallest filter_rate,
+  and stand in order, so that those of a larger one are the first of them. How many are kept differs much between
+  positions (on TOFU, at a filter_rate of 0.001, 17 of 4,096 in the middle and 1,700 at most): they are taken in groups
+  of like numbers.
 
 The formula itself stands in ``logit_difference``, whose two halves are called here. The results are those of
-``combine_logits`` on the whole vocabulary, up to rounding; only where two tokens outside the filter are equally
-likely to the bit, and likelier than all others, may the greedy one be the other of the two.
+``combine_logits`` on the whole vocabulary, up to rounding.
 
 Shapes: C combinations, n answer positions, V vocabulary, k tokens of it.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -29,6 +32,9 @@ CHUNK_LOGITS = 2**24
 CACHED_LOGITS = 2**18
 """Numbers of a piece of that on a processor, which its cache can hold: a softmax is up to three times faster there."""
 
+SURE_NATS = 0.69
+"""A token with a smaller loss has more than half of the probability: none other is as likely."""
+
 FEWEST_TOKENS = 32
 """Positions where a filter keeps fewer tokens are taken together."""
 
@@ -38,38 +44,49 @@ class _Part:
     """Some positions, and those tokens of the vocabulary that are combined there."""
 
     rows: Tensor | slice  # which n of the chunk's positions
-    ids: Tensor | None  # [n, k] tokens, ascending; None: the whole vocabulary, k = V
-    target: Tensor  # [n, k] the target's logits of them
+    ids: Tensor | None  # [n, k] tokens; None: the whole vocabulary in its order, k = V
+    target: Tensor  # [n, k] the target's logits of them, in float32; −inf where a position has fewer
     place: Tensor  # [n] where the true token stands among the k
     rest: Tensor | None  # [n, 1] logsumexp of the target's logits of all other tokens; None: there are none
 
     def of(self, difference: Tensor) -> Tensor:
         """A chunk's difference at these positions and tokens, [n, k]."""
-        here = difference[self.rows]
-        return here if self.ids is None else here.gather(-1, self.ids)
+        return difference[self.rows] if self.ids is None else _taken(difference, self.rows, self.ids)
 
-    def measure(self, difference: Tensor, chosen: CombinationOptions) -> tuple[Tensor, Tensor]:
-        """Loss and hit [n] under a combination, given what ``of`` returns."""
+    def for_filter(self, filter_rate: float) -> "_Part":
+        """The first of the tokens, up to the likeliest one that this filter leaves out at every position."""
+        if self.ids is None or self.rest is None:
+            return self
+        kept = kept_tokens(self.target, filter_rate)[:, 1:].sum(-1)  # beside the true token
+        size = min(2 + int(kept.max()), self.target.shape[-1])
+        rest = torch.cat([self.target[:, size:], self.rest], dim=-1).logsumexp(-1, keepdim=True)
+        return _Part(self.rows, self.ids[:, :size], self.target[:, :size], self.place, rest)
+
+    def measure(self, difference: Tensor, chosen: CombinationOptions, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Loss and hit [n] under a combination that is rounded to ``dtype``, given what ``of`` returns."""
         combined = apply_difference(
             self.target, difference, rule=chosen.rule, alpha=chosen.alpha, filter_rate=chosen.filter_rate
-        ).float()
-        hits = likeliest_is(combined, self.place)
-        if self.rest is not None:
-            combined = torch.cat([combined, self.rest], dim=-1)  # [n, k + 1]
-        return cross_entropy(combined, self.place, reduction="none"), hits
+        )
+        combined = combined.to(dtype).float()
+        logits = combined if self.rest is None else torch.cat([combined, self.rest], dim=-1)  # [n, k + 1]
+        losses = cross_entropy(logits, self.place, reduction="none")
+        return losses, likeliest_is(combined, self.place, losses, self.ids)
 
 
-def likeliest_is(logits: Tensor, place: Tensor) -> Tensor:
+def likeliest_is(logits: Tensor, place: Tensor, losses: Tensor, ids: Tensor | None = None) -> Tensor:
     """Return whether ``argmax`` of logits [n, k] is ``place`` [n], in a third of the time where k is large.
 
-    Looking for the largest value is fast and where it stands is not, which matters only where there are several of it.
+    Looking for the largest value is fast and where it stands is not, which matters only where there are several of it:
+    none of them has more than half of the probability, as ``losses`` [n], of ``place``, tell. Of those the first
+    counts, or with ``ids`` [n, k] the one whose id is smallest.
     """
     largest = logits.amax(-1, keepdim=True)
     hits = (logits.gather(-1, place[:, None]) == largest)[:, 0]
-    several = torch.ge(logits, largest, out=torch.empty_like(logits)).sum(-1) > 1
-    unsure = (hits & several).nonzero()[:, 0]
+    unsure = (hits & ~(losses < SURE_NATS)).nonzero()[:, 0]
     if len(unsure):
-        hits[unsure] = logits[unsure].argmax(-1) == place[unsure]
+        places = torch.arange(logits.shape[-1], device=logits.device) if ids is None else ids[unsure]
+        first = torch.where(logits[unsure] == largest[unsure], places, torch.iinfo(torch.long).max).amin(-1)
+        hits[unsure] = first == (place[unsure] if ids is None else places.gather(-1, place[unsure, None])[:, 0])
     return hits
 
 
@@ -95,50 +112,92 @@ def combined_losses(
     for start in range(0, len(tokens), chunk):
         here = slice(start, start + chunk)
         branches = [logits[here] for logits in assistants]
-        rates = {chosen.filter_rate for chosen in combinations}
-        parts = {rate: list(_parts(target[here], tokens[here], rate)) for rate in sorted(rates)}
+        rates = sorted({chosen.filter_rate for chosen in combinations} - {0.0})
+        kept = list(_kept_parts(target[here], tokens[here], rates[0])) if rates else []
+        filtered = [(part, {rate: part.for_filter(rate) for rate in rates}) for part in kept]
         for function in dict.fromkeys(RULES[chosen.rule] for chosen in combinations):
             own = {i: chosen for i, chosen in enumerate(combinations) if RULES[chosen.rule] is function}
             difference = weighted_difference(branches, weights, next(iter(own.values())).rule)  # [chunk, V]
-            for rate, pieces in parts.items():
-                asked = {i: chosen for i, chosen in own.items() if chosen.filter_rate == rate}
-                for part in pieces:
-                    _measure(part, part.of(difference), asked, losses[:, here], hits[:, here])
+            whole = ((part, {0.0: part}) for part in _whole_parts(target[here], tokens[here]))
+            for part, by_rate in chain(
+                filtered, whole if any(chosen.filter_rate == 0 for chosen in own.values()) else ()
+            ):
+                taken = part.of(difference)
+                for rate, few in by_rate.items():
+                    asked = {i: chosen for i, chosen in own.items() if chosen.filter_rate == rate}
+                    some = taken[:, : few.target.shape[-1]]
+                    _measure(few, some, asked, target.dtype, losses[:, here], hits[:, here])
     return losses, hits
 
 
 def _measure(
-    part: _Part, difference: Tensor, combinations: Mapping[int, CombinationOptions], losses: Tensor, hits: Tensor
+    part: _Part,
+    difference: Tensor,
+    combinations: Mapping[int, CombinationOptions],
+    dtype: torch.dtype,
+    losses: Tensor,
+    hits: Tensor,
 ) -> None:
     """Write losses and hits [C, chunk] of combinations, by number, that have this difference and one filter_rate."""
     known: dict[float, tuple[Tensor, Tensor]] = {}
     for i, chosen in combinations.items():
         found = known.get(chosen.alpha) if chosen.filter_rate == 0 else None  # then two rules with one d are the same
-        known[chosen.alpha] = found = found or part.measure(difference, chosen)
+        known[chosen.alpha] = found = found or part.measure(difference, chosen, dtype)
         losses[i, part.rows], hits[i, part.rows] = found
 
 
-def _parts(target: Tensor, tokens: Tensor, filter_rate: float) -> Iterator[_Part]:
-    """Part positions so that each part takes the tokens that the filter keeps, and few others."""
-    if filter_rate == 0:
-        rows = max(1, CACHED_LOGITS // target.shape[-1]) if target.device.type == "cpu" else len(tokens)
-        for start in range(0, len(tokens), rows):
-            here = slice(start, start + rows)
-            yield _Part(here, None, target[here], tokens[here], None)
-        return
-    kept = kept_tokens(target, filter_rate).sum(-1, dtype=torch.int32)
-    needed = kept + 2  # the true token and the likeliest other may be outside
-    size, smaller = FEWEST_TOKENS, torch.zeros_like(needed, dtype=torch.bool)
-    while not bool(smaller.all()):
-        chosen = (needed <= size) & ~smaller if size < target.shape[-1] else ~smaller
-        if bool(chosen.any()):
-            yield _kept(chosen.nonzero()[:, 0], target[chosen], tokens[chosen], min(size, target.shape[-1]))
-        smaller |= chosen
-        size *= 2
+def _whole_parts(target: Tensor, tokens: Tensor) -> Iterator[_Part]:
+    """Take the whole vocabulary, a few positions at once."""
+    for here in _pieces(target):
+        yield _Part(here, None, target[here].float(), tokens[here], None)
 
 
-def _kept(rows: Tensor, target: Tensor, tokens: Tensor, size: int) -> _Part:
-    """Take the true token and the likeliest others, ``size`` in all."""
-    ids = target.scatter(-1, tokens[:, None], torch.inf).topk(size, dim=-1).indices.sort(dim=-1).values  # [n, k]
-    rest = target.float().scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
-    return _Part(rows, ids, target.gather(-1, ids), (ids == tokens[:, None]).int().argmax(-1), rest)
+def _pieces(target: Tensor) -> list[slice]:
+    """Positions that are taken at once where the whole vocabulary is."""
+    rows = max(1, CACHED_LOGITS // target.shape[-1]) if target.device.type == "cpu" else len(target)
+    return [slice(start, start + rows) for start in range(0, len(target), rows)]
+
+
+def _kept_parts(target: Tensor, tokens: Tensor, filter_rate: float) -> Iterator[_Part]:
+    """Group positions by how many tokens the filter keeps there."""
+    found = [_kept(target[here].float(), tokens[here, None], filter_rate) for here in _pieces(target)]
+    ids, counts, rest = (torch.cat(one) for one in zip(*found, strict=True))
+    starts = counts.cumsum(0) - counts
+    sizes = (counts / FEWEST_TOKENS).log2().ceil().clamp(min=0)  # of like numbers: up to twice as many
+    for size in sorted(set(sizes.tolist())):
+        rows = (sizes == size).nonzero()[:, 0]
+        places = torch.arange(int(counts[rows].max()), device=target.device)
+        there = places < counts[rows, None]
+        own = ids[torch.where(there, starts[rows, None] + places, 0)]  # [n, k]
+        logits = _taken(target, rows, own).float().masked_fill(~there, -math.inf)
+        logits, order = logits.sort(dim=-1, descending=True)
+        true = tokens[rows, None]
+        yield _Part(
+            rows,
+            torch.cat([true, own.gather(-1, order)], dim=-1),
+            torch.cat([_taken(target, rows, true).float(), logits], dim=-1),
+            torch.zeros_like(rows),
+            rest[rows],
+        )
+
+
+def _kept(logits: Tensor, true: Tensor, filter_rate: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Find what the filter keeps beside the true token, and the likeliest of the others.
+
+    Returns:
+        Their ids, position after position; how many there are at each [n]; and the logsumexp of all others [n, 1].
+    """
+    kept = kept_tokens(logits, filter_rate).scatter_(-1, true, True)
+    others = logits.masked_fill(kept, -math.inf)
+    likeliest = (~(others < others.amax(-1, keepdim=True))).nonzero()  # of logits that are no numbers, any
+    first = torch.searchsorted(likeliest[:, 0].contiguous(), torch.arange(len(logits), device=logits.device))
+    outside = likeliest[first, 1:]  # [n, 1]; where there are no others, any
+    others.scatter_(-1, outside, -math.inf)
+    listed = kept.scatter_(-1, outside, True).scatter_(-1, true, False)
+    return listed.nonzero()[:, 1], listed.sum(-1), others.logsumexp(-1, keepdim=True)
+
+
+def _taken(values: Tensor, rows: Tensor | slice, ids: Tensor) -> Tensor:
+    """Return values [chunk, V] at positions [n] and tokens [n, k], without a copy of the others."""
+    assert isinstance(rows, Tensor)
+    return values.reshape(-1)[rows[:, None] * values.shape[-1] + ids]
