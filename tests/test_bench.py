@@ -84,7 +84,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["bench", "decode", "prefill", *shape, f"--output={output}"]) == 0
     printed = capsys.readouterr().out
     content = json.loads(output.read_text())
-    assert [row["benchmark"] for row in content["findings"]] == ["decode"] * 4 + ["prefill"] * 2
+    assert [row["benchmark"] for row in content["findings"]] == ["decode"] * 6 + ["prefill"] * 2
     assert all(row["value"] > 0 and row["low"] <= row["value"] <= row["high"] for row in content["findings"])
     assert content["setting"]["hidden"] == 64
     assert content["machine"]["device"] in printed

@@ -220,7 +220,7 @@ def test_without_a_cache_there_is_none() -> None:
         assert model(IDS, use_cache=False).get("cache") is None
         assert len(model(IDS).cache.layers) == 4 + 1 + 3 + 2
         logits, _ = model(IDS, return_dict=False)
-    assert torch.equal(logits, model(IDS).logits)
+        assert torch.equal(logits, model(IDS).logits)
 
 
 def test_attentions_and_hidden_states_are_refused() -> None:

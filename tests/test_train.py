@@ -13,7 +13,7 @@ from models_for_tests import tiny_tokenizer
 from tiny_models import random_assistant, tiny_target
 from unlogit import attention
 from unlogit.assistant import Assistant
-from unlogit.attention import SHORT, SHORT_TOKENS
+from unlogit.attention import FASTER, SHORT_TOKENS
 from unlogit.branches import BRANCHES
 from unlogit.checks import check_train
 from unlogit.data.batches import predicted
@@ -286,7 +286,7 @@ def test_steps_of_short_rows_use_plain_attention(tmp_path: Path, monkeypatch: py
         place, options = tmp_path / str(tokens), replace(OPTIONS, epochs=1)
         assistant, _ = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, place, AssistantOptions(rank=4), options)
         adapters.append(torch.cat([p.detach().flatten() for p in assistant.parameters()]))
-    assert seen[0] == SHORT
+    assert seen[0] == FASTER
     assert seen[-1] == "sdpa"
     torch.testing.assert_close(adapters[0], adapters[1], rtol=1e-3, atol=1e-4)
 

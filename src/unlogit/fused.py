@@ -45,8 +45,9 @@ class WithRowDeltas(nn.Module):
         """Return base(x) [S·B, …, outputs] plus the deltas, each on the rows of its stream."""
         out: Tensor = self.base(x)
         rows = x.shape[0] // self.streams  # B, or B·T where a block flattens its rows
-        for i, delta in zip(self.own, self.deltas, strict=True):
-            out[i * rows : (i + 1) * rows] += delta(x[i * rows : (i + 1) * rows])
+        deltas: Any = self.deltas
+        for i, delta in zip(self.own, deltas, strict=True):
+            delta.add_to(out[i * rows : (i + 1) * rows], x[i * rows : (i + 1) * rows])
         return out
 
 

@@ -12,6 +12,7 @@ import copy
 import inspect
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from transformers.utils.generic import can_return_tuple
 
 from unlogit.assistant import Assistant
+from unlogit.attention import FasterAttention, chosen_attention
 from unlogit.cache import joined, split_cache
 from unlogit.configuration import UnlearnedConfig, check_mode
 from unlogit.decoder import answer_logits, view_logits
@@ -382,7 +384,8 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 seen = [caches[stream] for stream in streams]
                 own = {"use_cache": True, word: seen[0] if len(seen) == 1 else joined(seen)}
             given = inputs if len(streams) == 1 else repeated(inputs, rows, len(streams))
-            found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
+            with nullcontext() if torch.compiler.is_compiling() else self.faster.used():
+                found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
         return found
 
     def _logits(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
@@ -431,13 +434,13 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
     def _passes(self) -> Sequence[Pass]:
         """Return the passes of one forward."""
-        if self.attention != self.target.config._attn_implementation:
+        if self.attention != chosen_attention(self.target.config):
             self._prepare()
         return self.separate if self.alpha == 0 else self.together  # by itself, the target is exact to the last bit
 
     def _prepare(self) -> None:
         """Make the passes. Their views are no submodules: all that they hold is the target's or a branch's."""
-        attention = self.target.config._attn_implementation
+        attention = chosen_attention(self.target.config)
         for assistant in self.branches:
             assistant.view.get_decoder().config._attn_implementation = attention  # it may have been changed since
         views = [assistant.view for assistant in self.branches]
@@ -447,6 +450,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         separate += [Pass.of(view, [stream]) for stream, view in enumerate(views, start=1)]
         together = fused_passes(self.target, list(self.branches)) if self.mode == "fused" else separate
         words = set(inspect.signature(type(self.target).forward).parameters)
+        self.faster = FasterAttention(self.target, *views)
         self.attention, self.separate, self.together, self.words = attention, separate, together, words
         self.eval()
 

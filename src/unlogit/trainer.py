@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from unlogit.attention import StepAttention
+from unlogit.attention import FasterAttention
 from unlogit.device import choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.files import write_json
@@ -82,7 +82,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         """Take what a Trainer takes; ``runs`` are the models of a step where they are not the one that trains."""
         super().__init__(**kwargs)
-        self.attention = StepAttention(*(runs or (kwargs["model"],)))
+        self.attention = FasterAttention(*(runs or (kwargs["model"],)))
         self.sampler, self.after_epochs = sampler, AfterEpochs(each_epoch)
         self.terms: dict[str, list[torch.Tensor]] = {}
         self.remove_callback(PrinterCallback)
@@ -92,7 +92,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Make a step with the attention that is fastest for its rows."""
-        with self.attention.for_rows(inputs["input_ids"].shape[1], self.args.device):
+        with self.attention.used():
             return super().training_step(model, inputs, *args, **kwargs)
 
     def keep_terms(self, **terms: torch.Tensor) -> None:

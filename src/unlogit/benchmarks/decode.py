@@ -1,13 +1,15 @@
 """One more token with a filled cache: the unlearned model's forward beside the target's.
 
 Decoding one row is bound by the bytes of the weights: what is read beyond the target's are the low-rank deltas. Beside
-the way of the product stands that of two models, in which an assistant has blocks and head of its own.
+the way of the product stands that of two models, in which an assistant has blocks and head of its own; and the target
+is also timed with the attention that the product decodes with (``attention``), to tell what comes of that.
 """
 
 from typing import Any
 
 import torch
 
+from unlogit.attention import FasterAttention
 from unlogit.benchmarks.findings import Finding, compared
 from unlogit.benchmarks.models import Setting, bytes_of, filled_cache, random_target, unlearned_model
 from unlogit.benchmarks.timing import Way, interleaved
@@ -27,6 +29,7 @@ def measure(setting: Setting) -> list[Finding]:
         best = bytes_of([model]) / bytes_of([target])
         for rows in ROWS:
             ways = {"target": step(setting, target, rows), "fused": step(setting, model, rows)}
+            ways["alike"] = with_our_attention(target, ways["target"])
             seconds = interleaved(ways, setting.options.repetitions, setting.device)
             model.mode = "copy"
             ways["copy"] = step(setting, model, rows)
@@ -35,6 +38,7 @@ def measure(setting: Setting) -> list[Finding]:
             words = f"{_rows(rows)}, vocabulary {vocabulary}"
             findings += [
                 compared("decode", words, seconds["fused"], seconds["target"], limit=LIMITS[rows], best=best),
+                compared("decode", f"{words}, the target with our attention", seconds["fused"], seconds["alike"]),
                 compared("decode", f"{words}, copied weights", beside["copy"], beside["target"]),
             ]
     return findings
@@ -51,6 +55,17 @@ def step(setting: Setting, model: Any, rows: int, context: int = CONTEXT, cache:
     def run() -> None:
         model(input_ids=ids, use_cache=True, **given).logits.argmax(-1)
         cache.crop(-1)
+
+    return run
+
+
+def with_our_attention(model: Any, way: Way) -> Way:
+    """Return the same with the attention that unlearned models decode with, which has no part in unlearning."""
+    attention = FasterAttention(model)
+
+    def run() -> None:
+        with attention.used():
+            way()
 
     return run
 

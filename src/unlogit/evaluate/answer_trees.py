@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unlogit.attention import FUSED, chosen_attention
 from unlogit.data.encode import Encoded
 from unlogit.evaluate.batch import Batch, Forward, right_padded
 
@@ -137,7 +138,7 @@ def fits_trees(config: Any) -> bool:
     text = config.get_text_config()
     kinds = getattr(text, "layer_types", None)
     windows = getattr(text, "sliding_window", None) is not None if kinds is None else set(kinds) != {"full_attention"}
-    return not windows and config._attn_implementation in ("eager", "sdpa")
+    return not windows and chosen_attention(config) in ("eager", FUSED)
 
 
 def try_trees(

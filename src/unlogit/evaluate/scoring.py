@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from unlogit.attention import FasterAttention
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example, Kind
 from unlogit.errors import ModelError
@@ -227,8 +228,9 @@ def evaluating(model: Any) -> Iterator[None]:
     model.eval()
     head = getattr(model, "get_output_embeddings", lambda: None)()
     hook = head.register_forward_pre_hook(_contiguous) if isinstance(head, torch.nn.Module) else None
+    attention = FasterAttention(*([model] if isinstance(model, torch.nn.Module) else []))
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), attention.used():
             yield
     finally:
         if hook is not None:
