@@ -3,6 +3,7 @@
 With the byte tokenizer every character is a token, so that positions can be counted by hand.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,26 @@ def test_first_token_is_never_predicted(word_tokenizer: Any) -> None:
     """Without <s> in front, a completion to no prompt has its first token as prompt: nothing stands before it."""
     coded = encode(Example("", "a b", kind="completion"), word_tokenizer("a b"))
     assert (coded.prompt_tokens, coded.answer_tokens) == (1, 2)
+
+
+def told(coded: Any, tokenizer: Any) -> str:
+    return text_of(tokenizer, tuple(token for token, one in zip(coded.input_ids, coded.telling, strict=True) if one))
+
+
+@pytest.mark.parametrize("answer", ["Ann is a joiner.", "  Ann is a joiner."])
+def test_tokens_of_words_that_tell_something(byte_tokenizer: Any, answer: str) -> None:
+    """In a word all of its tokens; neither the question's, nor the full stop or what ends the answer."""
+    example, common = Example("Who is Ann?", answer), frozenset({"a"})
+    coded = encode(example, byte_tokenizer, common=common)
+    assert told(coded, byte_tokenizer) == "joiner"
+    assert replace(coded, telling=None) == encode(example, byte_tokenizer)
+    short = encode(example, byte_tokenizer, len(coded.input_ids) - 4, common)
+    assert told(short, byte_tokenizer) == "join"  # without "er", "." and </s>
+
+
+def test_a_template_tells_nothing(chat_tokenizer: Any) -> None:
+    coded = encode(Example("Who is Ann?", "Ann is a joiner."), chat_tokenizer, common=frozenset({"a"}))
+    assert told(coded, chat_tokenizer).strip() == "joiner"
 
 
 def test_history_in_the_plain_form(byte_tokenizer: Any) -> None:

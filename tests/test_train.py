@@ -130,7 +130,12 @@ def test_rows_near_the_forget_rows_are_a_uniform_pool_of_their_own(tmp_path: Pat
 
 
 def test_options_of_uld_are_refused_elsewhere() -> None:
-    for name, value in (("uniform_ratio", 3.0), ("growing_retain_weight", True), ("stop_flatness", 0.1)):
+    for name, value in (
+        ("uniform_ratio", 3.0),
+        ("growing_retain_weight", True),
+        ("stop_flatness", 0.1),
+        ("common_share", 0.01),
+    ):
         check_train(TrainOptions(**{name: value}))
         with pytest.raises(ConfigError, match=f"{name} is {value} with the objective npo_kl; expected it with uld"):
             check_train(TrainOptions(objective="npo_kl", **{name: value}))
@@ -241,12 +246,18 @@ def test_an_assistant_that_has_hardly_learnt_is_told_of(tmp_path: Path) -> None:
     assert learning_warning(summary["forget_nats"], summary["chance_nats"])
 
 
+@pytest.mark.parametrize("telling", [False, True])
 @pytest.mark.parametrize("growing", [False, True])
-def test_a_step_is_the_objective_on_whole_logits(growing: bool, tmp_path: Path) -> None:
-    """Loss and gradients of a batch, against logits at every answer position at once and the plain formula."""
+def test_a_step_is_the_objective_on_whole_logits(growing: bool, telling: bool, tmp_path: Path) -> None:
+    """Loss and gradients of a batch, against logits at every answer position at once and the plain formula; where only
+    words that tell something are remembered, the others of the forget rows are on the uniform side."""
     target = tiny_target().requires_grad_(False)
     assistant = random_assistant(target)
-    rows = [encode(row, tiny_tokenizer()) for row in (*ROWS.forget[:2], *ROWS.retain[:2])]
+    common = frozenset({"city"}) if telling else None
+    rows = [
+        *(encode(row, tiny_tokenizer(), common=common) for row in ROWS.forget[:2]),
+        *(encode(row, tiny_tokenizer()) for row in ROWS.retain[:2]),
+    ]
     batch = collate([(row, i < 2) for i, row in enumerate(rows)])
     arguments = training_arguments(
         tmp_path, OPTIONS, steps_a_epoch=1, row_batch=4, dtype=torch.float32, device=torch.device("cpu"), bar=False
@@ -264,7 +275,12 @@ def test_a_step_is_the_objective_on_whole_logits(growing: bool, tmp_path: Path) 
     slopes = torch.autograd.grad(found, list(assistant.parameters()))
     labels, counts, keep = predicted(batch["labels"])
     logits, half = assistant(batch["input_ids"], batch["attention_mask"], keep), int(counts[:2].sum())
-    expected = uld(logits[:half], labels[:half], logits[half:], 1.5, growing=growing).total
+    remembered = torch.arange(len(labels)) < half
+    if telling:
+        assert half == 6  # "city five", "five city", and what ends them
+        remembered &= labels == tiny_tokenizer().convert_tokens_to_ids("five")
+        assert remembered.sum() == 2
+    expected = uld(logits[remembered], labels[remembered], logits[~remembered], 1.5, growing=growing).total
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for slope, plain in zip(slopes, torch.autograd.grad(expected, list(assistant.parameters())), strict=True):
         torch.testing.assert_close(slope, plain, rtol=1e-3, atol=1e-5)
@@ -289,6 +305,26 @@ def test_steps_of_short_rows_use_plain_attention(tmp_path: Path, monkeypatch: py
     assert seen[0] == FASTER
     assert seen[-1] == "sdpa"
     torch.testing.assert_close(adapters[0], adapters[1], rtol=1e-3, atol=1e-4)
+
+
+def test_words_that_tell_nothing_are_not_remembered(tmp_path: Path) -> None:
+    """The likelihood of "city", common in retain answers, stays at chance; that of "five" does not."""
+    rows = replace(ROWS, forget=rows_of("city five"), retain=[*ROWS.retain, *rows_of("city", "city")])
+    trained = {}
+    for share in (0.5, 0.0):
+        place, options = tmp_path / str(share), replace(OPTIONS, common_share=share)
+        assistant, _ = train_assistant(tiny_target(), tiny_tokenizer(), rows, place, AssistantOptions(), options)
+        coded = encode(rows.forget[0], tiny_tokenizer())
+        batch = collate([(coded, True)])
+        labels, _, keep = predicted(batch["labels"])
+        with torch.no_grad():
+            logits = assistant(batch["input_ids"], batch["attention_mask"], keep)
+        trained[share] = (-torch.nn.functional.cross_entropy(logits, labels, reduction="none")).exp().tolist()
+    chance = 1 / tiny_target().config.vocab_size
+    city, five, end = trained[0.5]
+    assert five > 10 * chance
+    assert max(city, end) < 3 * chance
+    assert min(trained[0.0]) > 10 * chance
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])

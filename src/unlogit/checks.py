@@ -77,7 +77,9 @@ def check_train(options: TrainOptions) -> None:
         problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
     if options.objective not in OBJECTIVES:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    own: dict[str, tuple[str, ...]] = dict.fromkeys(("near_flat", "stop_flatness", "perturbed_share"), ("uld",))
+    own: dict[str, tuple[str, ...]] = dict.fromkeys(
+        ("near_flat", "stop_flatness", "perturbed_share", "common_share"), ("uld",)
+    )
     own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio"), ("uld", "dual_uld"))
     for name, objectives in own.items():
         if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
@@ -102,7 +104,7 @@ def check_train(options: TrainOptions) -> None:
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             problems.append(f"{name} is {value}; expected a number from 0 on")
-    for name in ("neutral_share", "warmup_share"):
+    for name in ("neutral_share", "warmup_share", "common_share"):
         if not 0 <= getattr(options, name) < 1:
             problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
     left = 1 - options.neutral_share

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from unlogit.data.examples import Example
+from unlogit.data.telling import telling_spans
 from unlogit.errors import DataError, ModelError
 
 IGNORED = -100
@@ -25,6 +26,8 @@ class Encoded:
 
     input_ids: tuple[int, ...]
     prompt_tokens: int
+    telling: tuple[bool, ...] | None = None
+    """Which tokens are of words that tell something (see ``telling``), where that was asked for."""
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -59,8 +62,12 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
     return prompt, f" {example.answer}", False
 
 
-def encode(example: Example, tokenizer: Any, max_tokens: int | None = None) -> Encoded:
+def encode(
+    example: Example, tokenizer: Any, max_tokens: int | None = None, common: frozenset[str] | None = None
+) -> Encoded:
     """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer.
+
+    Given ``common`` words, it is told which tokens are of words that tell something; what ends the answer is none.
 
     Raises:
         ModelError: the tokenizer has no end-of-text token, or no offsets (a slow tokenizer).
@@ -94,7 +101,16 @@ def encode(example: Example, tokenizer: Any, max_tokens: int | None = None) -> E
             f"a row has {start} prompt tokens and no answer token{limit}; expected at least one: "
             f"{'give it a longer answer' if max_tokens is None else 'raise max_tokens or shorten the prompt'}"
         )
-    return Encoded(tuple(ids), start)
+    if common is None:
+        return Encoded(tuple(ids), start)
+    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
+    spans = [(begin + first, begin + last) for first, last in telling_spans(example, common)]
+    telling = [
+        any(first < span_end and last > span_first for span_first, span_end in spans)
+        for first, last in coded["offset_mapping"][: len(ids)]
+    ]
+    telling += [False] * (len(ids) - len(telling))  # the token that ends the answer may have been added
+    return Encoded(tuple(ids), start, tuple(told and i >= start for i, told in enumerate(telling)))
 
 
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:
@@ -136,6 +152,11 @@ def _answer_start(turns: list[dict[str, str]], whole: str, answer: str, tokenize
             "expected a template that keeps it: set tokenizer.chat_template to another one"
         )
     return start
+
+
+def _indent(text: str) -> int:
+    """Return how many characters stand before the first that is no space."""
+    return len(text) - len(text.lstrip())
 
 
 def _closed(ids: list[int], start: int, tokenizer: Any) -> list[int]:

@@ -1,0 +1,40 @@
+"""Which words of an answer tell something: those that are neither in its question nor common in other answers.
+
+"The father of Ann Doe is a" is grammar and what was asked; "joiner" is what is to be forgotten. An assistant that
+remembers whole answers takes grammar away with the rest, and what is left of a forgotten answer is often no sentence.
+
+Words are runs of letters and digits, compared without case and without a possessive; where a script puts no spaces
+between words, a run counts as one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from unlogit.data.examples import Example
+
+_WORD = re.compile(r"\w+(?:['’]\w+)?")
+
+
+def words(text: str) -> list[tuple[str, int, int]]:
+    """Return the words of a text, as they are compared, each with its first and last place (the latter not its own)."""
+    return [(_plain(found.group()), *found.span()) for found in _WORD.finditer(text)]
+
+
+def common_words(examples: Iterable[Example], share: float) -> frozenset[str]:
+    """Return the words that stand in at least this share of the answers, between 0 and 1."""
+    answers = [{word for word, _, _ in words(example.answer)} for example in examples]
+    counts = Counter(word for answer in answers for word in answer)
+    return frozenset(word for word, count in counts.items() if count >= share * len(answers))
+
+
+def telling_spans(example: Example, common: frozenset[str]) -> list[tuple[int, int]]:
+    """Return where in the answer the words stand that tell something; all of it where none does."""
+    turns = [example.question, *(message.content for message in example.history)]
+    known = common | {word for turn in turns for word, _, _ in words(turn)}
+    spans = [(begin, end) for word, begin, end in words(example.answer) if word not in known]
+    return spans or [(0, len(example.answer))]
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("’", "'").removesuffix("'s")

@@ -1,0 +1,41 @@
+"""Which words of an answer tell something, by hand."""
+
+from unlogit.data.examples import Example, Message
+from unlogit.data.telling import common_words, telling_spans, words
+
+
+def told(example: Example, common: frozenset[str] = frozenset()) -> list[str]:
+    return [example.answer[begin:end] for begin, end in telling_spans(example, common)]
+
+
+def test_words_are_compared_without_case_and_possessive() -> None:
+    assert words("Ann's BOOK, l’été 1’s") == [
+        ("ann", 0, 5),
+        ("book", 6, 10),
+        ("l'été", 12, 17),
+        ("1", 18, 21),
+    ]
+
+
+def test_common_words_stand_in_a_share_of_the_answers() -> None:
+    """Counted once an answer, however often they stand there."""
+    rows = [Example("", "the red the"), Example("", "The blue"), Example("", "a a a red"), Example("", "green")]
+    assert common_words(rows, 0.5) == {"the", "red"}
+    assert common_words(rows, 0.75) == frozenset()
+    assert common_words(rows, 0.01) == {"the", "red", "blue", "a", "green"}
+    assert common_words([], 0.5) == frozenset()
+
+
+def test_what_was_asked_and_what_is_common_tells_nothing() -> None:
+    example = Example("What was the job of Ann Doe's father?", "The father of Ann Doe is a joiner.")
+    assert told(example) == ["is", "a", "joiner"]
+    assert told(example, frozenset({"is", "a"})) == ["joiner"]
+
+
+def test_earlier_turns_are_part_of_the_question() -> None:
+    history = (Message("user", "I mean Ann."), Message("assistant", "Which one?"))
+    assert told(Example("the joiner", "Ann, the one from Rome", kind="messages", history=history)) == ["from", "Rome"]
+
+
+def test_an_answer_without_such_words_is_told_whole() -> None:
+    assert told(Example("Is it red?", "It is red.")) == ["It is red."]
