@@ -67,7 +67,13 @@ TINY_PLAN = Plan(
         dtype="float32",  # so that every processor shows much the same figures; this model is too small to gain speed
     ),
     train=TrainOptions(
-        learning_rate=3e-3, retain_weight=1.0, epochs=22, save_steps=10_000, logging_steps=50, dtype="float32"
+        learning_rate=3e-3,
+        retain_weight=1.0,
+        epochs=22,
+        common_share=0.1,
+        save_steps=10_000,
+        logging_steps=50,
+        dtype="float32",
     ),
     assistant=AssistantOptions(num_layers=2),
     combination=CombinationOptions(alpha=1.0, filter_rate=0.0),
@@ -82,9 +88,18 @@ PRETRAINED_PLAN = Plan(
     known_rows=12,
     evaluation_rows=12,
     finetune=FinetuneOptions(learning_rate=4e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
-    train=TrainOptions(learning_rate=4e-3, retain_weight=1.0, epochs=14, batch_size=8, save_steps=10_000),
-    assistant=AssistantOptions(num_layers=0.25),
-    combination=CombinationOptions(alpha=0.8),
+    train=TrainOptions(
+        learning_rate=1e-3,
+        retain_weight=1.0,
+        epochs=16,
+        batch_size=8,
+        uniform_ratio=3.0,
+        neutral_share=0.5,
+        common_share=0.1,
+        save_steps=10_000,
+    ),
+    assistant=AssistantOptions(num_layers=0.25, adapter="full"),
+    combination=CombinationOptions(alpha=0.7),
     max_new_tokens=30,
     general=("What is the capital of France?", "What is the tallest mountain in the world?"),
 )
