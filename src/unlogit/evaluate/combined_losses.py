@@ -67,7 +67,8 @@ class _Part:
         combined = apply_difference(
             self.target, difference, rule=chosen.rule, alpha=chosen.alpha, filter_rate=chosen.filter_rate
         )
-        combined = combined.to(dtype).float()
+        if dtype != torch.float32:
+            combined = combined.copy_(combined.to(dtype))  # in place: new memory would take longer than rounding
         logits = combined if self.rest is None else torch.cat([combined, self.rest], dim=-1)  # [n, k + 1]
         losses = cross_entropy(logits, self.place, reduction="none")
         return losses, likeliest_is(combined, self.place, losses, self.ids)
