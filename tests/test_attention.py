@@ -159,3 +159,28 @@ def test_autocast_does_not_round_scores() -> None:
     alone = faster_attention(layer(1), *given, None)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(faster_attention(layer(1), *given, None)[0], alone)
+
+
+def test_a_model_with_attention_of_its_own_keeps_it() -> None:
+    """Falcon has code of its own for every name but "sdpa", to which a mask of ours would mean something else."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    torch.manual_seed(0)
+    config = FalconConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+    model = FalconForCausalLM(config).eval()
+    ids = torch.tensor([[5, 9, 33, 12]])
+    with torch.no_grad():
+        plain = model(input_ids=ids).logits
+        with FasterAttention(model).used():
+            assert names(model) == {"sdpa"}
+            assert torch.equal(model(input_ids=ids).logits, plain)
+
+
+def test_what_it_does_not_know_is_left_to_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask for each head, and scores with a soft cap, which the fused one refuses."""
+    called = []
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *given, **_: called.append(given))
+    short = [tensor.requires_grad_() for tensor in drawn(4, 4, 3)]
+    faster_attention(layer(3), *short, torch.zeros(ROWS, HEADS, 4, 4))
+    faster_attention(layer(3), *short, None, softcap=30.0)
+    assert len(called) == 2

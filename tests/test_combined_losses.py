@@ -55,6 +55,21 @@ def test_each_combination_is_what_it_is_alone(
     assert 0.1 < hits.float().mean() < 0.9
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_of_equally_likely_tokens_the_first_is_taken(dtype: torch.dtype) -> None:
+    """Logits that are whole numbers: several are equal at every edge of every filter."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(-8, 1, (64, 300), generator=generator).to(dtype)
+    assistant = (3 * target + torch.randn(64, 300, generator=generator)).to(dtype)
+    tokens = target.argmax(-1)
+    tokens[::2] = torch.randint(0, 300, (32,), generator=generator)
+    chosen = [CombinationOptions("centred", alpha, rate) for alpha in (0.7, 3.0) for rate in (0.0, 0.01, 0.1, 0.5)]
+    _, hits = combined_losses(target, [assistant], [1.0], tokens, chosen)
+    for found, one in zip(hits, chosen, strict=True):
+        alone = combine_logits(target, [assistant], [1.0], rule=one.rule, alpha=one.alpha, filter_rate=one.filter_rate)
+        assert torch.equal(found, alone.argmax(-1) == tokens)
+
+
 def test_filtered_combinations_touch_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a filter_rate of 0.3 no part takes many more tokens than are kept; without a filter all are taken."""
     monkeypatch.setattr(subject, "FEWEST_TOKENS", 2)

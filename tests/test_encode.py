@@ -56,9 +56,18 @@ def test_tokens_of_words_that_tell_something(byte_tokenizer: Any, answer: str) -
     assert told(short, byte_tokenizer) == "join"  # without "er", "." and </s>
 
 
+def test_where_what_tells_is_cut_off_all_that_is_left_is_told(byte_tokenizer: Any) -> None:
+    example, common = Example("Who?", "He was a joiner."), frozenset({"he", "was", "a"})
+    whole = encode(example, byte_tokenizer)
+    short = encode(example, byte_tokenizer, whole.prompt_tokens + 7, common)
+    assert told(short, byte_tokenizer).strip() == "He was"
+
+
 def test_a_template_tells_nothing(chat_tokenizer: Any) -> None:
     coded = encode(Example("Who is Ann?", "Ann is a joiner."), chat_tokenizer, common=frozenset({"a"}))
     assert told(coded, chat_tokenizer).strip() == "joiner"
+    blank = encode(Example("Who?", "He was   "), chat_tokenizer, common=frozenset({"he", "was"}))
+    assert told(blank, chat_tokenizer).strip() == "He was"
 
 
 def test_history_in_the_plain_form(byte_tokenizer: Any) -> None:

@@ -7,8 +7,12 @@ result than scores in bfloat16 (transformers' ``eager``) by far. Everywhere else
 takes the same masks.
 """
 
+import inspect
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,20 +37,22 @@ class FasterAttention:
     """Has models, and views that share their blocks, use it for a while, where they use ``sdpa``."""
 
     def __init__(self, *models: nn.Module) -> None:
-        configs = [module.config for model in models for module in model.modules() if _known(module)]
-        self.configs: list[Any] = list({id(config): config for config in configs}.values())
+        modules = [module for model in models for module in model.modules() if _known(module)]
+        unfit = {id(module.config) for module in modules if not _asks_by_name(type(module).__module__)}
+        found = {id(module.config): module.config for module in modules if id(module.config) not in unfit}
+        self.configs: list[Any] = list(found.values())
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """Use it for what is run inside. Masks are the same, so that a model may meet the end of another's while."""
         changed = [config for config in self.configs if config._attn_implementation == FUSED]
         try:
-            for config in changed:
-                config._attn_implementation = FASTER
+            for config in changed:  # of each config by itself: the public name sets those of its parts, too
+                config._attn_implementation_internal = FASTER
             yield
         finally:
             for config in changed:
-                config._attn_implementation = FUSED
+                config._attn_implementation_internal = FUSED
 
 
 def chosen_attention(config: Any) -> str:
@@ -84,7 +90,9 @@ def faster_attention(
     Returns:
         [B, T, H, D] in the query's type, and no weights.
     """
-    if not _faster(query, key) or given.get("position_bias") is not None:
+    strange = any(given.get(name) is not None for name in ("position_bias", "softcap"))
+    by_head = attention_mask is not None and (attention_mask.ndim != 4 or attention_mask.shape[1] != 1)
+    if not _faster(query, key) or strange or by_head:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout, scaling, is_causal, **given
         )
@@ -116,6 +124,17 @@ def _faster(query: Tensor, key: Tensor) -> bool:
     if torch.is_grad_enabled() and query.requires_grad:
         return key.shape[2] <= SHORT_TOKENS
     return query.shape[2] == 1 and query.dtype == torch.bfloat16
+
+
+@cache
+def _asks_by_name(module: str) -> bool:
+    """Whether the code of a model takes its attention from transformers' table by name and does nothing by the name
+    itself: Falcon, for one, has attention of its own for every name but "sdpa", which takes other masks."""
+    try:
+        source = inspect.getsource(sys.modules[module])
+    except (OSError, TypeError, KeyError):
+        return False
+    return "ALL_ATTENTION_FUNCTIONS" in source and not re.search(r"_attn_implementation\s*(?:==|!=|in\b|not\b)", source)
 
 
 def _known(module: Any) -> bool:

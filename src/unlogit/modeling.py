@@ -384,7 +384,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 seen = [caches[stream] for stream in streams]
                 own = {"use_cache": True, word: seen[0] if len(seen) == 1 else joined(seen)}
             given = inputs if len(streams) == 1 else repeated(inputs, rows, len(streams))
-            with nullcontext() if torch.compiler.is_compiling() else self.faster.used():
+            with nullcontext() if torch.compiler.is_compiling() or self.alpha == 0 else self.faster.used():
                 found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
         return found
 

@@ -110,7 +110,10 @@ def encode(
         for first, last in coded["offset_mapping"][: len(ids)]
     ]
     telling += [False] * (len(ids) - len(telling))  # the token that ends the answer may have been added
-    return Encoded(tuple(ids), start, tuple(told and i >= start for i, told in enumerate(telling)))
+    telling = [told and i >= start for i, told in enumerate(telling)]
+    if not any(telling):  # they were cut off
+        telling = [i >= start for i in range(len(ids))]
+    return Encoded(tuple(ids), start, tuple(telling))
 
 
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:

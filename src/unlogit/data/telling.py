@@ -25,7 +25,7 @@ def common_words(examples: Iterable[Example], share: float) -> frozenset[str]:
     """Return the words that stand in at least this share of the answers, between 0 and 1."""
     answers = [{word for word, _, _ in words(example.answer)} for example in examples]
     counts = Counter(word for answer in answers for word in answer)
-    return frozenset(word for word, count in counts.items() if count >= share * len(answers))
+    return frozenset(word for word, count in counts.items() if count >= share * len(answers) - 1e-9)
 
 
 def telling_spans(example: Example, common: frozenset[str]) -> list[tuple[int, int]]:
@@ -33,7 +33,7 @@ def telling_spans(example: Example, common: frozenset[str]) -> list[tuple[int, i
     turns = [example.question, *(message.content for message in example.history)]
     known = common | {word for turn in turns for word, _, _ in words(turn)}
     spans = [(begin, end) for word, begin, end in words(example.answer) if word not in known]
-    return spans or [(0, len(example.answer))]
+    return spans or [(0, len(example.answer.rstrip()))]
 
 
 def _plain(word: str) -> str:

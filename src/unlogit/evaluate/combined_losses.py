@@ -171,7 +171,7 @@ def _kept_parts(target: Tensor, tokens: Tensor, filter_rate: float) -> Iterator[
         there = places < counts[rows, None]
         own = ids[torch.where(there, starts[rows, None] + places, 0)]  # [n, k]
         logits = _taken(target, rows, own).float().masked_fill(~there, -math.inf)
-        logits, order = logits.sort(dim=-1, descending=True)
+        logits, order = logits.sort(dim=-1, descending=True, stable=True)  # of equals the first id stays first
         true = tokens[rows, None]
         yield _Part(
             rows,
