@@ -92,10 +92,10 @@ def test_filtered_combinations_touch_few_tokens(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_no_number_stays_none() -> None:
     """A broken model is told by its losses, and not by an error on the way there."""
     target = random_logits(0, 6.0)
-    target[3] = torch.nan
+    target[[3, POSITIONS - 1]] = torch.nan
     chosen = [CombinationOptions("centred", 1.0, rate) for rate in (0.0, 0.01)]
     losses, _ = combined_losses(target, [random_logits(1, 2.0)], [1.0], true_tokens(target), chosen)
-    assert losses.isnan().nonzero()[:, 1].tolist() == [3, 3]
+    assert losses.isnan().nonzero()[:, 1].tolist() == 2 * [3, POSITIONS - 1]
 
 
 def test_the_likeliest_is_that_of_argmax() -> None:

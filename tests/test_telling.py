@@ -38,4 +38,4 @@ def test_earlier_turns_are_part_of_the_question() -> None:
 
 
 def test_an_answer_without_such_words_is_told_whole() -> None:
-    assert told(Example("Is it red?", "It is red.")) == ["It is red."]
+    assert told(Example("Is it red?", "It is red.  ")) == ["It is red."]
