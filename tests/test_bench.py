@@ -209,7 +209,7 @@ def test_padded_rows() -> None:
 
 def test_least_work_is_a_sixth_where_the_head_is_small() -> None:
     """Two thirds of a quarter of the blocks; a head that is larger counts more."""
-    deep = replace(SETTING, options=BenchOptions(layers=400, hidden=64))
+    deep = replace(SETTING, options=BenchOptions(layers=4000, hidden=64))
     assert step.least_work(deep, 1) == pytest.approx(1 / 6, rel=1e-3)
     assert step.least_work(SETTING, 100_000) > 0.5
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unlogit.decoder import anatomy, answer_hidden, answer_logits, linear_paths, replaced, with_blocks
+from unlogit.decoder import alike, anatomy, answer_hidden, blocks_of, head_logits, linear_paths, replaced, with_blocks
 from unlogit.errors import ConfigError, ModelError, nearest
 from unlogit.files import atomic_file, write_json
+from unlogit.last_mlp import ended, only_at
 from unlogit.options import AssistantOptions
 
 WEIGHTS_FILE = "assistant.safetensors"
@@ -146,7 +148,7 @@ class Assistant(nn.Module):
                 "expected 0 or more, less than the layers, and 0 with full: change it"
             )
         inner = target.get_submodule(parts.inner)
-        own_blocks = list(getattr(inner, parts.blocks))[: config.num_layers]
+        own_blocks = blocks_of(target)[: config.num_layers]
         if config.adapter == "full":
             self.blocks = nn.ModuleList(copy.deepcopy(block).float() for block in own_blocks)
             self.norm = copy.deepcopy(getattr(inner, parts.norm)).float()
@@ -162,8 +164,10 @@ class Assistant(nn.Module):
         hidden = target.get_output_embeddings().weight.shape[1]
         self.gain = nn.Parameter(torch.full((hidden,), 1 / GAIN_SPEED, device=place_beside(own_blocks[0])))
         self.view: nn.Module
+        views[-1] = ended(views[-1], [views[-1]])
         view = with_blocks(target, views, GainNorm(norm, self.gain))
         self.__dict__["view"] = view  # not registered: its other parameters are the target's
+        self.ends_alone: bool | None = None  # not compared yet
 
     def _new_deltas(self, block: nn.Module) -> nn.ModuleDict:
         linears = linear_paths(block)
@@ -183,11 +187,33 @@ class Assistant(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
         """Return the assistant's logits [N, V] at the N positions where ``keep`` [B, T] is True."""
-        return answer_logits(self.view, input_ids, attention_mask, keep)
+        return head_logits(self.view, self.hidden(input_ids, attention_mask, keep))
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
         """Return what the head makes those logits of, [N, H]."""
-        return answer_hidden(self.view, input_ids, attention_mask, keep)
+        if self.ends_alone is None:
+            self.ends_alone = self._ends_alone(input_ids[:2], attention_mask[:2])
+        with self.ending_at(keep):
+            return answer_hidden(self.view, input_ids, attention_mask, keep)
+
+    def ending_at(self, keep: Tensor) -> AbstractContextManager[None]:
+        """Have the last block's MLP run at these positions [B, T] alone, once ``hidden`` found this to be the same."""
+        return only_at(keep if self.ends_alone else None)
+
+    @torch.no_grad()
+    def _ends_alone(self, input_ids: Tensor, attention_mask: Tensor) -> bool:
+        """Whether the last block's MLP gives the same at some positions alone: compared on a few rows."""
+        keep = attention_mask.bool()
+        keep[:, 1::2] = False
+        was_training = self.training
+        self.eval()  # no dropout
+        with only_at(None):
+            plain = answer_hidden(self.view, input_ids, attention_mask, keep)
+        with only_at(keep):
+            found = answer_hidden(self.view, input_ids, attention_mask, keep)
+        self.train(was_training)
+        kind = keep.device.type
+        return alike(found, plain, torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else plain.dtype)
 
     def narrow(self, dtype: torch.dtype) -> None:
         """Keep the deltas in the type that they are computed in: nothing changes but their memory. Not for training."""

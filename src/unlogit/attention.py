@@ -138,7 +138,8 @@ def _asks_by_name(module: str) -> bool:
 
 
 def _known(module: Any) -> bool:
-    return getattr(getattr(module, "config", None), "_attn_implementation", None) is not None
+    """Whether a module has such a config of its own, not one that it hands on from what it wraps."""
+    return getattr(vars(module).get("config"), "_attn_implementation", None) is not None
 
 
 AttentionInterface.register(FASTER, faster_attention)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
@@ -65,6 +66,18 @@ def anatomy(lm: Any) -> Anatomy:
         raise ModelError(f"{name} has no norm after its blocks; {expected}")
     path = next(n for n, m in lm.named_modules() if m is inner)
     return Anatomy(path, lists[0], norms[-1], depth)
+
+
+def blocks_of(lm: Any) -> list[nn.Module]:
+    """Return the blocks of a language model or a view."""
+    parts = anatomy(lm)
+    return list(getattr(lm.get_submodule(parts.inner), parts.blocks))
+
+
+def alike(found: Tensor, plain: Tensor, dtype: torch.dtype) -> bool:
+    """Whether two ways that should give the same do so, but for what rounding in ``dtype`` does to a whole model."""
+    tolerance = 0.01 if dtype == torch.float32 else 0.1
+    return bool((found - plain).abs().max() <= tolerance * plain.abs().max())  # not so where one is NaN
 
 
 def linear_paths(block: nn.Module) -> dict[str, tuple[int, int]]:

@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 from unlogit.assistant import Assistant
 from unlogit.data.batches import pad_rows
 from unlogit.data.encode import Encoded
-from unlogit.decoder import anatomy, answer_hidden, shallow, with_blocks
+from unlogit.decoder import alike, answer_hidden, blocks_of, shallow, with_blocks
 from unlogit.files import atomic_file
 from unlogit.trainer import FROZEN_FILE
 
@@ -60,7 +60,7 @@ class BlocksAbove:
     """An assistant's pass that begins at its first block with deltas, from hidden states that are given."""
 
     def __init__(self, assistant: Assistant) -> None:
-        blocks = own_blocks(assistant.view)
+        self.assistant, blocks = assistant, blocks_of(assistant.view)
         first = assistant.settings.lora_first_layer
         self.given: Tensor | None = None
         self.view = with_blocks(assistant.view, [*map(self._stand_in, blocks[:first]), *blocks[first:]])
@@ -81,7 +81,8 @@ class BlocksAbove:
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor, given: Tensor) -> Tensor:
         """Return what ``Assistant.hidden`` returns, [N, H], from ``given`` [B, T, H] after the frozen blocks."""
         self.given = given
-        hidden = answer_hidden(self.view, input_ids, attention_mask, keep)
+        with self.assistant.ending_at(keep):
+            hidden = answer_hidden(self.view, input_ids, attention_mask, keep)
         self.given = None
         return hidden
 
@@ -94,12 +95,6 @@ class FrozenBlocks:
 
     def __init__(self, recorded: Recorded, above: BlocksAbove, seconds_before: float) -> None:
         self.recorded, self.above, self.seconds_before = recorded, above, seconds_before
-
-
-def own_blocks(lm: Any) -> list[nn.Module]:
-    """Return the blocks of a language model or a view."""
-    parts = anatomy(lm)
-    return list(getattr(lm.get_submodule(parts.inner), parts.blocks))
 
 
 def frozen_blocks(
@@ -151,8 +146,7 @@ def _unfit(target: Any, assistant: Assistant, above: BlocksAbove, rows: Sequence
                 found = above.hidden(ids, mask, mask.bool(), states * mask[..., None])
         except (RuntimeError, LookupError) as error:
             return f"those above the frozen ones cannot be run alone ({' '.join(str(error).split())[:200]})"
-    tolerance = 0.01 if dtype == torch.float32 else 0.1
-    if found.dtype != plain.dtype or not (found - plain).abs().max() <= tolerance * plain.abs().max():
+    if found.dtype != plain.dtype or not alike(found, plain, dtype):
         return "those above the frozen ones take more from these than hidden states"
     return ""
 
@@ -184,7 +178,7 @@ def _states(target: Any, first: int, rows: Sequence[Encoded], dtype: torch.dtype
 
 def _below(target: Any, first: int, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Return what the target's first blocks give out, before any norm: [B, T, H]."""
-    view: Any = with_blocks(target, own_blocks(target)[:first], nn.Identity())
+    view: Any = with_blocks(target, blocks_of(target)[:first], nn.Identity())
     inner = view.get_decoder()
     states: Tensor = inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
     return states

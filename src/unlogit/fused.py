@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from unlogit.assistant import Assistant, GainNorm, LowRank
-from unlogit.decoder import anatomy, head_view, replaced, with_blocks
+from unlogit.decoder import anatomy, blocks_of, head_view, replaced, with_blocks
+from unlogit.last_mlp import ended
 
 
 class Pass(NamedTuple):
@@ -126,9 +127,14 @@ def fused_view(target: nn.Module, assistants: Sequence[Assistant]) -> nn.Module:
     parts = anatomy(target)
     streams = 1 + len(assistants)
     blocks: list[nn.Module] = []
-    for i, block in enumerate(getattr(target.get_submodule(parts.inner), parts.blocks)):
+    for i, block in enumerate(blocks_of(target)):
         active = [assistant for assistant in assistants if i < assistant.settings.num_layers]
-        new = with_row_deltas(block, i, active) if active else block
+        going = [assistant for assistant in active if i + 1 < assistant.settings.num_layers]
+        new, own = with_row_deltas(block, i, active), [blocks_of(assistant.view)[i] for assistant in active]
+        if i + 1 == parts.depth:
+            new = ended(new, [block, *own])
+        elif len(going) < len(active):
+            new = ended(new, own[len(going) :], with_row_deltas(block, i, going), 1 + len(going))
         blocks.append(new if len(active) == len(assistants) else Narrow(new, 1 + len(active), streams))
     norm = getattr(target.get_submodule(parts.inner), parts.norm)
     views: list[Any] = [assistant.view for assistant in assistants]

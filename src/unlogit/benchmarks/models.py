@@ -26,6 +26,11 @@ LOGIT_SPREAD = 4.0
 """Standard deviation of the target's logits, by which a softmax over 32 thousand tokens is about as sure as a trained
 model's."""
 DELTA_SPREAD = 0.02
+MLP_TIMES = 4
+"""Width of an MLP, in widths of the model."""
+BLOCK_PRODUCTS, MLP_PRODUCTS = 3 + 3 * MLP_TIMES, 3 * MLP_TIMES
+"""Products of a block for each token, in squares of the width: queries and output, keys and values of half the width,
+three of the MLP; and those of the MLP alone."""
 PROMPT_TOKENS, ANSWER_TOKENS = (18, 32), (20, 64)
 """The least and the most of a row; TOFU's are about so long."""
 
@@ -81,7 +86,7 @@ def random_target(setting: Setting, vocabulary: int, dtype: torch.dtype | None =
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=options.hidden,
-        intermediate_size=4 * options.hidden,
+        intermediate_size=MLP_TIMES * options.hidden,
         num_hidden_layers=options.layers,
         num_attention_heads=heads,
         num_key_value_heads=max(1, heads // KEY_VALUE_SHARE),

@@ -18,7 +18,15 @@ from torch import Tensor
 from unlogit import rewrite, train
 from unlogit.assistant import Assistant, new_assistant
 from unlogit.benchmarks.findings import Finding, compared, counted
-from unlogit.benchmarks.models import Setting, random_batches, random_rows, random_target, setting_from
+from unlogit.benchmarks.models import (
+    BLOCK_PRODUCTS,
+    MLP_PRODUCTS,
+    Setting,
+    random_batches,
+    random_rows,
+    random_target,
+    setting_from,
+)
 from unlogit.benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.data.encode import Encoded
 from unlogit.decoder import answer_logits
@@ -60,14 +68,13 @@ def least_work(setting: Setting, vocabulary: int) -> float:
     """The products that a step of ULD cannot do without, as a share of those of NPO+KL.
 
     A frozen block is run forward and backward, two products for each weight and token; one that trains has a third. The
-    head has the same, at the positions of answers only. The optimiser is left out.
+    head has the same, at the positions of answers only, as the assistant's last MLP. The optimiser is left out.
     """
     rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
     answers = sum(row.answer_tokens for row in rows) / sum(len(row.input_ids) for row in rows)
-    hidden = setting.options.hidden
-    block = hidden * hidden * (3 + 3 * 4)  # queries, keys, values and output, the former two halved; three of the MLP
-    head = vocabulary * hidden * answers
-    return 2 * (setting.branch_layers * block + head) / (3 * (setting.options.layers * block + head))
+    head = vocabulary / setting.options.hidden * answers
+    branch = setting.branch_layers * BLOCK_PRODUCTS - MLP_PRODUCTS * (1 - answers)
+    return 2 * (branch + head) / (3 * (setting.options.layers * BLOCK_PRODUCTS + head))
 
 
 def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
