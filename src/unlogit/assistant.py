@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from unlogit.decoder import alike, anatomy, answer_hidden, blocks_of, head_logits, linear_paths, replaced, with_blocks
 from unlogit.errors import ConfigError, ModelError, nearest
 from unlogit.files import atomic_file, write_json
-from unlogit.last_mlp import ended, only_at
+from unlogit.last_mlp import ended, only_at, same_at
 from unlogit.options import AssistantOptions
 
 WEIGHTS_FILE = "assistant.safetensors"
@@ -203,17 +203,26 @@ class Assistant(nn.Module):
     @torch.no_grad()
     def _ends_alone(self, input_ids: Tensor, attention_mask: Tensor) -> bool:
         """Whether the last block's MLP gives the same at some positions alone: compared on a few rows."""
-        keep = attention_mask.bool()
+        keep = attention_mask.bool().clone()
         keep[:, 1::2] = False
-        was_training = self.training
+        kind, was_training = keep.device.type, self.training
+        mixed = torch.is_autocast_enabled(kind)
         self.eval()  # no dropout
-        with only_at(None):
+        try:
             plain = answer_hidden(self.view, input_ids, attention_mask, keep)
-        with only_at(keep):
-            found = answer_hidden(self.view, input_ids, attention_mask, keep)
-        self.train(was_training)
-        kind = keep.device.type
-        return alike(found, plain, torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else plain.dtype)
+            found = same_at(keep, lambda: answer_hidden(self.view, input_ids, attention_mask, keep))
+        finally:
+            self.train(was_training)
+            if mixed:
+                torch.clear_autocast_cache()  # before PyTorch 2.11 casts made without gradients were used with them
+        return found is not None and alike(found, plain, torch.get_autocast_dtype(kind) if mixed else plain.dtype)
+
+    def train(self, mode: bool = True) -> "Assistant":
+        """Set the mode of what trains, and of the last block, which stands in the view as a copy that shares it."""
+        super().train(mode)
+        if self.settings.adapter == "full":
+            blocks_of(self.view)[-1].training = mode
+        return self
 
     def narrow(self, dtype: torch.dtype) -> None:
         """Keep the deltas in the type that they are computed in: nothing changes but their memory. Not for training."""

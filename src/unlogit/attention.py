@@ -138,8 +138,7 @@ def _asks_by_name(module: str) -> bool:
 
 
 def _known(module: Any) -> bool:
-    """Whether a module has such a config of its own, not one that it hands on from what it wraps."""
-    return getattr(vars(module).get("config"), "_attn_implementation", None) is not None
+    return getattr(getattr(module, "config", None), "_attn_implementation", None) is not None
 
 
 AttentionInterface.register(FASTER, faster_attention)

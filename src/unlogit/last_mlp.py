@@ -10,9 +10,10 @@ compared once by those who use it.
 Shape legend: B rows of one stream, S streams, T tokens, H hidden.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from unlogit.decoder import replaced
 
 NAMES = ("mlp", "feed_forward", "block_sparse_moe", "ffn")
 """What models call the MLP of a block."""
+
+Made = TypeVar("Made")
 
 _WANTED: ContextVar[Tensor | None] = ContextVar("wanted", default=None)
 
@@ -34,6 +37,15 @@ def only_at(wanted: Tensor | None) -> Iterator[None]:
         yield
     finally:
         _WANTED.reset(token)
+
+
+def same_at(wanted: Tensor, run: Callable[[], Made]) -> Made | None:
+    """Return what ``run`` gives with the last MLPs at the wanted positions alone; None where that cannot be run."""
+    try:
+        with only_at(wanted):
+            return run()
+    except Exception:  # whatever an MLP that wants all of its positions raises
+        return None
 
 
 class LastMLP(nn.Module):
@@ -60,9 +72,12 @@ class LastMLP(nn.Module):
 def _at(mlp: nn.Module, x: Tensor, wanted: Tensor) -> Tensor:
     """Return ``mlp`` of x [B, T, H] at the wanted positions [B, T], zeros elsewhere."""
     wanted = wanted.to(x.device)
-    found: Tensor = mlp(x[wanted][None])[0]  # [N, H]
+    few = x[wanted][None]  # [1, N, H]
+    found = mlp(few)
+    if not isinstance(found, Tensor) or found.shape[:-1] != few.shape[:-1]:
+        raise TypeError(f"an MLP returned {type(found).__name__}; expected a tensor with one row for each position")
     whole = found.new_zeros(*x.shape[:-1], found.shape[-1])
-    whole[wanted] = found
+    whole[wanted] = found[0]
     return whole
 
 

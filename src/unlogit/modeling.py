@@ -11,6 +11,7 @@ Shape legend: B rows, T tokens, H hidden, V vocabulary, L blocks of the target, 
 import copy
 import inspect
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -33,7 +34,7 @@ from unlogit.decoder import alike, answer_logits, view_logits
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file
 from unlogit.fused import Pass, fused_passes, repeated
-from unlogit.last_mlp import only_at
+from unlogit.last_mlp import only_at, same_at
 from unlogit.logit_difference import check_combination, combine_logits
 from unlogit.options import CombinationOptions
 from unlogit.target import absolute_name, load_target
@@ -48,6 +49,12 @@ OUTPUT_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__
 
 CHUNK_LOGITS = 2**22
 """Numbers of one stream's logits that are held at once, where there are more positions than that."""
+
+LEAST_TOKENS = 64
+"""A prompt of fewer takes as long as reading the weights does, and those of an MLP would be read for each stream."""
+
+FEW_TOKENS = (2, 5)
+"""Rows and tokens that show whether two ways give the same."""
 
 OVERRIDES = ("alpha", "filter_rate", "rule", "mode")
 """Fields of the config that ``from_pretrained`` takes as arguments."""
@@ -80,7 +87,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         self.target = target.requires_grad_(False)
         self.branches: Any = nn.ModuleList(assistants)
         self.attention = ""
-        self.ends_alone = False
+        self.ends_alone: bool | None = None  # not found out yet
         self.separate: list[Pass] = []
         self.together: list[Pass] = []
         self.words: set[str] = set()
@@ -280,7 +287,8 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def mode(self, value: str) -> None:
         self.config.mode = check_mode(value)
         self._prepare()
-        if reason := self._compare():
+        self.ends_alone = None
+        if value == "fused" and (reason := self._unfit_for_fusing()):
             log.warning("%s runs in mode shared, not fused: %s", type(self.target).__name__, reason)
             self.mode = "shared"
 
@@ -340,7 +348,9 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             given = {name: _moved(value, first) for name, value in given.items()}
         wanted = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-(logits_to_keep or 0) or None, None)
         passes = self._passes()
-        hidden = [states[:, wanted] for states in self._hidden(passes, given, cache, self._few(given, wanted))]
+        few = self._few(given, wanted)
+        with nullcontext() if few is None else only_at(few):
+            hidden = [states[:, wanted] for states in self._hidden(passes, given, cache)]
         logits = self._logits(passes, hidden)
         loss = None
         if labels is not None:
@@ -370,26 +380,26 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         for view, streams, _ in self._passes():
             given = (input_ids, attention_mask, keep, position_ids)
             rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in given]
-            with only_at(keep if self.ends_alone else None):
+            with only_at(keep if self._ends_alone() else None):
                 logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
         target_logits, *assistant_logits = (logits[stream] for stream in range(len(logits)))
         return target_logits, assistant_logits
 
     def _few(self, inputs: dict[str, Any], wanted: Tensor | slice) -> Tensor | None:
-        """Return [B, T], True at the wanted positions, where there are others that the last MLPs can leave out."""
+        """Return [B, T], True at the wanted positions, where leaving the others out of the last MLPs pays."""
         tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
-        every = tokens.shape[1] == 1 or (isinstance(wanted, slice) and wanted.start is None)
-        if every or not self.ends_alone or torch.compiler.is_compiling():
+        length = tokens.shape[1]
+        count = wanted.numel() if isinstance(wanted, Tensor) else -(wanted.start or -length)
+        if self.alpha == 0 or torch.compiler.is_compiling() or 2 * count > length or tokens.numel() < LEAST_TOKENS:
+            return None
+        if not self._ends_alone():
             return None
         few = torch.zeros_like(tokens, dtype=torch.bool)
         few[:, wanted] = True
         return few
 
-    def _hidden(
-        self, passes: Sequence[Pass], inputs: dict[str, Any], cache: Cache | None, wanted: Tensor | None = None
-    ) -> list[Tensor]:
-        """Run ``passes`` and return of each what its head reads, [streams · B, T, H]; right at the positions that are
-        True in ``wanted`` [B, T] alone, if given."""
+    def _hidden(self, passes: Sequence[Pass], inputs: dict[str, Any], cache: Cache | None) -> list[Tensor]:
+        """Run ``passes`` and return of each what its head reads, [streams · B, T, H]."""
         rows = len(inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"])
         caches = None if cache is None else split_cache(cache, self._depths())
         word = "cache" if "cache" in self.words else "past_key_values"
@@ -400,11 +410,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 seen = [caches[stream] for stream in streams]
                 own = {"use_cache": True, word: seen[0] if len(seen) == 1 else joined(seen)}
             given = inputs if len(streams) == 1 else repeated(inputs, rows, len(streams))
-            compiling = torch.compiler.is_compiling()
-            with (
-                nullcontext() if compiling or self.alpha == 0 else self.faster.used(),
-                nullcontext() if compiling else only_at(wanted),
-            ):
+            with nullcontext() if torch.compiler.is_compiling() or self.alpha == 0 else self.faster.used():
                 found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
         return found
 
@@ -475,36 +481,41 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         self.eval()
 
     @torch.no_grad()
-    def _compare(self) -> str:
-        """See whether the faster ways give what the plain ones give, on two rows of five tokens.
+    def _unfit_for_fusing(self) -> str:
+        """Return why fused passes do not give what separate passes give, or an empty string.
 
-        An architecture could mix the rows of a batch, or give its blocks tensors whose rows cannot be told; or its last
-        MLP could take positions together.
-
-        Returns:
-            Why fused passes cannot be used, or an empty string.
+        An architecture could mix the rows of a batch, or give its blocks tensors whose rows cannot be told: two rows
+        of five tokens through both ways show it.
         """
-        self.ends_alone = False
         if self.device.type == "meta":
             return ""
-        ids = torch.arange(10, device=self.device).reshape(2, 5) % self.config.vocab_size
         try:
-            whole = self._all_logits(self.together, ids)
+            fused = self._few_logits(self.together)
         except RuntimeError as error:
             return f"its blocks cannot run the rows of several streams ({error})"
-        if self.mode == "fused" and not alike(whole, self._all_logits(self.separate, ids), self.dtype):
-            return "its blocks do not keep the rows of a batch apart"
-        last = torch.zeros_like(ids, dtype=torch.bool)
-        last[:, -1] = True
-        found = self._all_logits(self.together, ids, last)
-        self.ends_alone = alike(found[:, last], whole[:, last], self.dtype)
-        return ""
+        pairs = zip(fused, self._few_logits(self.separate), strict=True)
+        alone = all(alike(found, plain, self.dtype) for found, plain in pairs)
+        return "" if alone else "its blocks do not keep the rows of a batch apart"
 
-    def _all_logits(self, passes: Sequence[Pass], ids: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """Return the logits [streams, B, T, V] of target and branches for a few tokens [B, T]."""
-        hidden = self._hidden(passes, {"input_ids": ids}, None, wanted)
+    @torch.no_grad()
+    def _ends_alone(self) -> bool:
+        """Whether the last MLPs give the same at the last position alone; found out once, on the same rows."""
+        if self.ends_alone is None:
+            self.ends_alone = False
+            last = torch.zeros(FEW_TOKENS, dtype=torch.bool, device=self.device)
+            last[:, -1] = True
+            found = same_at(last, lambda: self._few_logits(self.together))
+            if found is not None:
+                pairs = zip(found, self._few_logits(self.together), strict=True)
+                self.ends_alone = all(alike(one[last], plain[last], self.dtype) for one, plain in pairs)
+        return self.ends_alone
+
+    def _few_logits(self, passes: Sequence[Pass]) -> list[Tensor]:
+        """Return the logits [B, T, V] of target and branches for a few tokens."""
+        ids = torch.arange(math.prod(FEW_TOKENS), device=self.device).reshape(FEW_TOKENS) % self.config.vocab_size
+        hidden = self._hidden(passes, {"input_ids": ids}, None)
         logits = self._streams(passes, [states.reshape(-1, ids.numel(), states.shape[-1]) for states in hidden])
-        return torch.stack(logits).view(len(logits), *ids.shape, -1)
+        return [one.view(*ids.shape, -1) for one in logits]
 
     def train(self, mode: bool = True) -> "UnlearnedForCausalLM":
         """Keep target, branches and their views in evaluation mode: nothing here is to be trained."""

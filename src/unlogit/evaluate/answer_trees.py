@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unlogit.attention import FUSED, chosen_attention
 from unlogit.data.encode import Encoded
+from unlogit.decoder import alike
 from unlogit.evaluate.batch import Batch, Forward, right_padded
 
 MAX_TREE_TOKENS = 512
@@ -160,7 +161,7 @@ def try_trees(
         return None
     for place, alone in zip(places, plain, strict=True):
         found = [torch.split(one, batch.counts)[place] for one in logits]
-        if not all(map(_alike, alone, found)):
+        if not all(alike(*pair, pair[0].dtype) for pair in zip(found, alone, strict=True)):
             return None
     return batch, logits
 
@@ -168,14 +169,3 @@ def try_trees(
 def _longest_after_first(tree: Tree) -> int:
     """Return the number of the longest row that has another before it."""
     return max(range(1, len(tree.rows)), key=lambda j: len(tree.rows[j].input_ids))
-
-
-def _alike(logits: Tensor, others: Tensor) -> bool:
-    """Whether logits [n, V] differ by no more than rounding, beside what they vary over the vocabulary.
-
-    A wrong position or mask makes them differ by as much as they vary, rounding in bfloat16 by a fiftieth.
-    """
-    tolerance = 1e-3 if logits.dtype == torch.float32 else 0.1
-    logits, others = logits.float(), others.float()
-    varied = (logits - logits.mean(-1, keepdim=True)).norm()
-    return bool((logits - others).norm() <= tolerance * varied)  # not so where one is NaN
