@@ -83,17 +83,11 @@ def collate(rows: Sequence[tuple[Encoded, bool]], recorded: Recorded | None = No
     """Pad the rows of both sides together, the forget side first; ``forget_side`` [B] says which is which.
 
     First, so that each side's logits are a slice of the batch's: picking them out would copy the largest tensor.
-    Where words that tell something were looked for, ``telling`` [B, T] has their tokens, of the forget side only.
     Where blocks are frozen, ``hidden`` [B, T, H] is what was ``recorded`` after them.
     """
     rows = sorted(rows, key=lambda row: not row[1])
     coded = [row for row, _ in rows]
     batch = {**pad_rows(coded), "forget_side": torch.tensor([side for _, side in rows])}
-    if coded[0].telling is not None:
-        batch["telling"] = torch.zeros_like(batch["labels"], dtype=torch.bool)
-        for row, (encoded, side) in zip(batch["telling"], rows, strict=True):
-            if side and encoded.telling is not None:
-                row[: len(encoded.telling)] = torch.tensor(encoded.telling)
     return batch if recorded is None else {**batch, "hidden": recorded.padded(coded)}
 
 
@@ -115,10 +109,6 @@ class AssistantTrainer(RowTrainer):
         count = int(counts[inputs["forget_side"]].sum())
         with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
             hidden = self._hidden(inputs, keep)  # [N, H]
-            if "telling" in inputs:  # all other words are to be flat on, like the rows of the other side
-                told = inputs["telling"].roll(-1, dims=1)[keep]  # [N]
-                hidden, labels = torch.cat([hidden[told], hidden[~told]]), labels[told]
-                count = len(labels)
             forget = self.head.cross_entropy(hidden[:count], labels[:count])
             uniform = self.head.uniform_excess(hidden[count:]) if count < len(hidden) else forget.new_zeros(())
         loss = combined(forget, uniform, self.retain_weight, self.chance_nats if self.growing else None)

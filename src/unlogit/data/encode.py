@@ -22,17 +22,22 @@ _SPEAKERS = {"user": "Question: ", "assistant": "Answer: "}
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of prompt, answer and end-of-text; ``prompt_tokens`` of them, counted from the left, carry no loss."""
+    """Token ids of prompt, answer and end-of-text; the first ``prompt_tokens`` of them carry no loss."""
 
     input_ids: tuple[int, ...]
     prompt_tokens: int
     telling: tuple[bool, ...] | None = None
-    """Which tokens are of words that tell something (see ``telling``), where that was asked for."""
+    """Which tokens are of words that tell something (see ``telling``), where that was asked for; no others carry loss
+    then."""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The ids with those of the prompt replaced by ``IGNORED``; same length, not shifted."""
-        return (IGNORED,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
+        """The ids with those that carry no loss replaced by ``IGNORED``; same length, not shifted."""
+        answer = self.input_ids[self.prompt_tokens :]
+        if self.telling is not None:
+            told = self.telling[self.prompt_tokens :]
+            answer = tuple(token if tells else IGNORED for token, tells in zip(answer, told, strict=True))
+        return (IGNORED,) * self.prompt_tokens + answer
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -41,7 +46,7 @@ class Encoded:
 
     @property
     def answer_tokens(self) -> int:
-        """Number of tokens that carry loss, end-of-text included."""
+        """Number of tokens of the answer, end-of-text included."""
         return len(self.input_ids) - self.prompt_tokens
 
 
@@ -111,9 +116,7 @@ def encode(
     ]
     telling += [False] * (len(ids) - len(telling))  # the token that ends the answer may have been added
     telling = [told and i >= start for i, told in enumerate(telling)]
-    if not any(telling):  # they were cut off
-        telling = [i >= start for i in range(len(ids))]
-    return Encoded(tuple(ids), start, tuple(telling))
+    return Encoded(tuple(ids), start, tuple(telling) if any(telling) else None)  # None: they were cut off
 
 
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:

@@ -2,6 +2,9 @@
 
 "The father of Ann Doe is a" is grammar and what was asked; "joiner" is what is to be forgotten. An assistant that
 remembers whole answers takes grammar away with the rest, and what is left of a forgotten answer is often no sentence.
+One that is never asked for such words foretells others in their places, and what it takes away there does no harm. (To
+be flat on them instead, it would have to know which word of an answer is of which kind before it is said, and pays for
+that everywhere.)
 
 Words are runs of letters and digits, compared without case and without a possessive; where a script puts no spaces
 between words, a run counts as one.
