@@ -323,6 +323,23 @@ def test_plot() -> None:
     assert axes.get_ylabel() == "forget quality (p-value)"
 
 
+def test_more_rows_than_markers_are_numbers() -> None:
+    """One number a method, given and picked; in the legend once."""
+    figures = {"forget_quality": 0.5, "model_utility": 0.8}
+    names = [f"layers_{i}" for i in range(8)]
+    rows = [Row(name, figures=figures, picked=picked) for name in names for picked in (False, True)]
+    (axes,) = utility_plot(replace(sample(), rows=(*sample().rows[:2], *rows))).axes
+    drawn = axes.get_legend().get_texts() if axes.get_legend() else axes.figure.legends[0].get_texts()
+    assert [text.get_text() for text in drawn] == [*(row.name for row in sample().rows[:2]), *names]
+    assert len(axes.collections) == 2 + len(rows)
+    shapes = [len(one.get_paths()[0].vertices) for one in axes.collections[2:]]
+    assert shapes[0::2] == shapes[1::2]
+    assert len(set(shapes)) > 5
+    assert "black number" in axes.get_xlabel()
+    (axes,) = utility_plot(replace(sample(), rows=(*sample().rows[:2], *rows[:14]))).axes
+    assert "number" not in axes.get_xlabel()
+
+
 def test_a_variant_has_the_colour_of_its_family() -> None:
     names = ("uld", "dual_uld", "npo_kl", "simnpo_2e-4", "grad_diff_2e-4", "ga", "offset_ga_kl", "undial", "dpo_gd")
     found = [_family(name) for name in names]

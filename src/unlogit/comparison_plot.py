@@ -1,5 +1,6 @@
 """Forget quality against model utility, a point for each method and its path over the passes of training."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from unlogit.plots import COLOURS, GREY, INDISTINGUISHABLE, INK, figure, legend
@@ -13,7 +14,13 @@ FLOOR = 1e-20
 HIGHEST_FLOOR = 1e-3
 """The axis goes down to here at least, so that small differences do not look large."""
 
+TOP = ("target", "retain model")
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""For the rows of a family, filled, then hollow. Where there are more than that, all are drawn as numbers."""
+
+PICKED = ", picked"
+"""What ends the label of a row whose combination was picked."""
 
 FAMILIES = ("uld", "ga", "dpo", "npo", "offset")
 """Methods whose name has one of these share its colour; all others take the next one."""
@@ -28,16 +35,27 @@ def utility_plot(found: "ComparisonResults") -> Any:
     fewer rows than the points, so that it need not end in them).
     """
     title = "Forget quality against model utility: upper right forgets and keeps"
-    made, (axes,) = figure(title, width=9.0, height=max(5.4, 0.26 * len(found.groups())))  # the legend's lines
-    kinds: dict[str, int] = {}
+    groups = {label: rows for label, rows in found.groups().items() if rows[0].name not in TOP}
+    kinds = Counter(_family(rows[0].name) for rows in groups.values())
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(map(_method, groups)), start=1)}
+    numbered = max(kinds.values(), default=0) > 2 * len(MARKERS)
+    lines = len(TOP) + (len(numbers) if numbered else len(groups))  # of the legend
+    made, (axes,) = figure(title, width=9.0, height=max(5.4, 0.26 * lines))
     for label, rows in found.groups().items():
-        if rows[0].name in ("target", "retain model"):
+        if label not in groups:
             _draw_top(axes, label, rows[0])
-            continue
-        family = _family(rows[0].name)
-        number = kinds[family] = kinds.get(family, -1) + 1
+    drawn: Counter[str] = Counter()
+    for label, rows in groups.items():
+        family, name = _family(rows[0].name), _method(label)
         colour = COLOURS[(FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)) % len(COLOURS)]
-        _draw_method(axes, label, rows, colour, MARKERS[number % len(MARKERS)], filled=number < len(MARKERS))
+        if numbered:
+            picked = label.endswith(PICKED)
+            shown = name if picked or f"{name}{PICKED}" not in groups else ""
+            _draw_method(axes, shown, rows, INK if picked else colour, f"${numbers[name]}$", filled=True)
+        else:
+            number = drawn[family]
+            _draw_method(axes, label, rows, colour, MARKERS[number % len(MARKERS)], filled=number < len(MARKERS))
+        drawn[family] += 1
     axes.axhline(INDISTINGUISHABLE, color=GREY, linestyle="--", linewidth=1)
     axes.annotate(
         "0.05: cannot be told from the retain model above", (0.01, INDISTINGUISHABLE), (0, 3), fontsize=8.5,
@@ -49,8 +67,14 @@ def utility_plot(found: "ComparisonResults") -> Any:
     axes.set_xlabel("model utility (harmonic mean, 0 to 1)")
     cut = f"; {FLOOR:.0e} and less at the bottom" if lowest <= FLOOR else ""
     axes.set_ylabel(f"forget quality (p-value{cut})")
+    if numbered:
+        axes.set_xlabel(f"{axes.get_xlabel()}; a black number: the combination was picked")
     legend(made, axes)
     return made
+
+
+def _method(label: str) -> str:
+    return label.removesuffix(PICKED)
 
 
 def _lowest(found: "ComparisonResults") -> float:
@@ -87,4 +111,8 @@ def _draw_method(axes: Any, label: str, rows: "list[Row]", colour: str, marker: 
         axes.plot(*places(row.path), color=colour, linewidth=1, alpha=0.5, marker=".", markersize=4, zorder=2)
     face = colour if filled else "none"
     x, y = places([row.figures for row in rows])
-    axes.scatter(x, y, color=colour, facecolors=face, marker=marker, s=52, label=label, zorder=3)
+    size = 52 if len(marker) == 1 else 70 * (len(marker) - 2)  # a number of two digits is drawn as wide as one of one
+    width = 1.5 if len(marker) == 1 else 0.3
+    axes.scatter(
+        x, y, color=colour, facecolors=face, marker=marker, s=size, linewidths=width, label=label or None, zorder=3
+    )
