@@ -76,7 +76,7 @@ TINY_PLAN = Plan(
         dtype="float32",
     ),
     assistant=AssistantOptions(num_layers=2),
-    combination=CombinationOptions(alpha=1.0, filter_rate=0.0),
+    combination=CombinationOptions(alpha=1.0, filter_rate=0.003),
     cross_paraphrases=True,
     max_new_tokens=40,
 )
