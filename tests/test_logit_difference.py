@@ -175,6 +175,7 @@ def test_a_likely_token_is_never_filtered() -> None:
         ({"filter_rate": 1.0}, "filter_rate is 1.0; expected at least 0 and below 1"),
         ({"filter_rate": -0.1}, "filter_rate is -0.1; expected at least 0 and below 1"),
         ({"alpha": math.nan}, "alpha is nan; expected a finite number"),
+        ({"alpha": -0.5}, "alpha is -0.5; expected at least 0 (0 gives the target)"),
         ({"alpha": "much"}, "alpha is 'much'; expected a finite number"),
         ({"weights": [1.0, 2.0]}, "2 weights for 1 branches; expected one for each"),
     ],

@@ -142,12 +142,14 @@ def check_combination(rule: str, alpha: float, filter_rate: float) -> None:
     """Refuse settings that mean nothing.
 
     Raises:
-        ConfigError: an unknown rule, an alpha that is no finite number, or a filter_rate outside [0, 1).
+        ConfigError: an unknown rule, an alpha that is negative or no finite number, or a filter_rate outside [0, 1).
     """
     if rule not in RULES:
         raise ConfigError(f"unknown rule {rule!r}{nearest(rule, list(RULES))}; expected one of {', '.join(RULES)}")
     for name, value in (("alpha", alpha), ("filter_rate", filter_rate)):
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ConfigError(f"{name} is {value!r}; expected a finite number")
+    if alpha < 0:
+        raise ConfigError(f"alpha is {alpha}; expected at least 0 (0 gives the target): below, it would remember more")
     if not 0 <= filter_rate < 1:
         raise ConfigError(f"filter_rate is {filter_rate}; expected at least 0 and below 1")
