@@ -175,8 +175,11 @@ def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFi
     )  # what it printed when it was trained
 
 
-def test_what_was_made_with_other_settings_is_not_shown(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_made_with_other_settings_is_not_shown(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another rate for one method: its old results are no row under the new settings; --again makes new ones."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     folder = place.folder / "compare"
     shutil.copytree(folder, place.folder / "changed")
     config = config_of(place, output=str(place.folder / "changed"))

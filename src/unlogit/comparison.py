@@ -301,7 +301,8 @@ def _run(config: RunConfig, folder: RunFolder, threads: int, processes: Processe
     write_config(settings, config)
     log = folder.path.parent / f"{folder.path.name}.log"
     line = [sys.executable, "-m", "unlogit", "run", str(settings), "--overwrite" if overwrite else "--resume"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # Unbuffered, its log has what went wrong last, not what was printed before it.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     with log.open("w", encoding="utf-8") as file:
         code = processes.run(line, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if code == 0:
