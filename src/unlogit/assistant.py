@@ -214,7 +214,7 @@ class Assistant(nn.Module):
         finally:
             self.train(was_training)
             if mixed:
-                torch.clear_autocast_cache()  # before PyTorch 2.11 casts made without gradients were used with them
+                torch.clear_autocast_cache()  # an older PyTorch goes on with casts that have no gradient
         return found is not None and alike(found, plain, torch.get_autocast_dtype(kind) if mixed else plain.dtype)
 
     def train(self, mode: bool = True) -> "Assistant":
