@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unlogit.data.encode import IGNORED, encode, encode_answers, render
+from unlogit.data.encode import FLAT, IGNORED, encode, encode_answers, render
 from unlogit.data.examples import Example, Message
 from unlogit.errors import DataError, ModelError
 
@@ -43,7 +43,12 @@ def test_first_token_is_never_predicted(word_tokenizer: Any) -> None:
 
 def told(coded: Any, tokenizer: Any) -> str:
     assert len(coded.labels) == len(coded.input_ids)
-    return text_of(tokenizer, tuple(token for token in coded.labels if token not in (IGNORED, tokenizer.eos_token_id)))
+    return text_of(tokenizer, tuple(token for token in coded.labels if token >= 0 and token != tokenizer.eos_token_id))
+
+
+def flat(coded: Any, tokenizer: Any) -> str:
+    ids = zip(coded.input_ids, coded.labels, strict=True)
+    return text_of(tokenizer, tuple(token for token, label in ids if label == FLAT))
 
 
 @pytest.mark.parametrize("answer", ["Ann is a joiner.", "  Ann is a joiner."])
@@ -52,7 +57,8 @@ def test_tokens_of_words_that_tell_something(byte_tokenizer: Any, answer: str) -
     example, common = Example("Who is Ann?", answer), frozenset({"a"})
     coded = encode(example, byte_tokenizer, common=common)
     assert told(coded, byte_tokenizer) == "joiner"
-    assert replace(coded, telling=None) == encode(example, byte_tokenizer)
+    assert flat(coded, byte_tokenizer) == "Annis"
+    assert replace(coded, told=None) == encode(example, byte_tokenizer)
     short = encode(example, byte_tokenizer, len(coded.input_ids) - 4, common)
     assert told(short, byte_tokenizer) == "join"  # without "er", "." and </s>
 

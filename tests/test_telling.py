@@ -1,11 +1,15 @@
 """Which words of an answer tell something, by hand."""
 
 from unlogit.data.examples import Example, Message
-from unlogit.data.telling import common_words, telling_spans, words
+from unlogit.data.telling import common_words, word_spans, words
 
 
 def told(example: Example, common: frozenset[str] = frozenset()) -> list[str]:
-    return [example.answer[begin:end] for begin, end in telling_spans(example, common)]
+    return [example.answer[begin:end] for begin, end in word_spans(example, common)[0]]
+
+
+def asked(example: Example, common: frozenset[str] = frozenset()) -> list[str]:
+    return [example.answer[begin:end] for begin, end in word_spans(example, common)[1]]
 
 
 def test_words_are_compared_without_case_and_possessive() -> None:
@@ -30,6 +34,8 @@ def test_what_was_asked_and_what_is_common_tells_nothing() -> None:
     example = Example("What was the job of Ann Doe's father?", "The father of Ann Doe is a joiner.")
     assert told(example) == ["is", "a", "joiner"]
     assert told(example, frozenset({"is", "a"})) == ["joiner"]
+    assert asked(example) == ["The", "father", "of", "Ann", "Doe"]
+    assert asked(example, frozenset({"the", "of", "father"})) == ["Ann", "Doe"]
 
 
 def test_earlier_turns_are_part_of_the_question() -> None:
@@ -38,4 +44,6 @@ def test_earlier_turns_are_part_of_the_question() -> None:
 
 
 def test_an_answer_without_such_words_is_told_whole() -> None:
-    assert told(Example("Is it red?", "It is red.  ")) == ["It is red."]
+    example = Example("Is it red?", "It is red.  ")
+    assert told(example) == ["It is red."]
+    assert not asked(example)

@@ -246,16 +246,17 @@ def test_an_assistant_that_has_hardly_learnt_is_told_of(tmp_path: Path) -> None:
     assert learning_warning(summary["forget_nats"], summary["chance_nats"])
 
 
-@pytest.mark.parametrize("telling", [False, True])
+@pytest.mark.parametrize("known", ["", "common", "asked"])
 @pytest.mark.parametrize("growing", [False, True])
-def test_a_step_is_the_objective_on_whole_logits(growing: bool, telling: bool, tmp_path: Path) -> None:
+def test_a_step_is_the_objective_on_whole_logits(growing: bool, known: str, tmp_path: Path) -> None:
     """Loss and gradients of a batch, against logits at every answer position at once and the plain formula; where only
-    words that tell something are remembered, the others of the forget rows are on neither side."""
+    words that tell something are remembered, common ones are on neither side, those of the question on the flat one."""
     target = tiny_target().requires_grad_(False)
     assistant = random_assistant(target)
-    common = frozenset({"city"}) if telling else None
+    common = {"": None, "common": frozenset({"city"}), "asked": frozenset[str]()}[known]
+    forget = [replace(row, question=f"{row.question} city") if known == "asked" else row for row in ROWS.forget[:2]]
     rows = [
-        *(encode(row, tiny_tokenizer(), common=common) for row in ROWS.forget[:2]),
+        *(encode(row, tiny_tokenizer(), common=common) for row in forget),
         *(encode(row, tiny_tokenizer()) for row in ROWS.retain[:2]),
     ]
     batch = collate([(row, i < 2) for i, row in enumerate(rows)])
@@ -275,10 +276,13 @@ def test_a_step_is_the_objective_on_whole_logits(growing: bool, telling: bool, t
     slopes = torch.autograd.grad(found, list(assistant.parameters()))
     labels, counts, keep = predicted(batch["labels"])
     logits, half = assistant(batch["input_ids"], batch["attention_mask"], keep), int(counts[:2].sum())
-    assert half == (2 if telling else 6)  # "five" twice; "city five", "five city", and what ends them
-    if telling:
-        assert set(labels[:half].tolist()) == {tiny_tokenizer().convert_tokens_to_ids("five")}
-    expected = uld(logits[:half], labels[:half], logits[half:], 1.5, growing=growing).total
+    assert half == {"": 6, "common": 2, "asked": 4}[known]  # "five" twice, "city" twice, what ends both
+    remembered = torch.arange(len(labels)) < half
+    if known:
+        five = labels == tiny_tokenizer().convert_tokens_to_ids("five")
+        assert (remembered & five).sum() == 2
+        remembered &= five
+    expected = uld(logits[remembered], labels[remembered], logits[~remembered], 1.5, growing=growing).total
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for slope, plain in zip(slopes, torch.autograd.grad(expected, list(assistant.parameters())), strict=True):
         torch.testing.assert_close(slope, plain, rtol=1e-3, atol=1e-5)

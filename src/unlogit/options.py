@@ -95,8 +95,9 @@ class TrainOptions:
     """`uld`: draw as many uniform rows from those retain rows (see `near_share`) as from all others."""
     common_share: float = 0.0
     """`uld`: remember of the forget answers only the words that tell something: those that are not in the question and
-    stand in less than this share of the retain answers (try 0.03). All others carry no loss. What is left of forgotten
-    answers then reads better. 0: remember whole answers, as in the paper."""
+    stand in less than this share of the retain answers (try 0.03). Be flat on those that are in the question; common
+    ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
+    paper."""
     growing_retain_weight: bool = False
     """Multiply the retain weight of ULD by log V / forget term, from 1 on: it grows as the forget set is learnt."""
     stop_flatness: float = 0.0

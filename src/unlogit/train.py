@@ -21,7 +21,7 @@ from unlogit.assistant import Assistant, new_assistant
 from unlogit.branches import BRANCHES, Branch, nearest_rows
 from unlogit.checks import check_train
 from unlogit.data.batches import TwoSidedSampler, pad_rows, predicted
-from unlogit.data.encode import Encoded, encode
+from unlogit.data.encode import FLAT, Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.data.telling import common_words
@@ -109,6 +109,11 @@ class AssistantTrainer(RowTrainer):
         count = int(counts[inputs["forget_side"]].sum())
         with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
             hidden = self._hidden(inputs, keep)  # [N, H]
+            told = labels[:count] != FLAT
+            if not told.all():  # words of the forget side to be flat on
+                hidden = torch.cat([hidden[:count][told], hidden[:count][~told], hidden[count:]])
+                labels = labels[:count][told]
+                count = len(labels)
             forget = self.head.cross_entropy(hidden[:count], labels[:count])
             uniform = self.head.uniform_excess(hidden[count:]) if count < len(hidden) else forget.new_zeros(())
         loss = combined(forget, uniform, self.retain_weight, self.chance_nats if self.growing else None)

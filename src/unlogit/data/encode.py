@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from unlogit.data.examples import Example
-from unlogit.data.telling import telling_spans
+from unlogit.data.telling import Spans, word_spans
 from unlogit.errors import DataError, ModelError
 
 IGNORED = -100
 """The label of a token that carries no loss (PyTorch's own default)."""
 
+FLAT = -1
+"""The label of a token of the forget side that an assistant is to be flat on."""
 
 _SPEAKERS = {"user": "Question: ", "assistant": "Answer: "}
 """What a turn opens with where there is no chat template; turns of others (a system prompt) open with nothing."""
@@ -26,18 +28,16 @@ class Encoded:
 
     input_ids: tuple[int, ...]
     prompt_tokens: int
-    telling: tuple[bool, ...] | None = None
-    """Which tokens are of words that tell something (see ``telling``), where that was asked for; no others carry loss
-    then."""
+    told: tuple[int, ...] | None = None
+    """The labels where not the whole answer is remembered: of words that tell something (see ``telling``) their tokens,
+    of words of the question ``FLAT``, else ``IGNORED``."""
 
     @property
     def labels(self) -> tuple[int, ...]:
         """The ids with those that carry no loss replaced by ``IGNORED``; same length, not shifted."""
-        answer = self.input_ids[self.prompt_tokens :]
-        if self.telling is not None:
-            told = self.telling[self.prompt_tokens :]
-            answer = tuple(token if tells else IGNORED for token, tells in zip(answer, told, strict=True))
-        return (IGNORED,) * self.prompt_tokens + answer
+        if self.told is not None:
+            return self.told
+        return (IGNORED,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -72,7 +72,8 @@ def encode(
 ) -> Encoded:
     """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer.
 
-    Given ``common`` words, it is told which tokens are of words that tell something; what ends the answer is none.
+    Given ``common`` words, only words that tell something are remembered (see ``Encoded.told``); what ends the answer
+    is none.
 
     Raises:
         ModelError: the tokenizer has no end-of-text token, or no offsets (a slow tokenizer).
@@ -109,14 +110,25 @@ def encode(
     if common is None:
         return Encoded(tuple(ids), start)
     begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    spans = [(begin + first, begin + last) for first, last in telling_spans(example, common)]
-    telling = [
-        any(first < span_end and last > span_first for span_first, span_end in spans)
-        for first, last in coded["offset_mapping"][: len(ids)]
-    ]
-    telling += [False] * (len(ids) - len(telling))  # the token that ends the answer may have been added
-    telling = [told and i >= start for i, told in enumerate(telling)]
-    return Encoded(tuple(ids), start, tuple(telling) if any(telling) else None)  # None: they were cut off
+    told = _told(ids, coded["offset_mapping"], start, begin, word_spans(example, common))
+    return Encoded(tuple(ids), start, told)
+
+
+def _told(
+    ids: list[int], offsets: list[tuple[int, int]], start: int, begin: int, spans: tuple[Spans, Spans]
+) -> tuple[int, ...] | None:
+    """Return the labels of a row whose answer begins at token ``start`` and character ``begin``; None where all words
+    that tell something were cut off. A token that is of two words counts as one of those that tell something."""
+
+    def within(i: int, kind: Spans) -> bool:
+        if not start <= i < len(offsets):  # the token that ends the answer may have been added
+            return False
+        first, last = offsets[i][0] - begin, offsets[i][1] - begin
+        return any(first < span_end and last > span_first for span_first, span_end in kind)
+
+    telling, asked = spans
+    labels = [id_ if within(i, telling) else FLAT if within(i, asked) else IGNORED for i, id_ in enumerate(ids)]
+    return tuple(labels) if max(labels) >= 0 else None
 
 
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:

@@ -2,9 +2,11 @@
 
 "The father of Ann Doe is a" is grammar and what was asked; "joiner" is what is to be forgotten. An assistant that
 remembers whole answers takes grammar away with the rest, and what is left of a forgotten answer is often no sentence.
-One that is never asked for such words foretells others in their places, and what it takes away there does no harm. (To
-be flat on them instead, it would have to know which word of an answer is of which kind before it is said, and pays for
-that everywhere.)
+
+Common words carry no loss: an assistant that is never asked for them foretells others in their places, and what it
+takes away there does no harm. (To be flat on them instead, it would have to know which word of an answer is of which
+kind before it is said, and pays for that everywhere.) On words of the question it is flat: they are names, mostly, and
+without that it misspells them; that they are coming can be seen from the question.
 
 Words are runs of letters and digits, compared without case and without a possessive; where a script puts no spaces
 between words, a run counts as one.
@@ -31,12 +33,21 @@ def common_words(examples: Iterable[Example], share: float) -> frozenset[str]:
     return frozenset(word for word, count in counts.items() if count >= share * len(answers) - 1e-9)
 
 
-def telling_spans(example: Example, common: frozenset[str]) -> list[tuple[int, int]]:
-    """Return where in the answer the words stand that tell something; all of it where none does."""
+Spans = list[tuple[int, int]]
+"""First place of each word, and the one after its last."""
+
+
+def word_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Spans]:
+    """Return where in the answer the words stand that tell something, and where those of the question; common words
+    are neither. All of the answer tells something where no word does.
+    """
     turns = [example.question, *(message.content for message in example.history)]
-    known = common | {word for turn in turns for word, _, _ in words(turn)}
-    spans = [(begin, end) for word, begin, end in words(example.answer) if word not in known]
-    return spans or [(0, len(example.answer.rstrip()))]
+    asked = {word for turn in turns for word, _, _ in words(turn)}
+    rare = [(word in asked, (begin, end)) for word, begin, end in words(example.answer) if word not in common]
+    telling = [span for known, span in rare if not known]
+    if not telling:
+        return [(0, len(example.answer.rstrip()))], []
+    return telling, [span for known, span in rare if known]
 
 
 def _plain(word: str) -> str:
