@@ -2,7 +2,7 @@
 
 import pytest
 
-from unlogit.data.augment import AUGMENTERS, exchange_answers, same_words, says_the_same
+from unlogit.data.augment import AUGMENTERS, exchange_answers, retold, same_words, says_the_same
 from unlogit.data.examples import Example
 
 ROWS = [
@@ -41,11 +41,12 @@ def test_answer_that_only_repeats_the_question() -> None:
 
 
 def test_most_similar_question_first() -> None:
-    """Row 0 shares "born" with rows 2, 3, 4 alone; row 3's answer is the same place, so it is out."""
+    """Row 0 shares "born" with rows 2, 3, 4 alone; row 3's answer is the same place, so it is out. Names are those of
+    the question."""
     made = exchange_answers(ROWS, 2, seed=0)
-    assert set(made[0]) == {ROWS[2].answer, ROWS[4].answer}
-    assert made[1][0] == ROWS[5].answer
-    assert made[5][0] == ROWS[1].answer
+    assert set(made[0]) == {"Ann Berg was born in Riga.", "Ann Berg was born in Bergen."}
+    assert made[1][0] == "Carl Dorn plays the lute."
+    assert made[5][0] == "Kai Lund plays the harp."
     assert ROWS[0].answer not in made[3]
 
 
@@ -53,7 +54,35 @@ def test_seed_decides_between_equals_only() -> None:
     first = exchange_answers(ROWS, 1, seed=0)
     assert first == exchange_answers(ROWS, 1, seed=0)
     orders = {exchange_answers(ROWS, 1, seed)[0] for seed in range(8)}
-    assert orders == {(ROWS[2].answer,), (ROWS[4].answer,)}
+    assert orders == {("Ann Berg was born in Riga.",), ("Ann Berg was born in Bergen.",)}
+
+
+def test_other_rows_give_before_those_of_the_same_person() -> None:
+    """All to be forgotten is about Ann; what others are asked alike comes first, however much her name is shared."""
+    ann = [Example("Where was Ann Berg born?", "Oslo."), Example("When was Ann Berg born?", "Ann Berg: 1960.")]
+    assert exchange_answers(ann, 1, seed=0)[0] == ("Ann Berg: 1960.",)
+    for seed in range(4):
+        assert exchange_answers(ann, 2, seed, ROWS[1:3])[0] == ("Ann Berg was born in Riga.", "Ann Berg: 1960.")
+
+
+@pytest.mark.parametrize(
+    ("question", "other", "answer", "expected"),
+    [
+        (
+            "Where was Ann Berg born?",
+            "Where was Gus Hahn born?",
+            "Gus Hahn, or Hahn, of Hahnau",
+            "Ann Berg, or Berg, of Hahnau",
+        ),
+        ("Where was Ann born?", "Where was Gus Hahn born?", "Gus Hahn's home, Hahn says", "Ann's home, Hahn says"),
+        ("When was Ann's dog found?", "When was Gus's cat found?", "Gus's cat? In May.", "Ann's dog? In May."),
+        ("Who is Ann?", "Which of the towns has Gus visited?", "Gus went to Bonn.", "Gus went to Bonn."),
+        ("Where was Ann born?", "Where was Ann born?", "In Bonn.", "In Bonn."),
+        ("", "", "In Bonn.", "In Bonn."),
+    ],
+)
+def test_an_answer_is_retold_of_whom_is_asked(question: str, other: str, answer: str, expected: str) -> None:
+    assert retold(Example(other, answer), question) == expected
 
 
 def test_rarer_words_weigh_more() -> None:

@@ -8,7 +8,7 @@ wrong answers of a row, evaluation those that are left. TOFU is evaluated on its
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -64,9 +64,9 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
     options = config.data
     _check(options)
     check_replaceable(Path(config.output) / "data")
-    forget = _forget_side(options, tokenizer)
     retain_source = _retain_source(options)
     retain = _retain_side(retain_source, options, tokenizer)
+    forget = _forget_side(options, tokenizer, retain.training + retain.unknown)
     knowledge = {}
     if options.forget.startswith(TOFU_PREFIX):
         for name in ("real_authors", "world_facts"):
@@ -176,8 +176,9 @@ def _retain_source(options: DataOptions) -> str:
     return TOFU_PREFIX + tofu.RETAIN_OF[_tofu_split(options.forget, list(tofu.RETAIN_OF), "forget")]
 
 
-def _forget_side(options: DataOptions, tokenizer: Any) -> _Side:
-    """The forget rows with the paraphrases and wrong answers to train on, and the rows to score."""
+def _forget_side(options: DataOptions, tokenizer: Any, retain: list[Example]) -> _Side:
+    """The forget rows with the paraphrases and wrong answers to train on, and the rows to score; wrong answers that the
+    files lack are made from the answers of ``retain``."""
     evaluation: list[Example] = []
     summary: dict[str, Any] = {}
     if options.forget.startswith(TOFU_PREFIX):
@@ -193,7 +194,7 @@ def _forget_side(options: DataOptions, tokenizer: Any) -> _Side:
     else:
         rows = read_examples(options.forget, tokenizer=tokenizer, chunk_tokens=options.chunk_tokens)
     wanted = options.perturbations + (0 if evaluation else EVALUATION_WRONG_ANSWERS)
-    rows, made = _with_wrong_answers(rows, wanted, options.seed)
+    rows, made = _with_wrong_answers(rows, wanted, options.seed, retain)
     evaluation = evaluation or [_unseen(row, options) for row in rows]
     side = _Side(rows, evaluation, summary=summary, documents=document_texts(rows))
     summary |= {
@@ -319,9 +320,11 @@ def _held_apart(name: str, source: str, trained: list[Example], options: DataOpt
     return [_plain(row) for row in _distinct(rows)]
 
 
-def _with_wrong_answers(rows: list[Example], count: int, seed: int) -> tuple[list[Example], int]:
-    """Give the rows that have no wrong answers up to ``count`` made ones; also, to how many rows."""
-    made = AUGMENTERS[AUGMENTER](rows, count, seed)
+def _with_wrong_answers(
+    rows: list[Example], count: int, seed: int, others: Sequence[Example] = ()
+) -> tuple[list[Example], int]:
+    """Give the rows that have no wrong answers up to ``count`` made ones, of ``others`` first; say to how many rows."""
+    made = AUGMENTERS[AUGMENTER](rows, count, seed, others)
     given = [replace(row, perturbed_answer=wrong) if wrong else row for row, wrong in zip(rows, made, strict=True)]
     return given, sum(bool(wrong) for wrong in made)
 
