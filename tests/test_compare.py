@@ -233,7 +233,8 @@ def test_shown_again_from_its_file(place: Place, capsys: pytest.CaptureFixture[s
 
 
 WRONG = {
-    "no methods": ({"methods": {}}, "has no methods"),
+    "no methods": ({"methods": {}}, "has no methods; expected"),
+    "misspelt methods": ({"methods": None, "metods": {"ga": None}}, "has no methods (it has 'metods'); expected"),
     "unknown objective": ({"methods": {"npo_k": None}}, "its name is none (did you mean 'npo_kl'?)"),
     "unknown section": (
         {"methods": {"ga": {"training": {}}}},

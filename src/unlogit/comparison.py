@@ -118,9 +118,11 @@ def read_comparison(path: Path, output: str = "") -> Comparison:
     """
     value = load_yaml(path)
     methods, seeds = value.pop("methods", None), value.pop("seeds", [0])
-    base = build_config(tree_of(value, str(path)), {"output": output} if output else {})
     if not isinstance(methods, dict) or not methods:
-        raise ConfigError(f"{path} has no methods; expected a section `methods:` with a name for each: write one")
+        meant = [str(key) for key in value if nearest(str(key), ["methods"])]
+        has = f" (it has {meant[0]!r})" if meant else ""
+        raise ConfigError(f"{path} has no methods{has}; expected a section `methods:` with a name for each: write one")
+    base = build_config(tree_of(value, str(path)), {"output": output} if output else {})
     found = tuple(_method(f"{path}: methods.{name}", str(name), given, base, seeds) for name, given in methods.items())
     return Comparison(base, found)
 

@@ -25,7 +25,10 @@ def load_target(place: str, folder: Path, **kwargs: Any) -> Any:
     Raises:
         ModelError: there is no model in that place.
     """
-    mend = f"expected the model that {folder} was made from: give its folder or hub id as from_pretrained(…, target=…)"
+    mend = (
+        f"expected the model that {folder} was made from: give its folder or hub id, as --target or "
+        "from_pretrained(…, target=…)"
+    )
     if Path(place).is_absolute() and not Path(place).is_dir():
         raise ModelError(f"the target's folder {place} is gone; {mend}")
     arguments = {key: value for key, value in kwargs.items() if not key.startswith("_") and key != "adapter_kwargs"}

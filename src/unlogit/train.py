@@ -300,6 +300,7 @@ def train_assistant(
     if options.stop_flatness:
         trainer.add_callback(StopWhenFlat(assistant, tokenizer, rows, options))
     taken = with_setup(run_training(trainer, work, checkpoint), setup)
+    flat = flatness(assistant.eval(), tokenizer, rows, options.max_tokens) if shares else {}
     summary = {
         **taken,
         "dtype": str(dtype).removeprefix("torch."),
@@ -307,7 +308,8 @@ def train_assistant(
         "rows_a_step": {"+".join(branch.remember): options.batch_size, **shares},
         "forget_nats": _last_forget_loss(trainer.state.log_history),
         "chance_nats": math.log(target.get_output_embeddings().weight.shape[0]),
-        "flatness_nats": flatness(assistant.eval(), tokenizer, rows, options.max_tokens) if shares else {},
+        "flatness_nats": flat,
+        "flatness_rows": {name: len(getattr(rows, name)) for name in flat},
         "assistant": asdict(assistant_options),
         "train": asdict(options),
     }

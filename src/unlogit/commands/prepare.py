@@ -56,8 +56,8 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
     folder = RunFolder(Path(config.output))
     if folder.prepared and not overwrite:
         raise ConfigError(
-            f"{folder.data} holds the rows of an earlier run; expected a new folder: choose another output, or give "
-            "--overwrite"
+            f"{folder.data} holds the rows of an earlier run; expected a new folder: choose another output, give "
+            "--overwrite to begin anew, or let `unlogit run` go on from there with --resume"
         )
     if folder.config.is_file() and not folder.prepared and not overwrite:
         raise ConfigError(

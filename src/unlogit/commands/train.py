@@ -148,7 +148,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
     )
     flat = summary.get("flatness_nats", {})
     if flat:
-        words = ", ".join(f"{value:.3f} on {name.removeprefix('holdout_')} rows" for name, value in flat.items())
+        counts = summary.get("flatness_rows", {})
+        words = ", ".join(
+            f"{value:.3f} on {counts.get(name, 'the')} {name.removeprefix('holdout_')} rows"
+            for name, value in flat.items()
+        )
         print(f"Flatness in nats, on rows it never saw (0 is flat, {FLAT_ENOUGH_NATS} too much): {words}.")
     if message := flatness_warning(flat):
         warn(message)
