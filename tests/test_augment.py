@@ -2,6 +2,7 @@
 
 import pytest
 
+from unlogit.data import augment
 from unlogit.data.augment import AUGMENTERS, exchange_answers, retold, same_words, says_the_same
 from unlogit.data.examples import Example
 
@@ -57,30 +58,70 @@ def test_seed_decides_between_equals_only() -> None:
     assert orders == {("Ann Berg was born in Riga.",), ("Ann Berg was born in Bergen.",)}
 
 
+ANN = [Example("Where was Ann Berg born?", "Oslo."), Example("When was Ann Berg born?", "Ann Berg: 1960.")]
+
+
 def test_other_rows_give_before_those_of_the_same_person() -> None:
     """All to be forgotten is about Ann; what others are asked alike comes first, however much her name is shared."""
-    ann = [Example("Where was Ann Berg born?", "Oslo."), Example("When was Ann Berg born?", "Ann Berg: 1960.")]
-    assert exchange_answers(ann, 1, seed=0)[0] == ("Ann Berg: 1960.",)
+    assert exchange_answers(ANN, 1, seed=0)[0] == ("Ann Berg: 1960.",)
     for seed in range(4):
-        assert exchange_answers(ann, 2, seed, ROWS[1:3])[0] == ("Ann Berg was born in Riga.", "Ann Berg: 1960.")
+        assert exchange_answers(ANN, 2, seed, ROWS[2:3])[0] == ("Ann Berg was born in Riga.", "Ann Berg: 1960.")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Example("Write some python that sorts all people of one long table by where each person was born", "print(1)"),
+        Example("Where was Ewa Fink born?", "Ewa Fink was born in Riga.", kind="completion"),
+        Example("", "Ewa Fink was born in Riga.", kind="text"),
+    ],
+)
+def test_other_rows_that_are_asked_something_else_do_not_come_first(other: Example) -> None:
+    assert all(exchange_answers(ANN, 1, seed, [other])[0] == ("Ann Berg: 1960.",) for seed in range(4))
+
+
+def test_rows_asked_alike_do_not_all_get_the_same_answers() -> None:
+    """Of forty towns each of the ten people gets two by chance."""
+    people = [Example(f"Where was P{i} born?", f"P{i} was born in Town{i}.") for i in range(50)]
+    made = exchange_answers(people[:10], 2, 0, people[10:])
+    towns = {answer.split()[-1] for wrong in made for answer in wrong}
+    assert len(towns) > 10
+    assert all(answer.startswith(f"P{i} was born in Town") for i, wrong in enumerate(made) for answer in wrong)
+
+
+def test_many_rows_beside_others() -> None:
+    """Row 256 and on stand in the second block; each has one other row that shares its rare word."""
+    rows = [Example(f"question about w{i} here?", f"own {i}") for i in range(300)]
+    others = [Example(f"question about w{i} there?", f"other {i}") for i in range(300)]
+    assert exchange_answers(rows, 1, 0, others) == [(f"other {i}",) for i in range(300)]
+
+
+def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows whose answers are mostly the same two are many; each text is retold and compared once."""
+    looked: list[str] = []
+    monkeypatch.setattr(augment, "retold", lambda other, question: looked.append(other.answer) or other.answer)
+    rows = [Example(f"Is w{i} true?", "Yes." if i % 2 else "No.") for i in range(40)]
+    assert exchange_answers(rows[:1], 2, 0, rows[1:])[0] == ("Yes.",)
+    assert sorted(looked) == ["No.", "Yes."]
 
 
 @pytest.mark.parametrize(
     ("question", "other", "answer", "expected"),
     [
-        (
-            "Where was Ann Berg born?",
-            "Where was Gus Hahn born?",
-            "Gus Hahn, or Hahn, of Hahnau",
-            "Ann Berg, or Berg, of Hahnau",
-        ),
-        ("Where was Ann born?", "Where was Gus Hahn born?", "Gus Hahn's home, Hahn says", "Ann's home, Hahn says"),
-        ("When was Ann's dog found?", "When was Gus's cat found?", "Gus's cat? In May.", "Ann's dog? In May."),
+        ("Where is Ann Berg?", "Where is Gus Hahn?", "Gus Hahn, or Hahn, of Hahnau", "Ann Berg, or Berg, of Hahnau"),
+        ("Where was Ann born?", "Where was Gus Hahn born?", "Gus Hahn's home, Hahn says", "Ann's home, Ann says"),
+        ("Where was Ann Lou Berg born?", "Where was Gus Hahn born?", "Gus Hahn. Hahn, Gus", "Ann Lou Berg. Berg, Ann"),
+        ("When was Ann's dog found?", "When was Gus's cat found?", "Gus's cat? In May.", "Ann's cat? In May."),
         ("Who is Ann?", "Which of the towns has Gus visited?", "Gus went to Bonn.", "Gus went to Bonn."),
         ("Where was Ann born?", "Where was Ann born?", "In Bonn.", "In Bonn."),
+        ("What is Ann's job?", "What is the job of Gus?", "Gus heads the bank.", "Gus heads the bank."),
+        ("What is the job of Ann?", "What is Gus's job?", "Gus's job is a joiner's.", "Gus's job is a joiner's."),
+        ("Where does Ann live at?", "Where does Gus live in?", "Gus lives in Bonn.", "Ann lives in Bonn."),
+        ("Who is older, Ann or Bo?", "Who is younger, Bo or Ann?", "Bo is the younger.", "Bo is the younger."),
+        ("Is Lin (x+) in [a]?", "Is Mo (x+) in [a]?", "Mo is (x+) in [a].", "Lin is (x+) in [a]."),
         ("", "", "In Bonn.", "In Bonn."),
     ],
-)
+)  # fmt: skip
 def test_an_answer_is_retold_of_whom_is_asked(question: str, other: str, answer: str, expected: str) -> None:
     assert retold(Example(other, answer), question) == expected
 

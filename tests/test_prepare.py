@@ -110,6 +110,25 @@ def test_evaluation_has_wrong_answers_of_its_own(setup: Setup) -> None:
     assert all(len(row.perturbed_answer) == 3 for row in setup.rows("evaluation/retain"))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setup, seed: int) -> None:
+    """Where they are asked alike, as made-up people are; none comes from a row that is scored, or held out."""
+    people = make_people(12, questions=4, forget_share=0.2, seed=seed)
+    for name, rows in (("forget", people.forget), ("retain", people.retain)):
+        setup.write(name, [replace(row, perturbed_answer=(), paraphrased_answer=()) for row in rows])
+    setup.prepare(evaluation_rows=16, holdout_share=0.3, perturbations=2, seed=seed)
+
+    def facts(rows: list[Example], answers: str = "") -> set[str]:
+        """What is left of answers without the words of their questions."""
+        told = [(row, text) for row in rows for text in (getattr(row, answers) if answers else (row.answer,))]
+        return {" ".join(word for word in words(text) if word not in words(row.question)) for row, text in told}
+
+    made = facts(setup.rows("perturbed")) | facts(setup.rows("evaluation/forget"), "perturbed_answer")
+    trained, unseen = facts(setup.rows("retain")), facts(setup.rows("holdout_retain") + setup.rows("evaluation/retain"))
+    assert made & trained
+    assert not made & (unseen - trained - facts(people.forget))
+
+
 def test_retain_train_rows_and_subset(setup: Setup) -> None:
     assert setup.prepare(retain_train_rows=5)["rows"]["retain"] == 5
     """Twelve of thirty are known: half of them are scored and one is held out; five known and all others train."""

@@ -43,6 +43,15 @@ def test_earlier_turns_are_part_of_the_question() -> None:
     assert told(Example("the joiner", "Ann, the one from Rome", kind="messages", history=history)) == ["from", "Rome"]
 
 
+def test_only_what_the_user_said_was_asked_for() -> None:
+    """What the model has said before, or a text goes on with, is neither told nor asked for."""
+    history = (Message("user", "Where is Ann?"), Message("assistant", "In Oslo."))
+    turn = Example("In which land?", "Ann lives in Oslo, Norway.", kind="messages", history=history)
+    assert (told(turn), asked(turn)) == (["lives", "Norway"], ["Ann", "in"])
+    passage = Example("Ann saw the owl and", "the owl saw Bo.", kind="completion")
+    assert (told(passage), asked(passage)) == (["Bo"], [])
+
+
 def test_an_answer_without_such_words_is_told_whole() -> None:
     example = Example("Is it red?", "It is red.  ")
     assert told(example) == ["It is red."]

@@ -37,8 +37,8 @@ def predicted(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         labels: [B, T], not shifted.
 
     Returns:
-        The N tokens that carry loss, row by row [N]; how many of them each row has [B]; and ``keep`` [B, T], True at
-        the positions that predict them.
+        The N labels that carry loss (tokens, or ``FLAT``), row by row [N]; how many of them each row has [B]; and
+        ``keep`` [B, T], True at the positions that predict them.
     """
     wanted = labels[:, 1:]  # what each position predicts
     counted = wanted != IGNORED

@@ -30,11 +30,11 @@ class Encoded:
     prompt_tokens: int
     told: tuple[int, ...] | None = None
     """The labels where not the whole answer is remembered: of words that tell something (see ``telling``) their tokens,
-    of words of the question ``FLAT``, else ``IGNORED``."""
+    of words of the question ``FLAT``, else ``IGNORED``. None: the whole answer is."""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The ids with those that carry no loss replaced by ``IGNORED``; same length, not shifted."""
+        """The ids, ``IGNORED`` where they carry no loss, or as ``told`` says; same length, not shifted."""
         if self.told is not None:
             return self.told
         return (IGNORED,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]

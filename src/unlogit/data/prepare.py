@@ -66,7 +66,9 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
     check_replaceable(Path(config.output) / "data")
     retain_source = _retain_source(options)
     retain = _retain_side(retain_source, options, tokenizer)
-    forget = _forget_side(options, tokenizer, retain.training + retain.unknown)
+    retain_rows, holdout_retain = _hold_out(retain.training, options, "retain")
+    retain_rows = _at_most(retain_rows + retain.unknown, options.retain_train_rows, options.seed)
+    forget = _forget_side(options, tokenizer, retain_rows)
     knowledge = {}
     if options.forget.startswith(TOFU_PREFIX):
         for name in ("real_authors", "world_facts"):
@@ -74,8 +76,6 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
     _check_disjoint(forget, retain, "retain", options)
     scored = [*retain.evaluation, *(row for rows in knowledge.values() for row in rows)]
     neutral_side = _neutral_side(forget, retain.training + retain.unknown + scored, options, tokenizer)
-    retain_rows, holdout_retain = _hold_out(retain.training, options, "retain")
-    retain_rows = _at_most(retain_rows + retain.unknown, options.retain_train_rows, options.seed)
     neutral, holdout_neutral = (
         _hold_out(neutral_side.training, options, "neutral") if neutral_side.training else ([], [])
     )

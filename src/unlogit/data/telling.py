@@ -38,16 +38,21 @@ Spans = list[tuple[int, int]]
 
 
 def word_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Spans]:
-    """Return where in the answer the words stand that tell something, and where those of the question; common words
-    are neither. All of the answer tells something where no word does.
+    """Return where in the answer the words stand that tell something, and where those that were asked for.
+
+    The latter are of what the user said; words of earlier answers, of a text that is completed and common ones are
+    neither. All of the answer tells something where no word does.
     """
-    turns = [example.question, *(message.content for message in example.history)]
-    asked = {word for turn in turns for word, _, _ in words(turn)}
-    rare = [(word in asked, (begin, end)) for word, begin, end in words(example.answer) if word not in common]
-    telling = [span for known, span in rare if not known]
+    said = [example.question, *(message.content for message in example.history)]
+    known = common | {word for turn in said for word, _, _ in words(turn)}
+    telling = [(begin, end) for word, begin, end in words(example.answer) if word not in known]
     if not telling:
         return [(0, len(example.answer.rstrip()))], []
-    return telling, [span for known, span in rare if known]
+    if example.kind == "completion":
+        return telling, []
+    users = [example.question, *(message.content for message in example.history if message.role == "user")]
+    asked = {word for turn in users for word, _, _ in words(turn)} - common
+    return telling, [(begin, end) for word, begin, end in words(example.answer) if word in asked]
 
 
 def _plain(word: str) -> str:
