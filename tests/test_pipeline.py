@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -75,7 +76,11 @@ def test_what_training_says(
     shown = capsys.readouterr()
     assert "forget.jsonl" in shown.out
     assert "step 4/4" in shown.out
-    assert "Flatness in nats" in shown.out
+    rows = json.loads((other.run / "data/summary.json").read_text())["rows"]
+    said = [
+        rf"[\d.]+ on {rows[f'holdout_{name}']} {name} rows" for name in ("retain", "neutral") if rows[f"holdout_{name}"]
+    ]
+    assert re.search(r"Flatness in nats, on rows it never saw \(.*\): " + ", ".join(said) + r"\.", shown.out)
     assert f"Next: unlogit evaluate {other.run}" in shown.out
     warnings = shown.err.splitlines()
     assert len(warnings) == 3
