@@ -232,10 +232,12 @@ def test_memory_in_a_process_of_its_own() -> None:
         alone("head:nothing", setting=SETTING.values())
 
 
-def test_the_published_table_is_what_was_measured() -> None:
+def test_the_published_tables_are_what_was_measured() -> None:
     root = Path(__file__).resolve().parents[1]
     page = (root / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    measured = set()
     for result in sorted((root / "results").glob("bench_*.json")):
         machine, setting, findings = read_findings(result)
         assert f"<!-- {result.stem} -->\n{conditions(machine, setting)}\n\n{markdown(findings)}\n" in page
-        assert {finding.benchmark for finding in findings} == set(BENCHMARKS)
+        measured |= {finding.benchmark for finding in findings}
+    assert measured == set(BENCHMARKS)
