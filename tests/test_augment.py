@@ -119,6 +119,8 @@ def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.M
         ("Where does Ann live at?", "Where does Gus live in?", "Gus lives in Bonn.", "Ann lives in Bonn."),
         ("Who is older, Ann or Bo?", "Who is younger, Bo or Ann?", "Bo is the younger.", "Bo is the younger."),
         ("Is Lin (x+) in [a]?", "Is Mo (x+) in [a]?", "Mo is (x+) in [a].", "Lin is (x+) in [a]."),
+        ("Name the town of Bo.", "Tell the town of Gus.", "Tell is the town of Gus.", "Tell is the town of Bo."),
+        ("Is The Bo here now?", "Is Her Gus here now?", "Her dog is Gus.", "Her dog is Bo."),
         ("", "", "In Bonn.", "In Bonn."),
     ],
 )  # fmt: skip

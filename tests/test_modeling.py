@@ -20,6 +20,7 @@ from unlogit import UnlearnedConfig, UnlearnedForCausalLM, combine_logits, model
 from unlogit.assistant import Assistant
 from unlogit.configuration import MODES
 from unlogit.errors import ConfigError, ModelError, UnlogitError
+from unlogit.models import load_unlearned
 from unlogit.options import CombinationOptions
 
 IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41]])
@@ -453,9 +454,10 @@ def test_pipeline(saved: Path, caplog: pytest.LogCaptureFixture, monkeypatch: py
 def test_a_target_that_has_moved(saved: Path) -> None:
     """One line that says what to give; then the new folder, or the model itself."""
     moved = (saved.parent / "target").rename(saved.parent / "moved")
-    message = message_of(ModelError, lambda: AutoModelForCausalLM.from_pretrained(saved))
-    assert f"the target's folder {saved.parent / 'target'} is gone" in message
-    assert "target=" in message
+    for load in (AutoModelForCausalLM.from_pretrained, lambda folder: load_unlearned(str(folder))):
+        message = message_of(ModelError, lambda load=load: load(saved))
+        assert f"the target's folder {saved.parent / 'target'} is gone" in message
+        assert "--target" in message
     model = AutoModelForCausalLM.from_pretrained(saved, target=str(moved))
     torch.testing.assert_close(logits_of(model), logits_of(build()), atol=1e-4, rtol=1e-4)
     assert model.config.target_name == str(moved)

@@ -133,6 +133,7 @@ def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
     """
     from unlogit.configuration import UnlearnedConfig
     from unlogit.modeling import UnlearnedForCausalLM
+    from unlogit.target import check_there
 
     config = _config(folder)
     if not isinstance(config, UnlearnedConfig):
@@ -141,6 +142,8 @@ def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
             "or its unlearned/"
         )
     place = Path(model_place(folder))
+    if not target:
+        check_there(config.target_name, place)
     model = load_target(target or config.target_name, dtype)
     return UnlearnedForCausalLM.from_pretrained(place, target=model, config=config)
 

@@ -13,6 +13,23 @@ def absolute_name(name: str) -> str:
     return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
+def check_there(place: str, folder: Path) -> None:
+    """Refuse a target of the unlearned model in ``folder`` that was a folder and is gone.
+
+    Raises:
+        ModelError: it is.
+    """
+    if Path(place).is_absolute() and not Path(place).is_dir():
+        raise ModelError(f"the target's folder {place} is gone; {_mend(folder)}")
+
+
+def _mend(folder: Path) -> str:
+    return (
+        f"expected the model that {folder} was made from: give its folder or hub id, as --target or "
+        "from_pretrained(…, target=…)"
+    )
+
+
 def load_target(place: str, folder: Path, **kwargs: Any) -> Any:
     """Load the target of the unlearned model in ``folder``.
 
@@ -25,15 +42,10 @@ def load_target(place: str, folder: Path, **kwargs: Any) -> Any:
     Raises:
         ModelError: there is no model in that place.
     """
-    mend = (
-        f"expected the model that {folder} was made from: give its folder or hub id, as --target or "
-        "from_pretrained(…, target=…)"
-    )
-    if Path(place).is_absolute() and not Path(place).is_dir():
-        raise ModelError(f"the target's folder {place} is gone; {mend}")
+    check_there(place, folder)
     arguments = {key: value for key, value in kwargs.items() if not key.startswith("_") and key != "adapter_kwargs"}
     try:
         return AutoModelForCausalLM.from_pretrained(place, **arguments)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"the target {place!r} cannot be loaded ({reason}); {mend}") from error
+        raise ModelError(f"the target {place!r} cannot be loaded ({reason}); {_mend(folder)}") from error
