@@ -210,8 +210,9 @@ def test_padded_rows() -> None:
 def test_least_work_is_a_sixth_where_the_head_is_small() -> None:
     """Two thirds of a quarter of the blocks; a head that is larger counts more."""
     deep = replace(SETTING, options=BenchOptions(layers=4000, hidden=64))
-    assert step.least_work(deep, 1) == pytest.approx(1 / 6, rel=1e-3)
-    assert step.least_work(SETTING, 100_000) > 0.5
+    assert step.least_work(deep, 1, 1.0) == pytest.approx(1 / 6, rel=1e-3)
+    assert step.least_work(SETTING, 100_000, 1.0) > 0.5
+    assert step.least_work(SETTING, 10**9, 0.5) == pytest.approx(2 / 3 * 0.75, rel=1e-3)  # all of it is the head
 
 
 def test_other_ways_run() -> None:

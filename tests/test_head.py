@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from tiny_models import tiny_target
 from unlogit.decoder import head_logits
 from unlogit.objectives import head as head_module
-from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.uld import combined, uld
+from unlogit.objectives.head import FrozenHead, drawn
+from unlogit.objectives.uld import combined, uld, uniform_excess
 
 FORGET, UNIFORM, RETAIN_WEIGHT = 7, 9, 1.5
 
@@ -95,6 +95,16 @@ def test_bfloat16_is_as_near_as_its_rounding() -> None:
     assert (found_slope - slope).float().norm() < 0.01 * slope.float().norm()
 
 
+def test_the_sum_over_positions_is_not_rounded_by_autocast() -> None:
+    lm: Any = tiny_target("llama").requires_grad_(False)
+    hidden = hidden_states(lm).bfloat16()
+    lm.lm_head.to(torch.bfloat16)
+    expected = FrozenHead(lm).uniform_excess(hidden)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = FrozenHead(lm).uniform_excess(hidden)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
 def test_without_gradients(kind: str) -> None:
     lm: Any = tiny_target(kind).requires_grad_(False)
@@ -104,3 +114,62 @@ def test_without_gradients(kind: str) -> None:
     logits = head_logits(lm, hidden)
     whole = uld(logits[:FORGET], labels_for(lm), logits[FORGET:], 1.0)
     torch.testing.assert_close(torch.stack(free), torch.stack([whole.forget, whole.uniform]).detach())
+
+
+def test_positions_are_drawn_by_their_spread() -> None:
+    """0.4 of five: half of it 0.2 each, half by the spread, so that the chances are 0.2 to 1, the last cut off there.
+    Each is drawn as often as that, two at a time, weighted by one over it."""
+    spread = torch.tensor([0.0, 1.0, 1.0, 0.0, 8.0])
+    chance = torch.tensor([0.2, 0.3, 0.3, 0.2, 1.0])
+    torch.manual_seed(0)
+    counts = torch.zeros(5)
+    for _ in range(2000):
+        taken, weights = drawn(spread, 0.4)
+        assert len(taken) == 2
+        torch.testing.assert_close(weights, 1 / chance[taken])
+        counts[taken] += 1
+    assert counts[4] == 2000
+    assert ((counts / 2000 - chance).abs() < 0.05).all()  # five deviations
+    assert drawn(torch.zeros(4), 0.5)[1].tolist() == [2.0, 2.0]  # all as flat as one another
+    assert len(drawn(torch.ones(1), 1e-9)[0]) == 0
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_spread_is_that_of_the_logits(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm: Any = tiny_target("llama").requires_grad_(False)
+    layer = lm.get_output_embeddings()
+    if bias:  # the same for every position, and no part of what tells them apart
+        lm.lm_head = nn.Linear(layer.in_features, layer.out_features).requires_grad_(False)
+    hidden = hidden_states(lm)
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 7 * layer.in_features)  # the covariance in several parts
+    expected = (hidden @ lm.get_output_embeddings().weight.T).std(dim=-1, correction=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as in training: not rounded by it
+        found = FrozenHead(lm).spread(hidden)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
+    assert FrozenHead(tiny_target("gemma2")).spread(hidden).tolist() == [1.0] * len(hidden)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_a_share_is_the_weighted_sum_at_what_is_drawn(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm: Any = tiny_target(kind).requires_grad_(False)
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 3 * lm.get_output_embeddings().weight.shape[0])
+    hidden, head = hidden_states(lm), FrozenHead(lm)
+    torch.manual_seed(3)
+    taken, weights = drawn(head.spread(hidden), 0.5)
+    assert 4 < len(taken) < len(hidden)
+    expected = (uniform_excess(head_logits(lm, hidden[taken])) * weights).sum() / len(hidden)
+    torch.manual_seed(3)
+    found = head.uniform_excess(hidden, 0.5)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    slopes = [torch.autograd.grad(loss, hidden)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
+    assert not slopes[0][[i for i in range(len(hidden)) if i not in taken]].any()
+
+
+def test_nothing_drawn_is_no_loss() -> None:
+    lm: Any = tiny_target("llama").requires_grad_(False)
+    hidden = hidden_states(lm)
+    loss = FrozenHead(lm).uniform_excess(hidden, 1e-9)
+    (slope,) = torch.autograd.grad(loss, hidden)
+    assert loss == 0
+    assert not slope.any()

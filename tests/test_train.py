@@ -57,6 +57,20 @@ OPTIONS = TrainOptions(
 )
 
 
+def trainer_of(assistant: Assistant, options: TrainOptions, folder: Path) -> AssistantTrainer:
+    arguments = training_arguments(
+        folder, options, steps_a_epoch=1, row_batch=4, dtype=torch.float32, device=torch.device("cpu"), bar=False
+    )
+    return AssistantTrainer(
+        options,
+        sampler=range(1),
+        log_file=folder / "log",
+        model=assistant,
+        runs=[assistant.view],
+        args=arguments,
+    )
+
+
 def test_defaults_by_size() -> None:
     small, note = defaults_for(TrainOptions(), "lora", 10**8)
     assert (small.learning_rate, small.retain_weight, small.epochs) == (2e-3, 1.0, 10.0)
@@ -114,6 +128,9 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         check_train(TrainOptions(retain_weight=-1.0, max_grad_norm=float("nan")))
     with pytest.raises(ConfigError, match=r"max_tokens is -5.*seed is -1"):
         check_train(TrainOptions(max_tokens=-5, seed=-1))
+    for share in (0.0, -0.5, 1.01, float("nan")):
+        with pytest.raises(ConfigError, match=f"flat_share is {share}; expected more than 0 and at most 1"):
+            check_train(TrainOptions(flat_share=share))
     with pytest.raises(DataError, match="both sides"):
         check_rows(replace(ROWS, forget=[]))
 
@@ -135,6 +152,7 @@ def test_options_of_uld_are_refused_elsewhere() -> None:
         ("growing_retain_weight", True),
         ("stop_flatness", 0.1),
         ("common_share", 0.01),
+        ("flat_share", 0.5),
     ):
         check_train(TrainOptions(**{name: value}))
         with pytest.raises(ConfigError, match=f"{name} is {value} with the objective npo_kl; expected it with uld"):
@@ -260,18 +278,7 @@ def test_a_step_is_the_objective_on_whole_logits(growing: bool, known: str, tmp_
         *(encode(row, tiny_tokenizer()) for row in ROWS.retain[:2]),
     ]
     batch = collate([(row, i < 2) for i, row in enumerate(rows)])
-    arguments = training_arguments(
-        tmp_path, OPTIONS, steps_a_epoch=1, row_batch=4, dtype=torch.float32, device=torch.device("cpu"), bar=False
-    )
-    trainer = AssistantTrainer(
-        1.5,
-        growing,
-        sampler=range(1),
-        log_file=tmp_path / "log",
-        model=assistant,
-        runs=[assistant.view],
-        args=arguments,
-    )
+    trainer = trainer_of(assistant, replace(OPTIONS, retain_weight=1.5, growing_retain_weight=growing), tmp_path)
     found = trainer.compute_loss(assistant, dict(batch))
     slopes = torch.autograd.grad(found, list(assistant.parameters()))
     labels, counts, keep = predicted(batch["labels"])
@@ -286,6 +293,27 @@ def test_a_step_is_the_objective_on_whole_logits(growing: bool, known: str, tmp_
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for slope, plain in zip(slopes, torch.autograd.grad(expected, list(assistant.parameters())), strict=True):
         torch.testing.assert_close(slope, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_with_a_share_of_the_flat_tokens_is_on_average_the_whole(tmp_path: Path) -> None:
+    """On average: each draw has another loss, and gradients whose mean is the whole step's."""
+    assistant = random_assistant(tiny_target().requires_grad_(False))
+    rows = [encode(row, tiny_tokenizer()) for row in (*ROWS.forget[:2], *ROWS.retain, *ROWS.perturbed)]
+    batch = collate([(row, i < 2) for i, row in enumerate(rows)])
+    trainer = trainer_of(assistant, replace(OPTIONS, flat_share=0.5), tmp_path)
+    parameter = next(assistant.parameters())
+    torch.manual_seed(0)
+    seen = []
+    for _ in range(300):
+        loss = trainer.compute_loss(assistant, dict(batch))
+        seen.append(torch.cat([loss.detach()[None], torch.autograd.grad(loss, [parameter])[0].flatten()]))
+    found = torch.stack(seen)
+    trainer.flat_share = 1.0
+    loss = trainer.compute_loss(assistant, dict(batch))
+    whole = torch.cat([loss.detach()[None], torch.autograd.grad(loss, [parameter])[0].flatten()])
+    assert found[:, 0].std() > 0.01
+    error = (found.mean(dim=0) - whole) / (found.std(dim=0) / len(found) ** 0.5).clamp(min=1e-7)
+    assert error.abs().max() < 5
 
 
 def test_steps_of_short_rows_use_plain_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

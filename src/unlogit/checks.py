@@ -80,7 +80,7 @@ def check_train(options: TrainOptions) -> None:
     own: dict[str, tuple[str, ...]] = dict.fromkeys(
         ("near_flat", "stop_flatness", "perturbed_share", "common_share"), ("uld",)
     )
-    own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio"), ("uld", "dual_uld"))
+    own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio", "flat_share"), ("uld", "dual_uld"))
     for name, objectives in own.items():
         if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
             problems.append(
@@ -107,6 +107,8 @@ def check_train(options: TrainOptions) -> None:
     for name in ("neutral_share", "warmup_share", "common_share"):
         if not 0 <= getattr(options, name) < 1:
             problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
+    if not 0 < options.flat_share <= 1:
+        problems.append(f"flat_share is {options.flat_share}; expected more than 0 and at most 1")
     left = 1 - options.neutral_share
     if options.perturbed_share is not None and not 0 <= options.perturbed_share < left:
         problems.append(

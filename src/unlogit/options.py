@@ -109,6 +109,10 @@ class TrainOptions:
     """Rows of the forget side in a step."""
     uniform_ratio: float = 1.0
     """Rows of the uniform side in a step for each of the forget side (paper: 1). More keep more, at a like cost."""
+    flat_share: float = 1.0
+    """`uld`, `dual_uld`: share of the tokens to be flat on at which a step runs the head, which costs the most where
+    the vocabulary is large. They are drawn anew in each step, those farther from flat more often. 1: all, as in the
+    paper."""
     neutral_share: float = 0.25
     """Share of the uniform side that is neutral."""
     perturbed_share: float | None = None

@@ -94,9 +94,10 @@ def collate(rows: Sequence[tuple[Encoded, bool]], recorded: Recorded | None = No
 class AssistantTrainer(RowTrainer):
     """The two-sided objective; logs both parts."""
 
-    def __init__(self, retain_weight: float, growing: bool, above: BlocksAbove | None = None, **kwargs: Any) -> None:
+    def __init__(self, options: TrainOptions, above: BlocksAbove | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.retain_weight, self.growing, self.above = retain_weight, growing, above
+        self.retain_weight, self.growing = options.retain_weight or 0.0, options.growing_retain_weight
+        self.flat_share, self.above = options.flat_share, above
         self.assistant: Any = kwargs["model"]
         self.head = FrozenHead(self.assistant.view)
         self.chance_nats = math.log(self.assistant.view.get_output_embeddings().weight.shape[0])
@@ -115,7 +116,8 @@ class AssistantTrainer(RowTrainer):
                 labels = labels[:count][told]
                 count = len(labels)
             forget = self.head.cross_entropy(hidden[:count], labels[:count])
-            uniform = self.head.uniform_excess(hidden[count:]) if count < len(hidden) else forget.new_zeros(())
+            flat = hidden[count:]
+            uniform = self.head.uniform_excess(flat, self.flat_share) if len(flat) else forget.new_zeros(())
         loss = combined(forget, uniform, self.retain_weight, self.chance_nats if self.growing else None)
         self.keep_terms(forget=loss.forget, uniform=loss.uniform)
         return (loss.total, hidden) if return_outputs else loss.total
@@ -284,8 +286,7 @@ def train_assistant(
         bar=bar,
     )
     trainer = AssistantTrainer(
-        options.retain_weight or 0.0,
-        options.growing_retain_weight,
+        options,
         frozen.above if frozen else None,
         sampler=sampler,
         log_file=work / "log.jsonl",

@@ -1,9 +1,10 @@
 """One training step: ULD beside NPO+KL of the whole model, and beside ULD as its authors released it.
 
-The first two are the product's own trainers, forward to optimiser, on the same rows: 8 to forget and 8 to keep, of like
-length, as the product's own sampler puts them together; each repetition takes the next step of a pass of eight. The
-third is a stand-in for the released code (its repository: UCSB-NLP-Chang/ULD): rows padded to 256 tokens, logits at
-every position, the uniform term over all of them, an assistant that is a model of its own with peft's LoRA.
+The first two are the product's own trainers, ULD's also with a share of its uniform side's tokens, forward to
+optimiser, on the same rows: 8 to forget and 8 to keep, of like length, as the product's own sampler puts them together;
+each repetition takes the next step of a pass of eight. The third is a stand-in for the released code (its repository:
+UCSB-NLP-Chang/ULD): rows padded to 256 tokens, logits at every position, the uniform term over all of them, an
+assistant that is a model of its own with peft's LoRA.
 """
 
 import tempfile
@@ -39,6 +40,8 @@ ROWS_A_SIDE = 8
 PADDED_TOKENS = 256
 TIME, MEMORY, RELEASED = 1 / 6, 1 / 3, 4.0
 FEWEST = 8
+FLAT_SHARE = 0.25
+"""What ULD is measured with beside all tokens of its uniform side (see ``TrainOptions.flat_share``)."""
 
 
 def measure(setting: Setting) -> list[Finding]:
@@ -47,10 +50,14 @@ def measure(setting: Setting) -> list[Finding]:
     repetitions = max(FEWEST, setting.options.repetitions // 3)
     for vocabulary in setting.options.vocabularies:
         ways = {name: make(setting, vocabulary) for name, make in (("uld", uld_step), ("npo_kl", npo_kl_step))}
+        ways["drawn"] = uld_step(setting, vocabulary, FLAT_SHARE)
         seconds = interleaved(ways, repetitions, setting.device)
         words = f"ULD ÷ NPO+KL, vocabulary {vocabulary}"
-        least = least_work(setting, vocabulary)
-        findings.append(compared("step", f"{words}: time", seconds["uld"], seconds["npo_kl"], limit=TIME, best=least))
+        for name, share, case in (("uld", 1.0, ""), ("drawn", FLAT_SHARE, f", flat_share {FLAT_SHARE:g}")):
+            least = least_work(setting, vocabulary, share)
+            findings.append(
+                compared("step", f"{words}{case}: time", seconds[name], seconds["npo_kl"], limit=TIME, best=least)
+            )
         del ways
         peaks = [
             alone("step:peak", setting=setting.values(), vocabulary=vocabulary, name=name) for name in ("uld", "npo_kl")
@@ -64,17 +71,19 @@ def measure(setting: Setting) -> list[Finding]:
     return findings
 
 
-def least_work(setting: Setting, vocabulary: int) -> float:
+def least_work(setting: Setting, vocabulary: int, flat_share: float) -> float:
     """The products that a step of ULD cannot do without, as a share of those of NPO+KL.
 
     A frozen block is run forward and backward, two products for each weight and token; one that trains has a third. The
-    head has the same, at the positions of answers only, as the assistant's last MLP. The optimiser is left out.
+    head has the same, at the positions of answers only, as the assistant's last MLP; ULD's may run on a share of the
+    uniform half. The optimiser is left out.
     """
     rows = random_rows(setting, 2 * ROWS_A_SIDE, vocabulary)
     answers = sum(row.answer_tokens for row in rows) / sum(len(row.input_ids) for row in rows)
     head = vocabulary / setting.options.hidden * answers
     branch = setting.branch_layers * BLOCK_PRODUCTS - MLP_PRODUCTS * (1 - answers)
-    return 2 * (branch + head) / (3 * (setting.options.layers * BLOCK_PRODUCTS + head))
+    own_head = head * (1 + flat_share) / 2
+    return 2 * (branch + own_head) / (3 * (setting.options.layers * BLOCK_PRODUCTS + head))
 
 
 def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
@@ -87,12 +96,12 @@ def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
     return found.bytes
 
 
-def uld_step(setting: Setting, vocabulary: int) -> Way:
+def uld_step(setting: Setting, vocabulary: int, flat_share: float = 1.0) -> Way:
     """Return one step of the product's training of an assistant."""
     target = random_target(setting, vocabulary)
     assistant = new_assistant(target, AssistantOptions(num_layers=setting.branch_layers), "random")
     batches = cycle(random_batches(setting, ROWS_A_SIDE, vocabulary))
-    trainer = uld_trainer(setting, assistant.to(setting.device), None, train.collate)
+    trainer = uld_trainer(setting, assistant.to(setting.device), None, train.collate, flat_share)
     return one_step(trainer, lambda: train.collate(two_sided(next(batches))))
 
 
@@ -101,13 +110,17 @@ def two_sided(batch: tuple[Sequence[Encoded], Sequence[Encoded]]) -> list[tuple[
     return [(row, side == 0) for side, rows in enumerate(batch) for row in rows]
 
 
-def uld_trainer(setting: Setting, assistant: Assistant, above: Any, collate: Callable[..., Any]) -> Any:
+def uld_trainer(
+    setting: Setting, assistant: Assistant, above: Any, collate: Callable[..., Any], flat_share: float = 1.0
+) -> Any:
     """Return the trainer of an assistant, from recorded hidden states where ``above`` is given."""
-    options = TrainOptions(batch_size=ROWS_A_SIDE, learning_rate=1e-3, epochs=1.0)
+    options = TrainOptions(
+        batch_size=ROWS_A_SIDE, learning_rate=1e-3, retain_weight=1.0, epochs=1.0, flat_share=flat_share
+    )
     return _trainer(
         setting,
         options,
-        lambda **given: train.AssistantTrainer(1.0, False, above, **given),
+        lambda **given: train.AssistantTrainer(options, above, **given),
         model=assistant,
         runs=[above.view if above else assistant.view],
         data_collator=collate,

@@ -36,7 +36,7 @@ def run(given: dict[str, Any]) -> None:
     """Measure, print the table, write the file."""
     from dataclasses import asdict, fields
 
-    from unlogit.benchmarks.findings import machine_of, read_findings, write_findings
+    from unlogit.benchmarks.findings import conditions, machine_of, read_findings, write_findings
 
     if given.get("show"):
         machine, shape, findings = read_findings(Path(given["show"]))
@@ -55,10 +55,10 @@ def run(given: dict[str, Any]) -> None:
 
     setting, reason = setting_for(options)
     machine = machine_of(setting.device)
-    print(f"{machine['device']}, {machine['threads']} threads, {setting.dtype_name}: {reason}.", flush=True)
+    shape = asdict(options) | {"dtype": setting.dtype_name}
+    print(f"{conditions(machine, shape)}: {reason}.", flush=True)
     output = Path(given.get("output", "bench.json"))
     findings = []
-    shape = asdict(options) | {"dtype": setting.dtype_name}
     for name in chosen:
         findings += _measured(name, setting)
         write_findings(output, machine, shape, findings)

@@ -41,27 +41,77 @@ class FrozenHead:
     def __init__(self, lm: Any) -> None:
         self.logits: Head = partial(head_logits, lm)
         self.linear = _linear_head(lm)
+        self.covariance: Tensor | None = None
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
         return _loss(hidden, labels, self)
 
-    def uniform_excess(self, hidden: Tensor) -> Tensor:
-        """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1."""
-        return _loss(hidden, None, self)
+    def uniform_excess(self, hidden: Tensor, share: float = 1.0) -> Tensor:
+        """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1.
+
+        Given a ``share`` below 1 the head is run on about so many of them, see ``drawn``: on average the same.
+        """
+        if share == 1:
+            return _loss(hidden, None, self)
+        taken, weights = drawn(self.spread(hidden), share)
+        return _loss(hidden[taken], None, self, weights / len(hidden))
+
+    @torch.no_grad()
+    def spread(self, hidden: Tensor) -> Tensor:
+        """Standard deviation over the vocabulary of the logits W h at hidden states [N, H], without computing them:
+        √(hᵀ C h), where C [H, H] is the covariance of the rows of W. Of a head that does more, all 1."""
+        if self.linear is None:
+            return hidden.new_ones(len(hidden), dtype=torch.float32)
+        hidden = hidden.float()
+        with torch.autocast(hidden.device.type, enabled=False):  # flat means that large terms cancel
+            if self.covariance is None:
+                self.covariance = _covariance(self.linear.weight)
+            return ((hidden @ self.covariance) * hidden).sum(dim=-1).clamp(min=0).sqrt()
 
 
-def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
+def drawn(spread: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Draw positions at random, those that are farther from flat more often, each with a weight that makes up for it.
+
+    Half of a position's chance is the same for all, half goes with its ``spread`` [N], to which the gradient of the
+    uniform term is nearly proportional where an assistant is nearly flat. What is drawn lies evenly along the positions
+    (systematic sampling), and Σ weight · value over it is on average Σ value over all (Horvitz and Thompson, 1952).
+
+    Returns:
+        Positions [n], about share · N of them, perhaps none; and their weights [n], at most 2 / share.
+    """
+    spread = spread.clamp(min=torch.finfo(spread.dtype).tiny)
+    chance = (share * (0.5 + 0.5 * spread / spread.mean())).clamp(max=1)
+    passed = (chance.double().cumsum(dim=0).cpu() + torch.rand(())).floor()
+    taken = passed.diff(prepend=passed.new_zeros(1)).nonzero().squeeze(-1).to(spread.device)
+    return taken, 1 / chance[taken]
+
+
+def _covariance(weight: Tensor) -> Tensor:
+    """Covariance [H, H] of the rows of W [V, H], in float32."""
+    total = weight.new_zeros(weight.shape[1], weight.shape[1], dtype=torch.float32)
+    mean = weight.mean(dim=0, dtype=torch.float32)
+    for rows in torch.split(weight, max(1, CHUNK_LOGITS // weight.shape[1])):
+        centred = rows.float() - mean
+        total += centred.T @ centred
+    return total / len(weight)
+
+
+def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead, weights: Tensor | None = None) -> Tensor:
     wanted = torch.is_grad_enabled() and hidden.requires_grad
-    loss: Tensor = _HeadLoss.apply(hidden, labels, head, wanted)  # type: ignore[no-untyped-call]
+    if weights is None:
+        weights = hidden.new_full((len(hidden),), 1 / len(hidden), dtype=torch.float32)
+    loss: Tensor = _HeadLoss.apply(hidden, labels, head, weights, wanted)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Mean loss over positions; without labels that of the uniform term."""
+    """Weighted sum of the losses at positions; without labels those of the uniform term."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, wanted: bool) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, weights: Tensor, wanted: bool
+    ) -> Tensor:
         """Compute the loss and, where it is wanted, its gradient."""
         gradient = torch.empty_like(hidden) if wanted else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -69,43 +119,40 @@ class _HeadLoss(torch.autograd.Function):
         size = max(1, CHUNK_LOGITS // _vocabulary(head, hidden))
         for begin in range(0, len(hidden), size):
             here = slice(begin, begin + size)
-            loss, slope = compute(head, hidden[here], None if labels is None else labels[here], wanted)
-            total += loss
+            losses, slope = compute(head, hidden[here], None if labels is None else labels[here], wanted)
+            total += (losses * weights[here]).sum()
             if gradient is not None:
-                gradient[here] = slope / len(hidden)
+                gradient[here] = slope * weights[here, None]
         if gradient is not None:
             ctx.save_for_backward(gradient)
-        return total / len(hidden)
+        return total
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         """Scale what was kept."""
         (gradient,) = ctx.saved_tensors
-        return gradient * slopes[0].to(gradient.dtype), None, None, None
+        return gradient * slopes[0].to(gradient.dtype), None, None, None, None
 
 
 def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of a chunk and, if it is wanted, its gradient [n, H], for a linear head."""
+    """Return the losses [n] of a chunk and, if it is wanted, the gradient of their sum [n, H], for a linear head."""
     assert head.linear is not None
     weight, bias = head.linear.weight, head.linear.bias
     logits = linear(hidden.to(weight.dtype), weight, bias)  # [n, V]
-    largest = logits.amax(dim=-1, keepdim=True).float()
-    shares = torch.sub(logits, largest).exp_()  # float32; what each token has of the softmax, times their sum
-    sums = shares.sum(dim=-1, keepdim=True)
-    normaliser = (largest + sums.log()).squeeze(-1)  # logsumexp
+    slope = logits.softmax(dim=-1, dtype=torch.float32)  # less what it should be, below: the loss's slope at the logits
+    normaliser = logits.amax(dim=-1).float() - slope.amax(dim=-1).log()  # logsumexp, by the likeliest token
     if labels is None:
         means = logits.mean(dim=-1, dtype=torch.float32)
-        loss = (normaliser - means).sum() - len(hidden) * math.log(logits.shape[-1])
+        losses = normaliser - means - math.log(logits.shape[-1])
     else:
-        loss = (normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()).sum()
+        losses = normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()
     if not wanted:
-        return loss, hidden
-    slope = shares.mul_(1 / sums)  # the probabilities, and less what they should be: the loss's slope at the logits
+        return losses, hidden
     if labels is None:
         slope -= 1 / slope.shape[-1]
     else:
         slope[torch.arange(len(labels), device=labels.device), labels] -= 1
-    return loss, (slope.to(weight.dtype) @ weight).to(hidden.dtype)
+    return losses, (slope.to(weight.dtype) @ weight).to(hidden.dtype)
 
 
 def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted: bool) -> tuple[Tensor, Tensor]:
@@ -113,11 +160,11 @@ def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted
     with torch.set_grad_enabled(wanted):
         hidden = hidden.detach().requires_grad_(wanted)
         logits = head.logits(hidden).float()
-        loss = uniform_excess(logits).sum() if labels is None else cross_entropy(logits, labels, reduction="sum")
+        losses = uniform_excess(logits) if labels is None else cross_entropy(logits, labels, reduction="none")
         if not wanted:
-            return loss, hidden
-        (slope,) = torch.autograd.grad(loss, hidden)
-    return loss.detach(), slope
+            return losses, hidden
+        (slope,) = torch.autograd.grad(losses.sum(), hidden)
+    return losses.detach(), slope
 
 
 def _vocabulary(head: FrozenHead, hidden: Tensor) -> int:
