@@ -196,9 +196,9 @@ def test_a_training_is_the_same_as_without(
 def test_cut_off_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After step 5 of 8, the fourth saved: the file is taken up again, its seconds count, the adapter is the same, that
-    of tokens drawn at random too."""
-    options = replace(OPTIONS, epochs=8, save_steps=2, flat_share=0.5)
+    """After step 5 of 8, the third saved: the file is taken up again, its seconds count, the adapter is the same, that
+    of tokens drawn at random too. Two steps make a pass; the one after the checkpoint is its second."""
+    options = replace(OPTIONS, batch_size=2, epochs=4, save_steps=3, flat_share=0.5)
     whole, _, _ = trained(tmp_path / "whole", options)
 
     def cut(self: LogLines, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tiny_models import tiny_target
 from unlogit.decoder import head_logits
 from unlogit.objectives import head as head_module
-from unlogit.objectives.head import FrozenHead, drawn
+from unlogit.objectives.head import FrozenHead, drawn_positions
 from unlogit.objectives.uld import combined, uld, uniform_excess
 
 FORGET, UNIFORM, RETAIN_WEIGHT = 7, 9, 1.5
@@ -116,37 +116,50 @@ def test_without_gradients(kind: str) -> None:
     torch.testing.assert_close(torch.stack(free), torch.stack([whole.forget, whole.uniform]).detach())
 
 
-def test_positions_are_drawn_by_their_spread() -> None:
-    """0.4 of five: half of it 0.2 each, half by the spread, so that the chances are 0.2 to 1, the last cut off there.
-    Each is drawn as often as that, two at a time, weighted by one over it."""
-    spread = torch.tensor([0.0, 1.0, 1.0, 0.0, 8.0])
-    chance = torch.tensor([0.2, 0.3, 0.3, 0.2, 1.0])
+def test_positions_are_drawn_by_their_slopes() -> None:
+    """0.4 of five: half of it 0.2 each, half by the slope, so that the chances are 0.2 to 1.1, the last cut off at 1.
+    Each is drawn as often as that, one or two at a time, weighted by one over it."""
+    slopes = torch.tensor([0.0, 1.0, 1.0, 0.0, 18.0])
+    chance = torch.tensor([0.2, 0.25, 0.25, 0.2, 1.0])
     torch.manual_seed(0)
     counts = torch.zeros(5)
     for _ in range(2000):
-        taken, weights = drawn(spread, 0.4)
-        assert len(taken) == 2
+        taken, weights = drawn_positions(slopes, 0.4)
+        assert 1 <= len(taken) <= 2
         torch.testing.assert_close(weights, 1 / chance[taken])
         counts[taken] += 1
     assert counts[4] == 2000
     assert ((counts / 2000 - chance).abs() < 0.05).all()  # five deviations
-    assert drawn(torch.zeros(4), 0.5)[1].tolist() == [2.0, 2.0]  # all as flat as one another
-    assert len(drawn(torch.ones(1), 1e-9)[0]) == 0
+    assert drawn_positions(torch.zeros(4), 0.5)[1].tolist() == [2.0, 2.0]  # all as flat as one another
+    assert len(drawn_positions(torch.ones(1), 1e-9)[0]) == 0
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_spread_is_that_of_the_logits(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slopes_are_those_of_nearly_flat_positions(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions whose logits are nearly equal, some a thousand times steeper than others; one moved by a bias alone."""
     lm: Any = tiny_target("llama").requires_grad_(False)
     layer = lm.get_output_embeddings()
-    if bias:  # the same for every position, and no part of what tells them apart
+    if bias:
         lm.lm_head = nn.Linear(layer.in_features, layer.out_features).requires_grad_(False)
-    hidden = hidden_states(lm)
-    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 7 * layer.in_features)  # the covariance in several parts
-    expected = (hidden @ lm.get_output_embeddings().weight.T).std(dim=-1, correction=0)
+        nn.init.normal_(lm.lm_head.bias, std=1e-3)
+    hidden = (hidden_states(lm) * torch.logspace(-5, -2, FORGET + UNIFORM)[:, None]).detach()
+    hidden[0] = 0
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 7 * layer.in_features)  # the head's rows in several parts
+    weight = lm.get_output_embeddings().weight
+    expected = ((head_logits(lm, hidden).softmax(dim=-1) - 1 / len(weight)) @ weight).norm(dim=-1)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # as in training: not rounded by it
-        found = FrozenHead(lm).spread(hidden)
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
-    assert FrozenHead(tiny_target("gemma2")).spread(hidden).tolist() == [1.0] * len(hidden)
+        found = FrozenHead(lm).slopes(hidden)
+    assert (found[0] > 0) == bias
+    ratio = (found / expected)[0 if bias else 1 :]
+    assert ratio.max() / ratio.min() < 1.8  # six deviations on either side
+
+
+def test_slopes_without_readable_weights_are_all_one() -> None:
+    lm: Any = tiny_target("llama")
+    lm.set_output_embeddings(nn.Sequential(lm.get_output_embeddings()))
+    hidden = hidden_states(tiny_target("llama"))
+    assert FrozenHead(lm).slopes(hidden).tolist() == [1.0] * len(hidden)
+    assert FrozenHead(tiny_target("gemma2")).slopes(hidden).std() > 0  # a cap leaves the weights readable
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
@@ -155,7 +168,7 @@ def test_a_share_is_the_weighted_sum_at_what_is_drawn(kind: str, monkeypatch: py
     monkeypatch.setattr(head_module, "CHUNK_LOGITS", 3 * lm.get_output_embeddings().weight.shape[0])
     hidden, head = hidden_states(lm), FrozenHead(lm)
     torch.manual_seed(3)
-    taken, weights = drawn(head.spread(hidden), 0.5)
+    taken, weights = drawn_positions(head.slopes(hidden), 0.5)
     assert 4 < len(taken) < len(hidden)
     expected = (uniform_excess(head_logits(lm, hidden[taken])) * weights).sum() / len(hidden)
     torch.manual_seed(3)

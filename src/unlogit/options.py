@@ -133,7 +133,7 @@ class TrainOptions:
     logging_steps: int = 10
     """Steps between log lines."""
     seed: int = 0
-    """Seed of initialisation and row order."""
+    """Seed of initialisation, row order and, with flat_share, of the tokens drawn."""
 
 
 @dataclass(frozen=True)

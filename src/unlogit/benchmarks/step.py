@@ -50,10 +50,10 @@ def measure(setting: Setting) -> list[Finding]:
     repetitions = max(FEWEST, setting.options.repetitions // 3)
     for vocabulary in setting.options.vocabularies:
         ways = {name: make(setting, vocabulary) for name, make in (("uld", uld_step), ("npo_kl", npo_kl_step))}
-        ways["drawn"] = uld_step(setting, vocabulary, FLAT_SHARE)
+        ways["share"] = uld_step(setting, vocabulary, FLAT_SHARE)
         seconds = interleaved(ways, repetitions, setting.device)
         words = f"ULD ÷ NPO+KL, vocabulary {vocabulary}"
-        for name, share, case in (("uld", 1.0, ""), ("drawn", FLAT_SHARE, f", flat_share {FLAT_SHARE:g}")):
+        for name, share, case in (("uld", 1.0, ""), ("share", FLAT_SHARE, f", flat_share {FLAT_SHARE:g}")):
             least = least_work(setting, vocabulary, share)
             findings.append(
                 compared("step", f"{words}{case}: time", seconds[name], seconds["npo_kl"], limit=TIME, best=least)

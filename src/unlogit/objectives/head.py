@@ -16,7 +16,7 @@ Shape legend: N positions, H hidden, V vocabulary.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,9 @@ CHUNK_LOGITS = 2**24
 PROBE_ROWS, PROBE_LOGIT = 4, 50.0
 """A head is tried on so many rows, scaled so that a logit reaches this: far enough out for a soft cap to show."""
 
+DIRECTIONS = 64
+"""Random directions that a slope's norm is estimated from, with a deviation of 1 / √(2 · 64)."""
+
 Head = Callable[[Tensor], Tensor]
 """Hidden states [N, H] → logits [N, V]."""
 
@@ -41,7 +44,8 @@ class FrozenHead:
     def __init__(self, lm: Any) -> None:
         self.logits: Head = partial(head_logits, lm)
         self.linear = _linear_head(lm)
-        self.covariance: Tensor | None = None
+        self.layer = lm.get_output_embeddings()
+        self.directions: tuple[Tensor, Tensor] | Literal[False] | None = None
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
@@ -50,51 +54,68 @@ class FrozenHead:
     def uniform_excess(self, hidden: Tensor, share: float = 1.0) -> Tensor:
         """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1.
 
-        Given a ``share`` below 1 the head is run on about so many of them, see ``drawn``: on average the same.
+        Given a ``share`` below 1 the head is run on about so many of them (see ``drawn_positions``): on average the
+        same.
         """
         if share == 1:
             return _loss(hidden, None, self)
-        taken, weights = drawn(self.spread(hidden), share)
+        taken, weights = drawn_positions(self.slopes(hidden), share)
         return _loss(hidden[taken], None, self, weights / len(hidden))
 
     @torch.no_grad()
-    def spread(self, hidden: Tensor) -> Tensor:
-        """Standard deviation over the vocabulary of the logits W h at hidden states [N, H], without computing them:
-        √(hᵀ C h), where C [H, H] is the covariance of the rows of W. Of a head that does more, all 1."""
-        if self.linear is None:
+    def slopes(self, hidden: Tensor) -> Tensor:
+        """About how steep the uniform term is at hidden states [N, H], up to a factor, without computing their logits.
+
+        Near flat, where all logits are nearly one, p − 1/V = (z − mean z) / V, so that the gradient Wᵀ (p − 1/V) is
+        C h + c, with the covariances C [H, H] of the rows of W and c [H] of W and b. Its norm is taken from its
+        products with a few random directions, to about a tenth. What a head does to its logits after that is left out;
+        where its weights cannot be read, all are 1.
+        """
+        if self.directions is None:
+            self.directions = _directions(self.layer)
+        if self.directions is False:
             return hidden.new_ones(len(hidden), dtype=torch.float32)
-        hidden = hidden.float()
+        products, offsets = self.directions
         with torch.autocast(hidden.device.type, enabled=False):  # flat means that large terms cancel
-            if self.covariance is None:
-                self.covariance = _covariance(self.linear.weight)
-            return ((hidden @ self.covariance) * hidden).sum(dim=-1).clamp(min=0).sqrt()
+            slopes: Tensor = (hidden.float() @ products + offsets).square().sum(dim=-1).sqrt()
+        return slopes
 
 
-def drawn(spread: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Draw positions at random, those that are farther from flat more often, each with a weight that makes up for it.
+def drawn_positions(slopes: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Draw positions at random, the steeper ones more often, each with a weight that makes up for it.
 
-    Half of a position's chance is the same for all, half goes with its ``spread`` [N], to which the gradient of the
-    uniform term is nearly proportional where an assistant is nearly flat. What is drawn lies evenly along the positions
-    (systematic sampling), and Σ weight · value over it is on average Σ value over all (Horvitz and Thompson, 1952).
+    Half of a position's chance is the same for all, half goes with its slope [N]. What is drawn lies evenly along the
+    positions (systematic sampling), and Σ weight · value over it is on average Σ value over all (Horvitz and Thompson,
+    1952).
 
     Returns:
-        Positions [n], about share · N of them, perhaps none; and their weights [n], at most 2 / share.
+        Positions [n], about share · N of them, fewer where a chance is cut off at 1, perhaps none; and their weights
+        [n], at most 2 / share.
     """
-    spread = spread.clamp(min=torch.finfo(spread.dtype).tiny)
-    chance = (share * (0.5 + 0.5 * spread / spread.mean())).clamp(max=1)
-    passed = (chance.double().cumsum(dim=0).cpu() + torch.rand(())).floor()
-    taken = passed.diff(prepend=passed.new_zeros(1)).nonzero().squeeze(-1).to(spread.device)
+    slopes = slopes.clamp(min=torch.finfo(slopes.dtype).tiny)
+    chance = (share * (0.5 + 0.5 * slopes / slopes.mean())).clamp(max=1)
+    passed = (chance.cpu().double().cumsum(dim=0) + torch.rand(())).floor()
+    taken = passed.diff(prepend=passed.new_zeros(1)).nonzero().squeeze(-1).to(slopes.device)
     return taken, 1 / chance[taken]
 
 
-def _covariance(weight: Tensor) -> Tensor:
-    """Covariance [H, H] of the rows of W [V, H], in float32."""
-    total = weight.new_zeros(weight.shape[1], weight.shape[1], dtype=torch.float32)
+def _directions(layer: Any) -> tuple[Tensor, Tensor] | Literal[False]:
+    """Return C R [H, R] and cᵀ R [R] for random directions R, see ``FrozenHead.slopes``; False where the weights of a
+    head cannot be read. C itself, with H² V products, is not computed."""
+    if not isinstance(layer, nn.Linear) or not layer.weight.is_floating_point() or layer.weight.is_meta:
+        return False
+    weight, bias = layer.weight, layer.bias
+    size = max(1, CHUNK_LOGITS // weight.shape[1])
     mean = weight.mean(dim=0, dtype=torch.float32)
-    for rows in torch.split(weight, max(1, CHUNK_LOGITS // weight.shape[1])):
-        centred = rows.float() - mean
-        total += centred.T @ centred
-    return total / len(weight)
+    directions = torch.randn(len(mean), DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(weight.device)
+    products, offsets = torch.zeros_like(directions), directions.new_zeros(DIRECTIONS)
+    for begin in range(0, len(weight), size):
+        centred = weight[begin : begin + size].float() - mean
+        along = centred @ directions  # [rows, R]
+        products += centred.T @ along
+        if bias is not None:
+            offsets += bias[begin : begin + size].float() @ along
+    return products / len(weight), offsets / len(weight)
 
 
 def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead, weights: Tensor | None = None) -> Tensor:
