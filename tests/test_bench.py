@@ -157,7 +157,7 @@ def test_every_measurement_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     larger = replace(SETTING, options=replace(SETTING.options, layers=8, vocabularies=(4096,)))
     for module in (startup, memory, step, head, frozen, sweep, evaluation, growth, compiled):
         name = module.__name__.rpartition(".")[2]
-        found = module.measure(larger)
+        found = list(module.measure(larger))
         assert found
         assert {finding.benchmark for finding in found} == {name}
         assert all(finding.value > 0 or finding.unit == "MiB" for finding in found)

@@ -7,8 +7,9 @@ UCSB-NLP-Chang/ULD): rows padded to 256 tokens, logits at every position, the un
 assistant that is a model of its own with peft's LoRA.
 """
 
+import gc
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -40,35 +41,41 @@ ROWS_A_SIDE = 8
 PADDED_TOKENS = 256
 TIME, MEMORY, RELEASED = 1 / 6, 1 / 3, 4.0
 FEWEST = 8
-FLAT_SHARE = 0.25
-"""What ULD is measured with beside all tokens of its uniform side (see ``TrainOptions.flat_share``)."""
+FLAT_SHARES = 1.0, 0.25, 0.1
+"""Of the tokens of its uniform side, what ULD is measured with (see ``TrainOptions.flat_share``)."""
 
 
-def measure(setting: Setting) -> list[Finding]:
-    """Time and peak memory for each vocabulary; the released way with the smallest only, whose logits fit anywhere."""
-    findings = []
+def measure(setting: Setting) -> Iterator[Finding]:
+    """Peak memory and time for each vocabulary; the released way with the smallest only, whose logits fit anywhere."""
     repetitions = max(FEWEST, setting.options.repetitions // 3)
-    for vocabulary in setting.options.vocabularies:
-        ways = {name: make(setting, vocabulary) for name, make in (("uld", uld_step), ("npo_kl", npo_kl_step))}
-        ways["share"] = uld_step(setting, vocabulary, FLAT_SHARE)
-        seconds = interleaved(ways, repetitions, setting.device)
-        words = f"ULD ÷ NPO+KL, vocabulary {vocabulary}"
-        for name, share, case in (("uld", 1.0, ""), ("share", FLAT_SHARE, f", flat_share {FLAT_SHARE:g}")):
-            least = least_work(setting, vocabulary, share)
-            findings.append(
-                compared("step", f"{words}{case}: time", seconds[name], seconds["npo_kl"], limit=TIME, best=least)
-            )
-        del ways
+    for vocabulary in setting.options.vocabularies:  # first: what times are measured on would take their room
         peaks = [
             alone("step:peak", setting=setting.values(), vocabulary=vocabulary, name=name) for name in ("uld", "npo_kl")
         ]
-        findings.append(counted("step", f"{words}: peak memory", peaks[0] / peaks[1], limit=MEMORY))
+        words = f"ULD ÷ NPO+KL, vocabulary {vocabulary}: peak memory"
+        yield counted("step", words, peaks[0] / peaks[1], limit=MEMORY)
+    for vocabulary in setting.options.vocabularies:
+        target = random_target(setting, vocabulary)
+        ways = {"npo_kl": npo_kl_step(setting, vocabulary)}
+        ways |= {f"{share:g}": uld_step(setting, vocabulary, share, target) for share in FLAT_SHARES}
+        seconds = interleaved(ways, repetitions, setting.device)
+        for share in FLAT_SHARES:
+            case = "" if share == 1 else f", flat_share {share:g}"
+            yield compared(
+                "step",
+                f"ULD ÷ NPO+KL, vocabulary {vocabulary}{case}: time",
+                seconds[f"{share:g}"],
+                seconds["npo_kl"],
+                limit=TIME,
+                best=least_work(setting, vocabulary, share),
+            )
+        del target, ways
+        gc.collect()  # a Trainer and its callbacks hold each other, and a model with them
     smallest = min(setting.options.vocabularies)
     ways = {"uld": uld_step(setting, smallest), "released": released_step(setting, smallest)}
     seconds = interleaved(ways, repetitions, setting.device)
     words = f"the released code's way ÷ ULD, vocabulary {smallest}: time"
-    findings.append(compared("step", words, seconds["released"], seconds["uld"], limit=RELEASED, at_least=True))
-    return findings
+    yield compared("step", words, seconds["released"], seconds["uld"], limit=RELEASED, at_least=True)
 
 
 def least_work(setting: Setting, vocabulary: int, flat_share: float) -> float:
@@ -96,9 +103,9 @@ def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
     return found.bytes
 
 
-def uld_step(setting: Setting, vocabulary: int, flat_share: float = 1.0) -> Way:
-    """Return one step of the product's training of an assistant."""
-    target = random_target(setting, vocabulary)
+def uld_step(setting: Setting, vocabulary: int, flat_share: float = 1.0, target: Any = None) -> Way:
+    """Return one step of the product's training of an assistant; where no target is given, of a new one."""
+    target = target or random_target(setting, vocabulary)
     assistant = new_assistant(target, AssistantOptions(num_layers=setting.branch_layers), "random")
     batches = cycle(random_batches(setting, ROWS_A_SIDE, vocabulary))
     trainer = uld_trainer(setting, assistant.to(setting.device), None, train.collate, flat_share)

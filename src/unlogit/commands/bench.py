@@ -1,5 +1,6 @@
 """``unlogit bench``: speed and memory side by side, on this machine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ def run(given: dict[str, Any]) -> None:
     output = Path(given.get("output", "bench.json"))
     findings = []
     for name in chosen:
-        findings += _measured(name, setting)
-        write_findings(output, machine, shape, findings)
+        for finding in _measured(name, setting):
+            findings.append(finding)
+            write_findings(output, machine, shape, findings)
     _print(findings, machine, shape, given)
     print(f"All of it is in {output}.")
 
@@ -84,16 +86,15 @@ def check_bench(options: BenchOptions) -> None:
         raise ConfigError(f"{'; '.join(problems)}: change it")
 
 
-def _measured(name: str, setting: Any) -> Any:
-    """Run one benchmark and say how long it took."""
+def _measured(name: str, setting: Any) -> Iterator[Any]:
+    """Run one benchmark, give its findings as they come, and say how long it took."""
     import time
     from importlib import import_module
 
     print(f"{name}: {BENCHMARKS[name]} …", end=" ", flush=True)
     began = time.monotonic()
-    found = import_module(f"unlogit.benchmarks.{name}").measure(setting)
+    yield from import_module(f"unlogit.benchmarks.{name}").measure(setting)
     print(f"{time.monotonic() - began:.0f} s", flush=True)
-    return found
 
 
 def _print(findings: Any, machine: dict[str, Any], shape: dict[str, Any], given: dict[str, Any]) -> None:
