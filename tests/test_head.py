@@ -136,21 +136,28 @@ def test_positions_are_drawn_by_their_slopes() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_slopes_are_those_of_nearly_flat_positions(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Positions whose logits are nearly equal, some a thousand times steeper than others; one moved by a bias alone."""
+    """Positions whose logits are nearly equal, some a thousand times steeper than others, beside a large part that is
+    the same in all logits; with a bias, one that it alone moves, and one that makes up for it."""
     lm: Any = tiny_target("llama").requires_grad_(False)
-    layer = lm.get_output_embeddings()
+    size = lm.get_output_embeddings().in_features
+    lm.lm_head = nn.Linear(size, 4 * size, bias=bias).requires_grad_(False)
+    weight, same = lm.lm_head.weight, nn.functional.normalize(torch.arange(1.0, size + 1), dim=0)
+    weight += (1 - weight @ same)[:, None] * same  # W same = 1
+    hidden = (hidden_states(lm) * torch.logspace(-4, -1, FORGET + UNIFORM)[:, None]).detach()
     if bias:
-        lm.lm_head = nn.Linear(layer.in_features, layer.out_features).requires_grad_(False)
-        nn.init.normal_(lm.lm_head.bias, std=1e-3)
-    hidden = (hidden_states(lm) * torch.logspace(-5, -2, FORGET + UNIFORM)[:, None]).detach()
-    hidden[0] = 0
-    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 7 * layer.in_features)  # the head's rows in several parts
-    weight = lm.get_output_embeddings().weight
-    expected = ((head_logits(lm, hidden).softmax(dim=-1) - 1 / len(weight)) @ weight).norm(dim=-1)
+        nn.init.normal_(lm.lm_head.bias, std=1e-2)
+        hidden[0] = 0
+        centred = weight - weight.mean(dim=0)
+        hidden[1] = -torch.linalg.lstsq(centred, lm.lm_head.bias[:, None]).solution[:, 0]
+    hidden += 100 * same
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 7 * size)  # the head's rows in several parts
+    logits = hidden.double() @ weight.double().T + (lm.lm_head.bias.double() if bias else 0)
+    expected = ((logits.softmax(dim=-1) - 1 / len(weight)) @ weight.double()).norm(dim=-1)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # as in training: not rounded by it
         found = FrozenHead(lm).slopes(hidden)
-    assert (found[0] > 0) == bias
-    ratio = (found / expected)[0 if bias else 1 :]
+    if bias:
+        assert found[1] < 0.05 * found[0]
+    ratio = (found / expected)[[i for i in range(len(hidden)) if not (bias and i == 1)]]
     assert ratio.max() / ratio.min() < 1.8  # six deviations on either side
 
 

@@ -71,12 +71,12 @@ class FrozenHead:
         products with a few random directions, to about a tenth. What a head does to its logits after that is left out;
         where its weights cannot be read, all are 1.
         """
-        if self.directions is None:
-            self.directions = _directions(self.layer)
-        if self.directions is False:
-            return hidden.new_ones(len(hidden), dtype=torch.float32)
-        products, offsets = self.directions
         with torch.autocast(hidden.device.type, enabled=False):  # flat means that large terms cancel
+            if self.directions is None:
+                self.directions = _directions(self.layer)
+            if self.directions is False:
+                return hidden.new_ones(len(hidden), dtype=torch.float32)
+            products, offsets = self.directions
             slopes: Tensor = (hidden.float() @ products + offsets).square().sum(dim=-1).sqrt()
         return slopes
 
