@@ -8,7 +8,8 @@ with p = softmax(W h + b) and N positions:
     KL(Uniform ‖ p):        d/dh = Wᵀ (p − 1/V) / N
 
 A head that does more to its logits than this (a cap, a scale) is differentiated chunk by chunk. Values and gradients
-are those of ``objectives.uld`` on whole logits, up to rounding. Idea: chunked losses of Liger-Kernel, arXiv 2410.10989.
+are those of ``objectives.uld`` on whole logits, up to rounding; at a share of the positions, on average. Idea: chunked
+losses of Liger-Kernel, arXiv 2410.10989.
 
 Shape legend: N positions, H hidden, V vocabulary.
 """
@@ -66,7 +67,7 @@ class FrozenHead:
     def slopes(self, hidden: Tensor) -> Tensor:
         """About how steep the uniform term is at hidden states [N, H], up to a factor, without computing their logits.
 
-        Near flat, where all logits are nearly one, p − 1/V = (z − mean z) / V, so that the gradient Wᵀ (p − 1/V) is
+        Near flat, where all logits are nearly equal, p − 1/V = (z − mean z) / V, so that the gradient Wᵀ (p − 1/V) is
         C h + c, with the covariances C [H, H] of the rows of W and c [H] of W and b. Its norm is taken from its
         products with a few random directions, to about a tenth. What a head does to its logits after that is left out;
         where its weights cannot be read, all are 1.
