@@ -1,6 +1,7 @@
 """Benchmarks on a model small enough for a test: they run, count right, and their file and table say what was found."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from unlogit.benchmarks.models import (
 from unlogit.benchmarks.timing import Spread, alone, interleaved, ratio
 from unlogit.cli import main
 from unlogit.errors import DataError, ModelError
+from unlogit.objectives.head import FrozenHead
 from unlogit.options import BenchOptions
 
 VOCABULARY = 1024
@@ -93,6 +95,31 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "4 blocks of width 64" in shown.splitlines()[0]
     assert "| benchmark | case |" in shown
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_: Setting) -> Iterator[Finding]:
+        yield counted("step", "first", 2.0)
+        raise ModelError("memory ran out")
+
+    monkeypatch.setattr(step, "measure", measure)
+    assert main(["bench", "step", "--layers=4", "--hidden=64", f"--output={tmp_path / 'bench.json'}"]) == 2
+    assert [finding.case for finding in read_findings(tmp_path / "bench.json")[2]] == ["first"]
+
+
+def test_a_step_takes_the_share_of_flat_tokens_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    whole = FrozenHead.uniform_excess
+
+    def watched(self: FrozenHead, hidden: torch.Tensor, share: float) -> torch.Tensor:
+        seen.append(share)
+        return whole(self, hidden, share)
+
+    monkeypatch.setattr(FrozenHead, "uniform_excess", watched)
+    target = random_target(SETTING, VOCABULARY)
+    for share in step.FLAT_SHARES:
+        step.uld_step(SETTING, VOCABULARY, share, target)()
+    assert tuple(seen) == step.FLAT_SHARES
 
 
 @pytest.mark.parametrize(

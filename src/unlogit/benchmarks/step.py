@@ -105,7 +105,7 @@ def peak(setting: dict[str, Any], vocabulary: int, name: str) -> int:
 
 def uld_step(setting: Setting, vocabulary: int, flat_share: float = 1.0, target: Any = None) -> Way:
     """Return one step of the product's training of an assistant; where no target is given, of a new one."""
-    target = target or random_target(setting, vocabulary)
+    target = random_target(setting, vocabulary) if target is None else target
     assistant = new_assistant(target, AssistantOptions(num_layers=setting.branch_layers), "random")
     batches = cycle(random_batches(setting, ROWS_A_SIDE, vocabulary))
     trainer = uld_trainer(setting, assistant.to(setting.device), None, train.collate, flat_share)
