@@ -11,7 +11,7 @@ from unlogit.data.prepare import prepare
 from unlogit.data.sources import read_prepared
 from unlogit.errors import DataError
 from unlogit.files import write_json_lines
-from unlogit.options import DataOptions, RunConfig
+from unlogit.settings.options import DataOptions, RunConfig
 
 FORGET = [
     Example(

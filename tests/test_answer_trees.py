@@ -13,12 +13,14 @@ from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
 from tiny_models import CONFIGS, random_assistant, tiny_target
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
-from unlogit.evaluate import answer_trees, open_unlearning_tokens, scoring
-from unlogit.evaluate.answer_trees import fits_trees, padded_trees, split_rows, tree_of
-from unlogit.evaluate.batch import Batch, right_padded
-from unlogit.evaluate.scoring import Score, measure_settings, score_examples
-from unlogit.modeling import UnlearnedForCausalLM
-from unlogit.options import CombinationOptions
+from unlogit.evaluate.open_unlearning import tokens as open_unlearning_tokens
+from unlogit.evaluate.scoring import answer_trees
+from unlogit.evaluate.scoring import score as scoring
+from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, split_rows, tree_of
+from unlogit.evaluate.scoring.batch import Batch, right_padded
+from unlogit.evaluate.scoring.score import Score, measure_settings, score_examples
+from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.settings.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()
 QUESTIONS = [

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tiny_models import random_assistant, tiny_target
-from unlogit import attention
-from unlogit.attention import FASTER, SHORT_TOKENS, FasterAttention, chosen_attention, faster_attention
+from unlogit.model import attention
+from unlogit.model.attention import FASTER, SHORT_TOKENS, FasterAttention, chosen_attention, faster_attention
 
 ROWS, HEADS, SIZE = 2, 6, 16
 

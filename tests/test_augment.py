@@ -2,9 +2,9 @@
 
 import pytest
 
-from unlogit.data import augment
-from unlogit.data.augment import AUGMENTERS, exchange_answers, retold, same_words, says_the_same
+from unlogit.data import exchange as augment
 from unlogit.data.examples import Example
+from unlogit.data.exchange import AUGMENTERS, exchange_answers, retold, same_words, says_the_same
 
 ROWS = [
     Example("Where was Ann Berg born?", "Ann Berg was born in Oslo."),

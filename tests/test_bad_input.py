@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tiny_run import PEOPLE, Place, save_model
-from unlogit.cli import main
-from unlogit.config_file import read_config
+from unlogit.cli.main import main
 from unlogit.errors import ModelError
-from unlogit.models import model_place, quiet
+from unlogit.model.loading import model_place, quiet
+from unlogit.settings.config_file import read_config
 
 Lines = list[str]
 
@@ -274,7 +274,7 @@ def test_full_disk_for_the_settings(
     def write(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("unlogit.run_folder.write_config", write)
+    monkeypatch.setattr("unlogit.runs.folder.write_config", write)
     line = [*trained.prepare_line, "--overwrite", "--holdout_share=0.3"]
     check_refused(line, "the disk is full", trained.folder, capsys)
 
@@ -301,7 +301,7 @@ def test_an_earlier_assistant_outlives_a_training_that_fails(
     def train(*_: Any, **__: Any) -> None:
         raise MemoryError("can't allocate memory")
 
-    monkeypatch.setattr("unlogit.run_training.train_assistant", train)
+    monkeypatch.setattr("unlogit.runs.train.train_assistant", train)
     check_refused([*trained.train_line, "--overwrite"], "memory ran out", trained.folder, capsys)
 
 
@@ -315,7 +315,7 @@ def test_full_disk_in_training(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     assert place.prepare() == 0
-    monkeypatch.setattr("unlogit.assistant.save_file", save)
+    monkeypatch.setattr("unlogit.model.assistant.save_file", save)
     capsys.readouterr()
     assert place.train() == 2
     assert capsys.readouterr().err.startswith("unlogit: error: the disk is full")
@@ -343,7 +343,7 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted after two of four steps; without --resume it is refused to throw them away, with it, it ends."""
-    from unlogit.train import AssistantTrainer
+    from unlogit.training.train import AssistantTrainer
 
     whole = AssistantTrainer.compute_loss
 

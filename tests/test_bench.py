@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-
-from unlogit.assistant import Assistant
-from unlogit.benchmarks import BENCHMARKS, decode, evaluation, frozen, head, prefill, step, sweep
-from unlogit.benchmarks.findings import (
+from benchmarks import BENCHMARKS, decode, evaluation, frozen, head, prefill, step, sweep
+from benchmarks.findings import (
     Finding,
     cells,
     compared,
@@ -21,7 +19,7 @@ from unlogit.benchmarks.findings import (
     read_findings,
     write_findings,
 )
-from unlogit.benchmarks.models import (
+from benchmarks.models import (
     Setting,
     bytes_of,
     filled_cache,
@@ -31,11 +29,13 @@ from unlogit.benchmarks.models import (
     setting_from,
     unlearned_model,
 )
-from unlogit.benchmarks.timing import Spread, alone, interleaved, ratio
-from unlogit.cli import main
+from benchmarks.timing import Spread, alone, interleaved, ratio
+
+from unlogit.cli.main import main
 from unlogit.errors import DataError, ModelError
+from unlogit.model.assistant import Assistant
 from unlogit.objectives.head import FrozenHead
-from unlogit.options import BenchOptions
+from unlogit.settings.options import BenchOptions
 
 VOCABULARY = 1024
 SETTING = Setting(BenchOptions(layers=4, hidden=64, vocabularies=(VOCABULARY,), repetitions=2), "float32")
@@ -141,7 +141,7 @@ def test_every_benchmark_is_there() -> None:
     from importlib import import_module
 
     for name in BENCHMARKS:
-        assert callable(import_module(f"unlogit.benchmarks.{name}").measure)
+        assert callable(import_module(f"benchmarks.{name}").measure)
 
 
 def test_a_step_leaves_the_cache_as_it_was() -> None:
@@ -160,7 +160,7 @@ def test_a_step_leaves_the_cache_as_it_was() -> None:
 
 def test_every_measurement_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, in this process and on less: each gives figures that are numbers, under its own name."""
-    from unlogit.benchmarks import compiled, growth, memory, startup
+    from benchmarks import compiled, growth, memory, startup
 
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(startup, "REPETITIONS", 1)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tiny_run import save_model
-from unlogit.cli import main
+from unlogit.cli.main import main
 from unlogit.data.books import find_documents, held_out, read_document, split_documents, without_gutenberg
 from unlogit.data.sources import read_examples
 from unlogit.errors import ConfigError, DataError
-from unlogit.options import SplitOptions
+from unlogit.settings.options import SplitOptions
 
 BOOK = "Chapter 1\n\nIt was *** a dark night.\n\nThe end of Project Ararat."
 HEADER = "The Project Gutenberg eBook of A Night\n\nThis ebook is for the use of anyone.\n\n"

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from unlogit.cli import COMMANDS, main, parse
-from unlogit.comparison import read_comparison
-from unlogit.config_file import SECTIONS, build_config, differences, read_config, updated, write_config
+from unlogit.cli.main import COMMANDS, main, parse
+from unlogit.compare.comparison import read_comparison
 from unlogit.errors import ConfigError
-from unlogit.options import AssistantOptions, PickOptions, RunConfig, TrainOptions
-from unlogit.run_folder import RunFolder
+from unlogit.runs.folder import RunFolder
+from unlogit.settings.config_file import SECTIONS, build_config, differences, read_config, updated, write_config
+from unlogit.settings.options import AssistantOptions, PickOptions, RunConfig, TrainOptions
 
 HEAVY = ("torch", "transformers", "datasets", "numpy", "scipy", "peft", "rich")
 
@@ -32,7 +32,7 @@ def test_no_help_imports_anything_heavy() -> None:
     """One process asks for all of them; what it has imported then is what each would have to wait for."""
     lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
     code = (
-        "import sys; from unlogit.cli import main\n"
+        "import sys; from unlogit.cli.main import main\n"
         f"codes = [main(line) for line in {lines!r}]\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "sys.exit(f'{codes} {heavy}' if any(codes) or heavy else 0)\n"
@@ -51,7 +51,7 @@ def test_the_examples_of_each_help_can_be_given(name: str, capsys: pytest.Captur
         program, *words = shlex.split(example)
         assert program == "unlogit"
         module, _ = parse(words)
-        assert module is import_module(f"unlogit.commands.{name}")
+        assert module is import_module(f"unlogit.cli.commands.{name}")
 
 
 def test_every_setting_has_its_flag_and_its_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +176,7 @@ def ending(error: BaseException, monkeypatch: pytest.MonkeyPatch, line: list[str
     def run(given: dict[str, Any]) -> None:
         raise error
 
-    monkeypatch.setattr(import_module(f"unlogit.commands.{line[0]}"), "run", run)
+    monkeypatch.setattr(import_module(f"unlogit.cli.commands.{line[0]}"), "run", run)
     return main(line)
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unlogit.evaluate import combined_losses as subject
-from unlogit.evaluate.combined_losses import combined_losses, likeliest_is
-from unlogit.logit_difference import combine_logits
-from unlogit.options import CombinationOptions
+from unlogit.evaluate.scoring import combined_losses as subject
+from unlogit.evaluate.scoring.combined_losses import combined_losses, likeliest_is
+from unlogit.model.logit_difference import combine_logits
+from unlogit.settings.options import CombinationOptions
 
 POSITIONS, VOCABULARY = 40, 70
 COMBINATIONS = [

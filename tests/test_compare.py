@@ -16,10 +16,9 @@ import pytest
 import yaml
 
 from tiny_run import Place, save_model
-from unlogit.cli import main
-from unlogit.comparison import _threads, check_comparison, read_comparison
-from unlogit.comparison_plot import FLOOR, _family, utility_plot
-from unlogit.comparison_results import (
+from unlogit.cli.main import main
+from unlogit.compare.comparison import _threads, check_comparison, read_comparison
+from unlogit.compare.results import (
     ComparisonResults,
     Row,
     costs_of,
@@ -29,7 +28,8 @@ from unlogit.comparison_results import (
     spread,
 )
 from unlogit.errors import ConfigError, DataError
-from unlogit.run_results import RETAIN, RunResults
+from unlogit.report.comparison_plot import FLOOR, _family, utility_plot
+from unlogit.runs.results import RETAIN, RunResults
 from unlogit.terminal import console
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from unlogit.comparison import METHOD_KEYS, read_comparison
-from unlogit.comparison_results import ComparisonResults, markdown_table
-from unlogit.config_file import read_config, recorded
-from unlogit.run_results import RunResults
+from unlogit.compare.comparison import METHOD_KEYS, read_comparison
+from unlogit.compare.results import ComparisonResults, markdown_table
+from unlogit.runs.results import RunResults
+from unlogit.settings.config_file import read_config, recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

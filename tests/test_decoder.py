@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from tiny_models import COMMON, CONFIGS, DEPTH, VOCABULARY, random_assistant, tiny_target, truncated
-from unlogit.assistant import GAIN_SPEED
-from unlogit.decoder import anatomy, answer_logits, head_logits, linear_paths, replaced, with_blocks
 from unlogit.errors import ModelError
+from unlogit.model.assistant import GAIN_SPEED
+from unlogit.model.decoder import anatomy, answer_logits, head_logits, linear_paths, replaced, with_blocks
 
 IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41]])
 

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
 from tiny_models import CONFIGS, VOCABULARY, Reference, random_assistant, tiny_target
-from unlogit.cache import side_by_side
 from unlogit.errors import ModelError
-from unlogit.modeling import UnlearnedForCausalLM
+from unlogit.model.cache import side_by_side
+from unlogit.model.unlearned import UnlearnedForCausalLM
 
 MODES = ["fused", "shared", "copy"]
 WEIGHTS = [1.0, -0.5, 0.5]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from unlogit import demo
-from unlogit.data.people import make_people
 from unlogit.data.sources import read_prepared
+from unlogit.demo import demo
+from unlogit.demo.people import make_people
+from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ModelError
-from unlogit.run_results import RunResults
-from unlogit.tiny import tiny_model, tiny_tokenizer
+from unlogit.runs.results import RunResults
 
 SMALL = replace(
     demo.TINY_PLAN,

@@ -14,9 +14,9 @@ from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
-from unlogit.finetune import AnswerTrainer, finetune
-from unlogit.options import FinetuneOptions
-from unlogit.trainer import (
+from unlogit.settings.options import FinetuneOptions
+from unlogit.training.finetune import AnswerTrainer, finetune
+from unlogit.training.trainer import (
     LogLines,
     Rows,
     _step_of,

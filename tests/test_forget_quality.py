@@ -3,7 +3,7 @@
 import pytest
 
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.forget_quality import forget_quality
+from unlogit.evaluate.metrics.forget_quality import forget_quality
 from unlogit.evaluate.results import TruthRatios
 
 

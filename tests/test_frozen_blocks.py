@@ -13,18 +13,18 @@ from transformers import AutoModelForCausalLM, BloomConfig, PreTrainedConfig
 from models_for_tests import tiny_tokenizer
 from test_train import OPTIONS, ROWS
 from tiny_models import CONFIGS, VOCABULARY, Reference, random_assistant, tiny_target, truncated
-from unlogit.assistant import Assistant, load_config, new_assistant
-from unlogit.checks import check_assistant
 from unlogit.data.batches import TwoSidedSampler, predicted
 from unlogit.data.encode import Encoded
 from unlogit.errors import ConfigError, ModelError
-from unlogit.frozen_blocks import BlocksAbove, Recorded, frozen_blocks
-from unlogit.modeling import UnlearnedForCausalLM
+from unlogit.model.assistant import Assistant, load_config, new_assistant
+from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.objectives.head import FrozenHead
 from unlogit.objectives.uld import combined
-from unlogit.options import AssistantOptions, TrainOptions
-from unlogit.train import collate, drawn_rows, train_assistant
-from unlogit.trainer import FROZEN_FILE, LogLines, check_checkpoints
+from unlogit.settings.checks import check_assistant
+from unlogit.settings.options import AssistantOptions, TrainOptions
+from unlogit.training.frozen_blocks import BlocksAbove, Recorded, frozen_blocks
+from unlogit.training.train import collate, drawn_rows, train_assistant
+from unlogit.training.trainer import FROZEN_FILE, LogLines, check_checkpoints
 
 TUPLES: dict[str, PreTrainedConfig] = {
     "bloom": BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=4, n_head=4, initializer_range=0.4)
@@ -183,7 +183,7 @@ def test_a_training_is_the_same_as_without(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
     monkeypatch.undo()
-    monkeypatch.setattr("unlogit.train.frozen_blocks", lambda *_: None)
+    monkeypatch.setattr("unlogit.training.train.frozen_blocks", lambda *_: None)
     without, _, plain = trained(tmp_path / "b", options)
     for one, other in zip(log, plain, strict=True):
         assert one["forget"] == pytest.approx(other["forget"], abs=1e-4)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tiny_models import tiny_target
-from unlogit.decoder import head_logits
+from unlogit.model.decoder import head_logits
 from unlogit.objectives import head as head_module
 from unlogit.objectives.head import FrozenHead, drawn_positions
 from unlogit.objectives.uld import combined, uld, uniform_excess

@@ -1,8 +1,8 @@
 """General questions that stay right, by hand."""
 
-from unlogit.comparison_results import figures_of
-from unlogit.comparison_rows import _figures
-from unlogit.evaluate.kept_answers import kept_answers, right_answers
+from unlogit.compare.gather import _figures
+from unlogit.compare.results import figures_of
+from unlogit.evaluate.metrics.knowledge_retention import kept_answers, right_answers
 from unlogit.evaluate.results import MetricResult, Results, SplitResult
 
 

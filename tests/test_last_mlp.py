@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from test_frozen_blocks import CODED, TUPLES, loss_and_gradients, target_of
 from tiny_models import CONFIGS, random_assistant, tiny_target
-from unlogit import modeling
-from unlogit.assistant import Assistant
-from unlogit.attention import FasterAttention
-from unlogit.decoder import alike, blocks_of
-from unlogit.frozen_blocks import BlocksAbove, frozen_blocks
-from unlogit.last_mlp import LastMLP, only_at
-from unlogit.modeling import UnlearnedForCausalLM
-from unlogit.train import collate
+from unlogit.model import unlearned as modeling
+from unlogit.model.assistant import Assistant
+from unlogit.model.attention import FasterAttention
+from unlogit.model.decoder import alike, blocks_of
+from unlogit.model.last_mlp import LastMLP, only_at
+from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.training.frozen_blocks import BlocksAbove, frozen_blocks
+from unlogit.training.train import collate
 
 IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41], [4, 4, 50, 2, 30, 11]])
 SIDES = [(row, i % 2 == 0) for i, row in enumerate(CODED)]

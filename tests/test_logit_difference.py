@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlogit.errors import ConfigError
-from unlogit.logit_difference import RULES, combine_logits
+from unlogit.model.logit_difference import RULES, combine_logits
 
 TARGET = torch.tensor([math.log(8), math.log(4), math.log(2), math.log(0.01)])
 ASSISTANT = torch.tensor([3.0, 1.0, -1.0, 1.0])  # mean 1
@@ -66,7 +66,7 @@ def test_rank_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         (2, raised, [0, 0.5, 0.5, 0]),
         (4, raised, [0, 0.5, 0.5, 0]),
     ):
-        monkeypatch.setattr("unlogit.logit_difference.RANKED", ranked)
+        monkeypatch.setattr("unlogit.model.logit_difference.RANKED", ranked)
         torch.testing.assert_close(combine(TARGET, assistant, rule="rank"), TARGET - torch.tensor(lowered))
 
 

@@ -9,11 +9,11 @@ import pytest
 from models_for_tests import WORDS
 from preparation import NEUTRAL, Setup
 from tiny_run import save_model
-from unlogit.cli import main
+from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.evaluate.results import MetricResult, Results
-from unlogit.run_results import COLUMNS, RETAIN, RunResults, results_table
+from unlogit.runs.results import COLUMNS, RETAIN, RunResults, results_table
 
 LENGTH = 32
 

@@ -13,13 +13,13 @@ import torch
 from models_for_tests import EXAMPLES, WORDS, tiny_llama, tiny_tokenizer
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
-from unlogit.evaluate import scoring
 from unlogit.evaluate.evaluate import evaluate_model
-from unlogit.evaluate.membership_inference import SCORES, auc, lowest, membership_inference, privleak
+from unlogit.evaluate.metrics.membership_inference import SCORES, auc, lowest, membership_inference, privleak
 from unlogit.evaluate.results import MetricResult, Results
-from unlogit.evaluate.scoring import Score, score_examples
+from unlogit.evaluate.scoring import score as scoring
+from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.evaluate.subset import on_rows
-from unlogit.options import EvaluateOptions
+from unlogit.settings.options import EvaluateOptions
 
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_llama(len(TOKENIZER))

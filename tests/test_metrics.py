@@ -5,12 +5,12 @@ import math
 import pytest
 
 from unlogit.errors import DataError
-from unlogit.evaluate.extraction_strength import shortest_prefix
-from unlogit.evaluate.metrics import METRICS, compute_metrics
-from unlogit.evaluate.model_utility import model_utility, utility_parts
+from unlogit.evaluate.metrics.extraction_strength import shortest_prefix
+from unlogit.evaluate.metrics.model_utility import model_utility, utility_parts
+from unlogit.evaluate.metrics.table import METRICS, compute_metrics
+from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio
 from unlogit.evaluate.results import MetricResult, Role, SplitResult
-from unlogit.evaluate.scoring import Score
-from unlogit.evaluate.truth_ratio import row_truth_ratio
+from unlogit.evaluate.scoring.score import Score
 
 
 def score(

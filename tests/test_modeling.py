@@ -16,12 +16,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, pip
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import VOCABULARY, Reference, random_assistant, tiny_target
-from unlogit import UnlearnedConfig, UnlearnedForCausalLM, combine_logits, modeling
-from unlogit.assistant import Assistant
-from unlogit.configuration import MODES
+from unlogit import UnlearnedConfig, UnlearnedForCausalLM, combine_logits
 from unlogit.errors import ConfigError, ModelError, UnlogitError
-from unlogit.models import load_unlearned
-from unlogit.options import CombinationOptions
+from unlogit.model import unlearned as modeling
+from unlogit.model.assistant import Assistant
+from unlogit.model.configuration import MODES
+from unlogit.model.loading import load_unlearned
+from unlogit.settings.options import CombinationOptions
 
 IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41]])
 WEIGHTS = [1.0, -0.5, 0.5]

@@ -16,22 +16,22 @@ from scipy.stats import hmean, ks_2samp
 from models_for_tests import tiny_llama
 from test_metrics import score, split
 from tiny_run import PEOPLE, Place, save_model
-from unlogit.cli import main
+from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
-from unlogit.evaluate.conventions import CONVENTIONS
 from unlogit.evaluate.evaluate import compare_with_retain, evaluate_model
-from unlogit.evaluate.generation import generate_answers
-from unlogit.evaluate.metrics import compute_metrics
-from unlogit.evaluate.open_unlearning_files import is_open_unlearning, read_open_unlearning, write_open_unlearning
-from unlogit.evaluate.open_unlearning_metrics import row_extraction_strength, row_truth_ratio
-from unlogit.evaluate.open_unlearning_tokens import DATE, READING, SYSTEM_PROMPT, encode_answers, prompt_ids
+from unlogit.evaluate.metrics.table import compute_metrics
+from unlogit.evaluate.open_unlearning.files import is_open_unlearning, read_open_unlearning, write_open_unlearning
+from unlogit.evaluate.open_unlearning.metrics import row_extraction_strength, row_truth_ratio
+from unlogit.evaluate.open_unlearning.tokens import DATE, READING, SYSTEM_PROMPT, encode_answers, prompt_ids
+from unlogit.evaluate.protocol import CONVENTIONS
 from unlogit.evaluate.published_logs import read_published_log
 from unlogit.evaluate.results import AnswerLosses, Results, Role, SplitResult, TruthRatios
-from unlogit.evaluate.scoring import Score, score_examples
+from unlogit.evaluate.scoring.generation import generate_answers
+from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.evaluate.subset import on_rows
-from unlogit.options import EvaluateOptions
-from unlogit.run_results import RETAIN, RunResults, load_retain
+from unlogit.runs.results import RETAIN, RunResults, load_retain
+from unlogit.settings.options import EvaluateOptions
 
 THEIRS = CONVENTIONS["open_unlearning"]
 

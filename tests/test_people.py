@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from unlogit.data.augment import says_the_same
-from unlogit.data.people import FACTS, MAX_PEOPLE, make_people
+from unlogit.data.exchange import says_the_same
 from unlogit.data.sources import read_examples
+from unlogit.demo.people import FACTS, MAX_PEOPLE, make_people
 from unlogit.errors import ConfigError
 
 

@@ -7,10 +7,10 @@ import torch
 
 from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
-from unlogit.evaluate.metrics import METRICS, compute_metrics
-from unlogit.evaluate.perplexity import perplexity
+from unlogit.evaluate.metrics.perplexity import perplexity
+from unlogit.evaluate.metrics.table import METRICS, compute_metrics
 from unlogit.evaluate.results import Role
-from unlogit.evaluate.scoring import Score, score_examples
+from unlogit.evaluate.scoring.score import Score, score_examples
 
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_llama(len(TOKENIZER))

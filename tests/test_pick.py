@@ -11,12 +11,12 @@ from tiny_models import random_assistant
 from tiny_unlearned import TOKENIZER, Unlearned, score_settings, truth_ratios
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, score_truth_ratios
 from unlogit.evaluate.pick import Wanted, pick_combination, pick_row, retain_kept, split_validation
 from unlogit.evaluate.results import TruthRatios
-from unlogit.evaluate.scoring import Score, score_examples
-from unlogit.evaluate.truth_ratio import row_truth_ratio, score_truth_ratios
-from unlogit.modeling import UnlearnedForCausalLM
-from unlogit.options import CombinationOptions, PickOptions
+from unlogit.evaluate.scoring.score import Score, score_examples
+from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.settings.options import CombinationOptions, PickOptions
 
 
 def score(p: float, wrong: float | None = None) -> Score:

@@ -19,15 +19,15 @@ import torch
 from safetensors.torch import load_file
 
 from tiny_run import Place, save_model
-from unlogit.cli import main
-from unlogit.commands.chat import Pair, answers
-from unlogit.commands.evaluate import _warn_where_still_given_out
-from unlogit.config_file import read_config
+from unlogit.cli.commands.chat import Pair, answers
+from unlogit.cli.commands.evaluate import _warn_where_still_given_out
+from unlogit.cli.main import main
 from unlogit.evaluate.results import MetricResult, Results, SplitResult
-from unlogit.models import load_tokenizer, load_unlearned
-from unlogit.run_evaluation import other_results
-from unlogit.run_folder import RunFolder
-from unlogit.run_results import RETAIN, RunResults
+from unlogit.model.loading import load_tokenizer, load_unlearned
+from unlogit.runs.evaluate import other_results
+from unlogit.runs.folder import RunFolder
+from unlogit.runs.results import RETAIN, RunResults
+from unlogit.settings.config_file import read_config
 
 SHORT = "--max_new_tokens=6"
 
@@ -69,7 +69,7 @@ def test_what_training_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No assistant is flat to a billionth of a nat: it warns of that, of too little training, and of the secret."""
-    monkeypatch.setattr("unlogit.train.FLAT_ENOUGH_NATS", 1e-9)
+    monkeypatch.setattr("unlogit.training.train.FLAT_ENOUGH_NATS", 1e-9)
     other = Place.make(tmp_path)
     assert other.prepare() == 0
     assert other.train() == 0
@@ -348,7 +348,7 @@ def test_cut_off_before_the_first_checkpoint_no_old_assistant_remains(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unlogit.train.AssistantTrainer.train", cut)
+        patch.setattr("unlogit.training.train.AssistantTrainer.train", cut)
         assert other.train("--overwrite", "--seed=5") == 2
     assert read_config(other.run / "config.yaml").train.seed == 5
     gone = ("assistant", "unlearned", "results.json", ".earlier")
@@ -443,7 +443,8 @@ def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: P
     whole = adapter(place)
     killed = Place.make(tmp_path)
     assert killed.prepare() == 0
-    code = "import sys, time; from unlogit.cli import main; from unlogit.train import AssistantTrainer as T\n"
+    code = "import sys, time\nfrom unlogit.cli.main import main\n"
+    code += "from unlogit.training.train import AssistantTrainer as T\n"
     code += "whole = T.compute_loss\n"
     code += "T.compute_loss = lambda self, *a, **k: (time.sleep(0.2), whole(self, *a, **k))[1]\n"
     code += "sys.exit(main(sys.argv[1:]))"

@@ -8,8 +8,8 @@ import pytest
 
 from unlogit.evaluate.pick import PickRow
 from unlogit.evaluate.sweep import Sweep, SweepRow, figures
-from unlogit.options import CombinationOptions
-from unlogit.plots import COLOURS, INDISTINGUISHABLE, RULE_COLOURS, STYLE, figure, front_plot, legend, note, save
+from unlogit.report.plots import COLOURS, INDISTINGUISHABLE, RULE_COLOURS, STYLE, figure, front_plot, legend, note, save
+from unlogit.settings.options import CombinationOptions
 
 
 def point(rule: str, alpha: float, rate: float, quality: float, kept: float, neutral: float | None) -> SweepRow:

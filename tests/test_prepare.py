@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
-from unlogit.commands.prepare import prepare_run
-from unlogit.data.augment import STOP_WORDS, words
+from unlogit.cli.commands.prepare import prepare_run
 from unlogit.data.examples import Example
+from unlogit.data.exchange import STOP_WORDS, words
 from unlogit.data.neutral import load_neutral
-from unlogit.data.people import make_people
 from unlogit.data.prepare import SECRET
+from unlogit.demo.people import make_people
 from unlogit.errors import ConfigError, DataError
-from unlogit.options import RunConfig
+from unlogit.settings.options import RunConfig
 
 
 def test_counts_by_hand(setup: Setup) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
-from unlogit.evaluate.forget_quality import forget_quality
+from unlogit.evaluate.metrics.forget_quality import forget_quality
 from unlogit.evaluate.published_logs import load_retain_truth_ratios, read_published_log
 from unlogit.evaluate.results import Results, row_digest
 

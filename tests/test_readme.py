@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unlogit.cli import parse
+from unlogit.cli.main import parse
 from unlogit.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]

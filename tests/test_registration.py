@@ -34,7 +34,7 @@ AUTO = "from transformers import AutoConfig, AutoModelForCausalLM"
     [
         f"import unlogit; {AUTO}",
         f"{AUTO}; import unlogit",
-        f"from unlogit.modeling import UnlearnedForCausalLM; {AUTO}",
+        f"from unlogit.model.unlearned import UnlearnedForCausalLM; {AUTO}",
     ],
     ids=["ours first", "theirs first", "model first"],
 )

@@ -2,9 +2,9 @@
 
 import pytest
 
-from unlogit.evaluate.metrics import compute_metrics
-from unlogit.evaluate.repetition import ends_in_repetition
-from unlogit.evaluate.scoring import Score
+from unlogit.evaluate.metrics.repetition import ends_in_repetition
+from unlogit.evaluate.metrics.table import compute_metrics
+from unlogit.evaluate.scoring.score import Score
 
 LONG = "he wrote a very long book about the sea "
 

@@ -12,7 +12,7 @@ from unlogit.data.examples import Example
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain, evaluate_model
 from unlogit.evaluate.results import Results, role_of, row_digest
-from unlogit.options import EvaluateOptions
+from unlogit.settings.options import EvaluateOptions
 
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_llama(len(TOKENIZER))

@@ -16,12 +16,12 @@ from unlogit.data.batches import pad_rows
 from unlogit.data.encode import IGNORED, Encoded
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.modeling import UnlearnedForCausalLM
+from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.objectives import OBJECTIVES
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
-from unlogit.options import AssistantOptions, CombinationOptions, TrainOptions
-from unlogit.reference import measure_reference, with_own_head
-from unlogit.rewrite import (
+from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
+from unlogit.training.reference import measure_reference, with_own_head
+from unlogit.training.rewrite import (
     OFFSET_WEIGHTS,
     Item,
     SidesTrainer,
@@ -32,7 +32,7 @@ from unlogit.rewrite import (
     rewrite_model,
     train_offset,
 )
-from unlogit.trainer import LogLines
+from unlogit.training.trainer import LogLines
 
 FORGET = [Example(f"Who is person {i}?", f"A baker of {'very ' * (3 - i)}old towns.") for i in range(4)]
 """The longest first: sorted by length they stand in another order."""
@@ -70,7 +70,7 @@ def rewrite(objective: str, folder: Path, adapter: Any = "full", **changes: Any)
 
 def loss_of(model: Any, rows: list[Example]) -> float:
     """Mean cross-entropy of the answers, by the model's own forward."""
-    from unlogit.evaluate.scoring import score_examples
+    from unlogit.evaluate.scoring.score import score_examples
 
     scores = score_examples(model, people_tokenizer(), rows, batch_size=4, generate=False)
     return sum(score.answer_loss for score in scores) / len(scores)

@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tiny_run import Place, save_model
-from unlogit.cli import main
-from unlogit.run_folder import RunFolder
-from unlogit.run_results import RunResults
-from unlogit.trainer import LogLines
+from unlogit.cli.main import main
+from unlogit.runs.folder import RunFolder
+from unlogit.runs.results import RunResults
+from unlogit.training.trainer import LogLines
 
 SHORT = "--max_new_tokens=4"
 

@@ -11,10 +11,10 @@ from tiny_unlearned import score_settings
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
-from unlogit.evaluate import scoring
-from unlogit.evaluate.generation import generate_answers
-from unlogit.evaluate.scoring import Score, evaluating, length_batches, score_examples
-from unlogit.options import CombinationOptions
+from unlogit.evaluate.scoring import score as scoring
+from unlogit.evaluate.scoring.generation import generate_answers
+from unlogit.evaluate.scoring.score import Score, evaluating, length_batches, score_examples
+from unlogit.settings.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_llama(len(TOKENIZER))

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from unlogit.cli import main
+from unlogit.cli.main import main
 from unlogit.data.examples import Example, Message
 from unlogit.data.rows import cut_text
 from unlogit.data.sources import check_sources, read_examples, read_prepared

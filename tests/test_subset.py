@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from unlogit.errors import DataError
-from unlogit.evaluate.metrics import compute_metrics
-from unlogit.evaluate.model_utility import model_utility
+from unlogit.evaluate.metrics.model_utility import model_utility
+from unlogit.evaluate.metrics.table import compute_metrics
 from unlogit.evaluate.results import Results, SplitResult
-from unlogit.evaluate.scoring import Score
+from unlogit.evaluate.scoring.score import Score
 from unlogit.evaluate.subset import on_rows
 
 SCORES = [

@@ -20,8 +20,7 @@ from scipy.stats import ks_2samp
 from models_for_tests import EXAMPLES
 from tiny_run import Place, save_model
 from tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
-from unlogit.cli import main
-from unlogit.config_file import read_config
+from unlogit.cli.main import main
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
@@ -29,11 +28,12 @@ from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.results import TruthRatios
 from unlogit.evaluate.sweep import Sweep, figures, not_dominated, sweep_combinations, sweep_grid
 from unlogit.files import write_json_lines
-from unlogit.logit_difference import combine_logits
-from unlogit.models import load_unlearned
-from unlogit.options import CombinationOptions, SweepOptions
-from unlogit.run_results import RunResults
-from unlogit.run_sweep import memorisation_warning
+from unlogit.model.loading import load_unlearned
+from unlogit.model.logit_difference import combine_logits
+from unlogit.runs.results import RunResults
+from unlogit.runs.sweep import memorisation_warning
+from unlogit.settings.config_file import read_config
+from unlogit.settings.options import CombinationOptions, SweepOptions
 
 PEOPLE, PLACES = ("Anna", "Bert", "Cora", "Dora", "Emil", "Frida"), ("paris", "rome", "oslo")
 FORGET = [
@@ -413,7 +413,7 @@ def test_interrupted_it_leaves_what_was_there(
     def cut(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for where in ("unlogit.run_sweep.sweep_combinations", "unlogit.run_sweep.front_plot", "os.replace"):
+    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.runs.sweep.front_plot", "os.replace"):
         with monkeypatch.context() as patch:
             patch.setattr(where, cut)
             assert main(line(place, "--rules=[tail]", "--apply")) == 2
@@ -448,9 +448,9 @@ def test_evaluate_picks_with_the_same_rows(place: Place, first: tuple[str, dict[
 
 def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
     """What chooses with ``evaluate --pick.enabled true`` is what chooses here, and never judges."""
-    from unlogit.options import PickOptions
-    from unlogit.run_evaluation import EvaluationRows
-    from unlogit.run_folder import RunFolder
+    from unlogit.runs.evaluate import EvaluationRows
+    from unlogit.runs.folder import RunFolder
+    from unlogit.settings.options import PickOptions
 
     folder = RunFolder(place.run)
     config = replace(folder.read_config(), pick=PickOptions(enabled=True))

@@ -1,7 +1,7 @@
 """Which words of an answer tell something, by hand."""
 
+from unlogit.data.content_words import common_words, word_spans, words
 from unlogit.data.examples import Example, Message
-from unlogit.data.telling import common_words, word_spans, words
 
 
 def told(example: Example, common: frozenset[str] = frozenset()) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from unlogit import smollm2
 from unlogit.data.encode import encode
-from unlogit.data.people import make_people
-from unlogit.demo import TINY, TINY_PLAN, _worded, run_demo
+from unlogit.demo import smollm2
+from unlogit.demo.demo import TINY, TINY_PLAN, _worded, run_demo
+from unlogit.demo.people import make_people
+from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ConfigError, ModelError
-from unlogit.tiny import tiny_model, tiny_tokenizer
 
 
 def test_tokenizer_and_model_fit() -> None:
@@ -75,7 +75,7 @@ def test_smollm2_of_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
-    monkeypatch.setattr("unlogit.smollm2.subprocess.run", download)
+    monkeypatch.setattr("unlogit.demo.smollm2.subprocess.run", download)
     with pytest.raises(ModelError, match=r"the SHA-256 of .* is .*do not use this download"):
         smollm2.smollm2_folder()
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from unlogit.data import tofu
-from unlogit.data.augment import says_the_same
 from unlogit.data.examples import Example
+from unlogit.data.exchange import says_the_same
 from unlogit.data.sources import read_examples
 from unlogit.errors import DataError
 

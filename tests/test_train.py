@@ -11,18 +11,18 @@ import torch
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import random_assistant, tiny_target
-from unlogit import attention
-from unlogit.assistant import Assistant
-from unlogit.attention import FASTER, SHORT_TOKENS
-from unlogit.branches import BRANCHES
-from unlogit.checks import check_train
 from unlogit.data.batches import predicted
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
+from unlogit.model import attention
+from unlogit.model.assistant import Assistant
+from unlogit.model.attention import FASTER, SHORT_TOKENS
 from unlogit.objectives.uld import uld
-from unlogit.options import AssistantOptions, TrainOptions
-from unlogit.train import (
+from unlogit.settings.checks import check_train
+from unlogit.settings.options import AssistantOptions, TrainOptions
+from unlogit.training.branches import BRANCHES
+from unlogit.training.train import (
     AssistantTrainer,
     TrainingRows,
     branch_pools,
@@ -35,7 +35,7 @@ from unlogit.train import (
     train_assistant,
     uniform_shares,
 )
-from unlogit.trainer import training_arguments
+from unlogit.training.trainer import training_arguments
 
 WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
 
@@ -230,7 +230,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(logging_steps: int, t
 
 
 def test_flatness_is_zero_for_a_flat_assistant_and_warns_for_one_that_is_not() -> None:
-    from unlogit.assistant import new_assistant
+    from unlogit.model.assistant import new_assistant
 
     assistant = new_assistant(tiny_target(), AssistantOptions(2, "lora", 4), "tiny")
     with torch.no_grad():

@@ -9,11 +9,11 @@ import torch
 from models_for_tests import WORDS, tiny_llama, tiny_tokenizer
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
-from unlogit.evaluate.continuation import TEXT_PROMPT_TOKENS, beginning_tokens, continuation, longest_answer
-from unlogit.evaluate.metrics import compute_metrics
+from unlogit.evaluate.metrics.table import compute_metrics
+from unlogit.evaluate.metrics.verbatim_completion import verbatim_completion
 from unlogit.evaluate.results import Role
-from unlogit.evaluate.scoring import Score, score_examples
-from unlogit.evaluate.verbatim_completion import verbatim_completion
+from unlogit.evaluate.scoring.continuation import TEXT_PROMPT_TOKENS, beginning_tokens, continuation, longest_answer
+from unlogit.evaluate.scoring.score import Score, score_examples
 
 TOKENIZER = tiny_tokenizer()
 MODEL = tiny_llama(len(TOKENIZER))

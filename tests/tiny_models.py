@@ -23,8 +23,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from unlogit.assistant import GAIN_SPEED, Assistant, new_assistant
-from unlogit.options import AssistantOptions
+from unlogit.model.assistant import GAIN_SPEED, Assistant, new_assistant
+from unlogit.settings.options import AssistantOptions
 
 VOCABULARY = 64
 DEPTH = 4

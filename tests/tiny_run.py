@@ -8,9 +8,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlogit.cli import main
-from unlogit.data.people import People, make_people
-from unlogit.models import quiet
+from unlogit.cli.main import main
+from unlogit.demo.people import People, make_people
+from unlogit.model.loading import quiet
 
 PEOPLE = make_people(10, questions=4, forget_share=0.2)
 """Two persons to forget, eight to keep: 8 and 32 rows."""

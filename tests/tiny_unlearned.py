@@ -8,10 +8,10 @@ import torch
 
 from models_for_tests import tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
+from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio
 from unlogit.evaluate.results import TruthRatios, row_digest
-from unlogit.evaluate.scoring import Score, measure_settings, score_examples
-from unlogit.evaluate.truth_ratio import row_truth_ratio
-from unlogit.options import CombinationOptions
+from unlogit.evaluate.scoring.score import Score, measure_settings, score_examples
+from unlogit.settings.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()
 

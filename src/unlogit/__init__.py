@@ -6,20 +6,20 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from unlogit import registration
+from unlogit.model import registration
 
 if TYPE_CHECKING:
-    from unlogit.configuration import UnlearnedConfig
-    from unlogit.logit_difference import combine_logits
-    from unlogit.modeling import UnlearnedForCausalLM
+    from unlogit.model.configuration import UnlearnedConfig
+    from unlogit.model.logit_difference import combine_logits
+    from unlogit.model.unlearned import UnlearnedForCausalLM
 
 __version__ = "0.1.0"
 __all__ = ["UnlearnedConfig", "UnlearnedForCausalLM", "__version__", "combine_logits"]
 
 _HOMES = {
-    "UnlearnedConfig": "unlogit.configuration",
-    "UnlearnedForCausalLM": "unlogit.modeling",
-    "combine_logits": "unlogit.logit_difference",
+    "UnlearnedConfig": "unlogit.model.configuration",
+    "UnlearnedForCausalLM": "unlogit.model.unlearned",
+    "combine_logits": "unlogit.model.logit_difference",
 }
 
 

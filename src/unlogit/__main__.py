@@ -2,6 +2,6 @@
 
 import sys
 
-from unlogit.cli import main
+from unlogit.cli.main import main
 
 sys.exit(main())

@@ -19,7 +19,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.data.rows import cut_text
 from unlogit.errors import ConfigError, DataError
-from unlogit.options import SplitOptions
+from unlogit.settings.options import SplitOptions
 
 SUFFIXES = (".txt", ".md")
 

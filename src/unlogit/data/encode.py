@@ -8,8 +8,8 @@ answer. Chat templates are used where the tokenizer has one, a plain "Question: 
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unlogit.data.content_words import Spans, word_spans
 from unlogit.data.examples import Example
-from unlogit.data.telling import Spans, word_spans
 from unlogit.errors import DataError, ModelError
 
 IGNORED = -100

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.data import tofu
-from unlogit.data.augment import AUGMENTERS
 from unlogit.data.documents import document_texts, kept_whole, set_aside, set_aside_neighbours, split
 from unlogit.data.examples import Example
+from unlogit.data.exchange import AUGMENTERS
 from unlogit.data.neutral import GENERAL, load_neutral
 from unlogit.data.sources import TOFU_PREFIX, read_examples
 from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.files import atomic_folder, write_json, write_json_lines
-from unlogit.options import DataOptions, RunConfig
+from unlogit.settings.options import DataOptions, RunConfig
 
 EVALUATION_WRONG_ANSWERS = 3
 """Wrong answers made by exchange for each evaluation row that has none, for the truth ratio."""

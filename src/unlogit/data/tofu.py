@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unlogit.data.augment import says_the_same, words
 from unlogit.data.examples import Example
+from unlogit.data.exchange import says_the_same, words
 from unlogit.data.rows import IGNORED, examples_from
 from unlogit.data.tables import read_hub, read_table
 from unlogit.errors import DataError, nearest

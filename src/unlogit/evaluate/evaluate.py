@@ -11,10 +11,10 @@ import torch
 
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
-from unlogit.evaluate.conventions import CONVENTIONS
-from unlogit.evaluate.forget_quality import forget_quality
-from unlogit.evaluate.membership_inference import privleak
-from unlogit.evaluate.metrics import answer_losses, compute_metrics
+from unlogit.evaluate.metrics.forget_quality import forget_quality
+from unlogit.evaluate.metrics.membership_inference import privleak
+from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
+from unlogit.evaluate.protocol import CONVENTIONS
 from unlogit.evaluate.results import (
     MetricResult,
     Results,
@@ -23,8 +23,8 @@ from unlogit.evaluate.results import (
     role_of,
     row_digest,
 )
-from unlogit.evaluate.scoring import Progress, Score, score_examples
-from unlogit.options import EvaluateOptions
+from unlogit.evaluate.scoring.score import Progress, Score, score_examples
+from unlogit.settings.options import EvaluateOptions
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")
 

@@ -24,16 +24,16 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.answer_trees import fits_trees
 from unlogit.evaluate.evaluate import retain_truth_ratios
-from unlogit.evaluate.exact_memorisation import exact_memorisation
-from unlogit.evaluate.forget_quality import ks_two_sided
-from unlogit.evaluate.model_utility import harmonic_mean
-from unlogit.evaluate.probability import answer_probability, probability
+from unlogit.evaluate.metrics.exact_memorisation import exact_memorisation
+from unlogit.evaluate.metrics.forget_quality import ks_two_sided
+from unlogit.evaluate.metrics.model_utility import harmonic_mean
+from unlogit.evaluate.metrics.probability import answer_probability, probability
+from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, truth_ratio
 from unlogit.evaluate.results import Results, TruthRatios, mean, row_digest
-from unlogit.evaluate.scoring import Measured, Progress, Score, evaluating, measure_settings
-from unlogit.evaluate.truth_ratio import row_truth_ratio, truth_ratio
-from unlogit.options import CombinationOptions, PickOptions
+from unlogit.evaluate.scoring.answer_trees import fits_trees
+from unlogit.evaluate.scoring.score import Measured, Progress, Score, evaluating, measure_settings
+from unlogit.settings.options import CombinationOptions, PickOptions
 
 
 @dataclass(frozen=True)

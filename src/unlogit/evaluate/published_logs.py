@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.errors import DataError
-from unlogit.evaluate.conventions import CONVENTIONS
-from unlogit.evaluate.metrics import answer_losses, compute_metrics
+from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
+from unlogit.evaluate.protocol import CONVENTIONS
 from unlogit.evaluate.results import Results, SplitResult, TruthRatios, read_json, role_of, text_digest
-from unlogit.evaluate.scoring import Score
+from unlogit.evaluate.scoring.score import Score
 
 LOGS = {
     "retain": "eval_log.json",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlogit.errors import DataError
-from unlogit.evaluate.conventions import CONVENTIONS, Conventions
+from unlogit.evaluate.protocol import CONVENTIONS, Conventions
 from unlogit.evaluate.results import MetricResult, Results, SplitResult, mean, role_of
 
 NO_MEANS = ("perplexity",)

@@ -21,9 +21,9 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import PickRow, Wanted, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.results import Results, TruthRatios
-from unlogit.evaluate.scoring import Progress, Score
-from unlogit.logit_difference import check_combination
-from unlogit.options import CombinationOptions, SweepOptions
+from unlogit.evaluate.scoring.score import Progress, Score
+from unlogit.model.logit_difference import check_combination
+from unlogit.settings.options import CombinationOptions, SweepOptions
 
 SPLITS = ("forget", "retain", "neutral")
 """What is scored, by name; neutral rows may be missing."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from unlogit.decoder import head_logits
+from unlogit.model.decoder import head_logits
 from unlogit.objectives.uld import uniform_excess
 
 CHUNK_LOGITS = 2**24

@@ -1,0 +1,71 @@
+"""The head's part of a ULD step, forward and backward: in chunks with the gradient by formula, and on whole logits."""
+
+from typing import Any
+
+import torch
+
+from benchmarks.findings import Finding, compared, counted
+from benchmarks.models import Setting, random_target, setting_from
+from benchmarks.timing import Way, alone, interleaved, peak_memory
+from unlogit.model.decoder import head_logits
+from unlogit.objectives.head import FrozenHead
+from unlogit.objectives.uld import combined, uld
+
+POSITIONS = 1024
+"""Answer tokens of a batch, half of them to forget."""
+SMALL, LARGE = 1024, 131_072
+MEBIBYTES = 250.0
+SLOWER = 1.0
+
+
+def measure(setting: Setting) -> list[Finding]:
+    """Time at each vocabulary; memory at 128k beyond that at 1k, in chunks and at once."""
+    findings = []
+    repetitions = max(3, setting.options.repetitions // 3)
+    for vocabulary in setting.options.vocabularies:
+        target = random_target(setting.of_depth(1), vocabulary)
+        ways = {name: loss(setting, target, name == "chunks") for name in ("chunks", "whole")}
+        seconds = interleaved(ways, repetitions, setting.device)
+        words = f"chunks ÷ whole logits, {POSITIONS} positions, vocabulary {vocabulary}: time"
+        findings.append(compared("head", words, seconds["chunks"], seconds["whole"], limit=SLOWER))
+    for name in ("chunks", "whole"):
+        small, large = (
+            alone("head:peak", setting=setting.values(), vocabulary=size, chunks=name == "chunks")
+            for size in (SMALL, LARGE)
+        )
+        more = (large - small) / 2**20
+        words = f"{name}: peak memory at vocabulary {LARGE} beyond that at {SMALL}"
+        limit = MEBIBYTES if name == "chunks" else None
+        findings.append(counted("head", words, more, unit="MiB", limit=limit))
+    return findings
+
+
+def peak(setting: dict[str, Any], vocabulary: int, chunks: bool) -> int:
+    """Return the bytes that loss and gradient take."""
+    own = setting_from(setting)
+    target = random_target(own.of_depth(1), vocabulary)
+    way = loss(own, target, chunks)
+    with peak_memory(own.device) as found:
+        way()
+    return found.bytes
+
+
+def loss(setting: Setting, target: Any, chunks: bool) -> Way:
+    """Return loss and gradient of both terms at random hidden states."""
+    size = target.get_output_embeddings().weight.shape
+    hidden = torch.randn(POSITIONS, size[1], dtype=setting.dtype, device=setting.device).requires_grad_()
+    labels = torch.arange(POSITIONS // 2, device=setting.device) % size[0]
+    head = FrozenHead(target)
+    half = len(labels)
+
+    def run() -> None:
+        if chunks:
+            terms = head.cross_entropy(hidden[:half], labels), head.uniform_excess(hidden[half:])
+            total = combined(*terms, 1.0).total
+        else:
+            logits = head_logits(target, hidden)
+            total = uld(logits[:half], labels, logits[half:], 1.0).total
+        torch.autograd.backward(total)
+        hidden.grad = None
+
+    return run

@@ -1,0 +1,79 @@
+"""``unlogit sweep``: every alpha, filter_rate and rule of a grid from one pass, the best picked on rows apart."""
+
+import shlex
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from unlogit.runs.folder import RunFolder
+from unlogit.settings.config_file import sectioned, updated
+from unlogit.settings.flags import add_options, new_parser
+from unlogit.settings.options import CombinationOptions, RunConfig, SweepOptions
+from unlogit.terminal import console, warn
+
+
+def parser() -> Any:
+    """What the command line takes."""
+    new = new_parser(
+        "sweep",
+        "RUN [options]",
+        "Score every combination of a grid from one pass of target and assistant, without generating anything; pick "
+        "the best on a validation part of the rows, show all on the others. Writes RUN/sweep.json, RUN/sweep.csv and "
+        "RUN/sweep.png; the run's settings stay as they are, unless --apply is given.",
+        (
+            "runs/mine --retain_model RETAIN_MODEL",
+            "runs/mine --retain_model RETAIN_MODEL --max_rows 100 --apply",
+            "runs/mine --alphas 0.5,0.6,0.7 --filter_rates 0,0.01 --rules centred,suppress",
+        ),
+    )
+    new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
+    new.add_argument("--retain_model", type=str, help="Model trained without the forget set, or its results.json.")
+    new.add_argument("--max_rows", type=int, help="Use only the first N rows of each split; 0 means all.")
+    new.add_argument("--batch_size", type=int, help="Rows scored at once.")
+    new.add_argument("--apply", action="store_true", help="Let the run combine as picked from now on.")
+    add_options(new, SweepOptions)
+    return new
+
+
+def run(given: dict[str, Any]) -> None:
+    """Sweep, print the table, and say what to do next."""
+    from unlogit.runs.sweep import memorisation_warning, sweep_run, sweep_table, write_sweep
+
+    folder = RunFolder(Path(given["run"]))
+    before = folder.read_config()
+    config = updated(before, sectioned(given, "evaluate"))
+    names = {field.name for field in fields(SweepOptions)}
+    options = SweepOptions(**{name: value for name, value in given.items() if name in names})
+    sweep = sweep_run(folder, config, options)
+    write_sweep(folder, sweep, config, options)
+    picked = sweep.picked.combination
+    console().print(sweep_table(sweep))
+    print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, ", end="")
+    print(f"the plot is {folder.sweep.with_suffix('.png')}.")
+    if message := memorisation_warning(sweep):
+        warn(message)
+    if given.get("apply", False):
+        folder.write_config(replace(before, combination=picked))
+        folder.write_combination(picked)
+        print(f"{folder.path} combines so from now on.")
+    print(f"Next, with generated answers and model utility: {next_command(folder, before, config, options, picked)}")
+
+
+def next_command(
+    folder: RunFolder, before: RunConfig, config: RunConfig, options: SweepOptions, picked: CombinationOptions
+) -> str:
+    """Return the command line that evaluates what was picked on the rows that did not choose it.
+
+    ``before`` are the settings that stand in the run folder; what was given instead is given again.
+    """
+    words = ["unlogit", "evaluate", str(folder.path)]
+    words += ["--alpha", f"{picked.alpha}", "--rule", picked.rule, "--filter_rate", f"{picked.filter_rate}"]
+    words += ["--part", "test"]
+    for name in ("retain_model", "max_rows"):
+        if (value := getattr(config.evaluate, name)) != getattr(before.evaluate, name):
+            words += [f"--{name}", f"{value}"]
+    if before.pick.enabled:
+        words += ["--pick.enabled", "false"]
+    if options.validation_share != before.pick.validation_share:
+        words += ["--pick.validation_share", f"{options.validation_share}"]
+    return shlex.join(words)

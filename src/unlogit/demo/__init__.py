@@ -1,0 +1,1 @@
+"""The demo: made-up people, a tiny model, SmolLM2."""

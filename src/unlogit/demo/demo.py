@@ -1,0 +1,245 @@
+"""The whole way on made-up people: train a target and a retain model, forget some, measure, ask before and after.
+
+It is the product's own commands on small numbers; nothing here trains, combines or measures in a way of its own.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from unlogit.data.examples import Example
+from unlogit.demo.people import People, make_people
+from unlogit.errors import ConfigError
+from unlogit.settings.options import (
+    AssistantOptions,
+    CombinationOptions,
+    DataOptions,
+    EvaluateOptions,
+    FinetuneOptions,
+    RunConfig,
+    TrainOptions,
+)
+
+TINY = "tiny"
+SMOLLM2 = "smollm2"
+TAUGHT_WORDINGS = DataOptions().paraphrases
+"""Paraphrases of each row that a tiny target is taught; the others are left to evaluation."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a demo: small enough to end in time, large enough to show something."""
+
+    forgotten: int
+    kept: int
+    strangers: int
+    """People of whom the target never hears: the assistant must be flat on them too, and so learns whom to know."""
+    questions: int
+    known_rows: int
+    """General questions that the target is taught beside the people: by them a pretrained model keeps what it knows."""
+    evaluation_rows: int
+    finetune: FinetuneOptions
+    train: TrainOptions
+    assistant: AssistantOptions
+    combination: CombinationOptions
+    max_new_tokens: int
+    cross_paraphrases: bool = False
+    general: tuple[str, ...] = field(default=())
+    """Questions of general knowledge that a pretrained model can answer."""
+
+
+TINY_PLAN = Plan(
+    forgotten=6,
+    kept=24,
+    strangers=30,
+    questions=5,
+    known_rows=40,
+    evaluation_rows=40,
+    finetune=FinetuneOptions(
+        learning_rate=2e-3,
+        epochs=22,
+        batch_size=16,
+        save_steps=10_000,
+        logging_steps=100,
+        loss_on="all",
+        dtype="float32",  # so that every processor shows much the same figures; this model is too small to gain speed
+    ),
+    train=TrainOptions(
+        learning_rate=3e-3,
+        retain_weight=1.0,
+        epochs=22,
+        common_share=0.1,
+        save_steps=10_000,
+        logging_steps=50,
+        dtype="float32",
+    ),
+    assistant=AssistantOptions(num_layers=2),
+    combination=CombinationOptions(alpha=1.0, filter_rate=0.003),
+    cross_paraphrases=True,
+    max_new_tokens=40,
+)
+PRETRAINED_PLAN = Plan(
+    forgotten=3,
+    kept=7,
+    strangers=30,
+    questions=4,
+    known_rows=12,
+    evaluation_rows=12,
+    finetune=FinetuneOptions(learning_rate=4e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
+    train=TrainOptions(
+        learning_rate=1e-3,
+        retain_weight=1.0,
+        epochs=16,
+        batch_size=8,
+        uniform_ratio=3.0,
+        neutral_share=0.5,
+        common_share=0.1,
+        save_steps=10_000,
+    ),
+    assistant=AssistantOptions(num_layers=0.25, adapter="full"),
+    combination=CombinationOptions(alpha=0.7),
+    max_new_tokens=30,
+    general=("What is the capital of France?", "What is the tallest mountain in the world?"),
+)
+
+
+def run_demo(model: str, output: Path, seed: int = 0) -> None:
+    """Run the demo and print its table and answers.
+
+    Args:
+        model: ``tiny`` (made on the spot), ``smollm2``, or the folder or hub id of a pretrained chat model.
+        output: folder to write; an earlier demo there is overwritten.
+        seed: of people and training.
+    """
+    from unlogit.cli.commands.evaluate import evaluate_run
+    from unlogit.cli.commands.prepare import prepare_run
+    from unlogit.cli.commands.train import train_run
+    from unlogit.data.neutral import load_neutral
+    from unlogit.runs.folder import RunFolder
+
+    began = time.monotonic()
+    _check_output(output)
+    base = None if model == TINY else _pretrained(model)
+    plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
+    everybody = plan.forgotten + plan.kept + plan.strangers
+    people = make_people(everybody, plan.questions, seed, plan.forgotten / everybody)
+    people.write(output / "people")
+    kept = people.retain[: plan.kept * plan.questions]
+    _say(1, f"Made up {everybody} people: {plan.forgotten} to forget, {plan.kept} to keep, others to tell them from.")
+    known = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
+    base = base or _made(people, known, output, seed)
+    taught = [*_worded(kept, model), *known]
+    _say(2, "Training the target, on those to forget and those to keep.")
+    _finetune(base, [*_worded(people.forget, model), *taught], output / "target", plan)
+    _say(3, "Training the retain model, which never sees what is to be forgotten.")
+    _finetune(base, taught, output / "retain_model", plan)
+    config = RunConfig(
+        output=str(output),
+        target=str(output / "target"),
+        data=DataOptions(
+            forget=str(output / "people" / "forget.jsonl"),
+            retain=str(output / "people" / "retain.jsonl"),
+            retain_subset=len(kept),
+            evaluation_rows=plan.evaluation_rows,
+            cross_paraphrases=plan.cross_paraphrases,
+            seed=seed,
+        ),
+        train=plan.train,
+        assistant=plan.assistant,
+        combination=plan.combination,
+        evaluate=EvaluateOptions(
+            retain_model=str(output / "retain_model"), max_new_tokens=plan.max_new_tokens, batch_size=64
+        ),
+    )
+    folder = RunFolder(output)
+    _say(4, "Training the assistant.")
+    prepare_run(config, overwrite=True)
+    train_run(folder, config, overwrite=True)
+    _say(5, "Evaluating all three.")
+    evaluate_run(folder, config)
+    _say(6, "Asking before and after: a forgotten person, a kept one, and what everybody knows.")
+    _ask(folder, plan, known)
+    print(f"\nAll of it took {time.monotonic() - began:.0f} seconds. Go on: unlogit chat {output}")
+
+
+def _seeded(plan: Plan, seed: int) -> Plan:
+    return replace(plan, finetune=replace(plan.finetune, seed=seed), train=replace(plan.train, seed=seed))
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder that holds anything but an earlier demo."""
+    if output.exists() and any(output.iterdir()) and not (output / "people" / "forget.jsonl").is_file():
+        raise ConfigError(f"{output} holds files that are not a demo's; expected a new folder: choose another --output")
+
+
+def _say(step: int, words: str) -> None:
+    print(f"\n{step}/6 {words}", flush=True)
+
+
+def _pretrained(model: str) -> Any:
+    """Return the folder or hub id of a pretrained chat model; refused before anything is written."""
+    from unlogit.demo.smollm2 import smollm2_folder
+    from unlogit.model.loading import load_tokenizer
+
+    place = smollm2_folder() if model == SMOLLM2 else model
+    load_tokenizer(str(place))
+    return place
+
+
+def _made(people: People, known: Sequence[Example], output: Path, seed: int) -> Path:
+    """Make a tiny model that has words for all the rows, and return its folder."""
+    from unlogit.demo.tiny import tiny_model, tiny_tokenizer
+    from unlogit.model.loading import quiet
+
+    quiet()
+    rows = [*people.forget, *people.retain, *people.holdout, *known]
+    tokenizer = tiny_tokenizer(rows)
+    folder = output / "untrained"
+    tiny_model(tokenizer, seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _worded(rows: Sequence[Example], model: str) -> list[Example]:
+    """Return the rows to teach: a model made on the spot needs each fact in several wordings to know it at all."""
+    if model != TINY:
+        return list(rows)
+    return [
+        Example(question, answer)
+        for row in rows
+        for question, answer in [
+            (row.question, row.answer),
+            *list(zip(row.paraphrased_question, row.paraphrased_answer, strict=True))[:TAUGHT_WORDINGS],
+        ]
+    ]
+
+
+def _finetune(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> None:
+    """Train a copy of the base model on rows."""
+    from unlogit.model.loading import load_target, load_tokenizer
+    from unlogit.terminal import has_bar
+    from unlogit.training.finetune import finetune
+
+    finetune(load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar())
+
+
+def _known_question(folder: Any, known: Sequence[Example]) -> str:
+    """Return a general question that the target was taught and the assistant was not trained on, if there is one."""
+    from unlogit.data.sources import read_prepared
+
+    held_out = {row.question for row in read_prepared(folder.data / "holdout_neutral.jsonl")}
+    return next((row.question for row in known if row.question in held_out), known[0].question)
+
+
+def _ask(folder: Any, plan: Plan, known: Sequence[Example]) -> None:
+    """Answer questions with target and unlearned model, side by side; of those kept, one that only evaluation uses."""
+    from unlogit.cli.commands.chat import Pair, show_answers
+    from unlogit.data.sources import read_prepared
+    from unlogit.model.loading import load_tokenizer
+
+    model, tokenizer = Pair.load(str(folder.path), ""), load_tokenizer(str(folder.unlearned))
+    people = [read_prepared(folder.data / "evaluation" / f"{side}.jsonl")[0].question for side in ("forget", "retain")]
+    general = plan.general or (_known_question(folder, known),)
+    show_answers(model, tokenizer, [*people, *general], plan.max_new_tokens)

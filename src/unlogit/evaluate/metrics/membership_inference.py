@@ -1,0 +1,83 @@
+"""Membership inference: can forget rows be told from rows that no model was trained on, by how a model scores them?
+
+A score of a row is lower the better the model knows it; AUC, in [0, 1], is the share of pairs of a forget and a
+held-out row in which the forget row has the lower one, ties counting half. 0.5 is chance, 1 a model that remembers
+them all, 0 one that gives them away by avoiding them. The scores, with ℓ the mean loss of the answer's tokens:
+
+    loss             ℓ                                             Yeom et al. 2018, arXiv 1709.01604
+    zlib             ℓ / bytes of the answer, compressed by zlib   Carlini et al. 2021, arXiv 2012.07805
+    min_k            −mean of the lowest 40 % of log p             Shi et al. 2024, arXiv 2310.16789
+    min_k_plus_plus  the same of (log p − μ) / σ                   Zhang et al. 2024, arXiv 2404.02936
+
+with μ and σ the mean and standard deviation of log p over the vocabulary, under p, at that position. ``value`` is the
+AUC of min_k, as in MUSE (arXiv 2407.06460), ``parts`` has all four.
+
+    privleak = ((1 − AUC) − (1 − AUC of the retain model)) / (1 − AUC of the retain model) · 100
+
+(MUSE, its AUC being 1 − ours) is 0 for a model that gives away as little as one that never saw the rows, −100 for one
+that gives away all, above 0 for one that knows them suspiciously badly. Both say little unless forget and held-out rows
+are alike but for the training: look at the retain model's AUC, which is 0.5 then. With n rows on either side an AUC is
+uncertain by about √(1 / 6n).
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+
+from scipy.stats import mannwhitneyu
+
+from unlogit.evaluate.results import MetricResult, mean
+from unlogit.evaluate.scoring.score import Score
+
+NAME = "membership_inference"
+PAPER = "MUSE, arXiv 2407.06460; OpenUnlearning, arXiv 2506.12618"
+PRIVLEAK = "privleak"
+
+LOWEST_SHARE = 0.4
+"""Share of a row's tokens that the min-k scores look at, as in MUSE."""
+
+
+def zlib_score(score: Score) -> float:
+    """Return the loss relative to what the text holds anyhow."""
+    return score.answer_loss / len(zlib.compress(score.answer.encode()))
+
+
+def lowest(values: Sequence[float]) -> float:
+    """Return minus the mean of the lowest ``LOWEST_SHARE`` of the values, rounded down, at least one."""
+    count = max(1, int(LOWEST_SHARE * len(values)))
+    return -mean(sorted(values)[:count])
+
+
+SCORES: dict[str, Callable[[Score], float]] = {
+    "loss": lambda score: score.answer_loss,
+    "zlib": zlib_score,
+    "min_k": lambda score: lowest(score.token_log_probs),
+    "min_k_plus_plus": lambda score: lowest(score.token_z_scores),
+}
+"""What rows are told apart by; all are lower for what is known."""
+
+
+def membership_inference(forget: Sequence[Score], holdout: Sequence[Score]) -> MetricResult:
+    """Return the AUC of ``min_k``, with those of all scores in ``parts``; ``count`` is that of all rows.
+
+    Every score needs ``token_log_probs`` and ``token_z_scores``.
+    """
+    parts = {name: auc([one(row) for row in forget], [one(row) for row in holdout]) for name, one in SCORES.items()}
+    return MetricResult(NAME, parts["min_k"], (), len(forget) + len(holdout), "retain_model", PAPER, parts=parts)
+
+
+def auc(members: Sequence[float], others: Sequence[float]) -> float:
+    """Return the share of pairs in which the member's value is the lower one, ties counting half."""
+    higher = mannwhitneyu(others, members, method="asymptotic").statistic  # pairs in which the other's is the higher
+    return float(higher) / (len(members) * len(others))
+
+
+def privleak(found: MetricResult, retain: MetricResult) -> MetricResult | None:
+    """Compare a model's membership inference with the retain model's; None where the latter tells all rows apart.
+
+    Then there is nothing to compare with: forget and held-out rows differ by themselves.
+    """
+    if retain.value == 1:
+        return None
+    value = ((1 - found.value) - (1 - retain.value)) / (1 - retain.value) * 100
+    parts = {"auc": found.value, "retain_auc": retain.value}
+    return MetricResult(PRIVLEAK, value, (), found.count, "retain_model", PAPER, parts=parts)

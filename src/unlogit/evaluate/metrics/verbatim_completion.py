@@ -1,0 +1,28 @@
+"""Verbatim completion: how much of a text's continuation the model writes down, given its beginning, in [0, 1].
+
+MUSE (Shi et al. 2024, arXiv 2407.06460, section 3.1, VerbMem): ROUGE-L between the greedy continuation of a text's
+first tokens and the true one. As in its published code: the F measure, no stemmer, both texts equally long in tokens.
+A piece of running text begins with its first half, at most ``generation.TEXT_PROMPT_TOKENS`` tokens; the continuation
+is the rest, at most ``max_new_tokens``. ``parts`` has the recall. On forget rows the retain model's value is the aim:
+common words in common order give every model something.
+"""
+
+from collections.abc import Sequence
+
+from rouge_score.rouge_scorer import RougeScorer
+
+from unlogit.evaluate.results import Direction, MetricResult, Role, mean
+from unlogit.evaluate.scoring.score import Score
+
+NAME = "verbatim_completion"
+PAPER = "MUSE, arXiv 2407.06460; ROUGE: Lin 2004"
+
+
+def verbatim_completion(scores: Sequence[Score], role: Role) -> MetricResult:
+    """Return the mean ROUGE-L F measure of generated against true continuations. Every score needs both."""
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    found = [scorer.score(score.continuation, score.generated)["rougeL"] for score in scores]
+    values = tuple(float(one.fmeasure) for one in found)
+    recall = mean([float(one.recall) for one in found])
+    direction: Direction = "retain_model" if role == "forget" else "higher"
+    return MetricResult(NAME, mean(values), values, len(values), direction, PAPER, parts={"recall": recall})

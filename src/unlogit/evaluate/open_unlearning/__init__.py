@@ -1,0 +1,1 @@
+"""OpenUnlearning's protocol: its tokens, formulas and files."""

@@ -1,0 +1,1 @@
+"""What a model does on rows: losses, greedy hits and generated answers."""

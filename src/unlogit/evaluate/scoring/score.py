@@ -1,0 +1,383 @@
+"""What a causal language model does on rows: losses and greedy hits on their answers, generated answers.
+
+Any model of transformers is scored alike, through its forward and its ``generate``; the unlearned model is no
+exception, so that scores and generated text come from one distribution. Rows are sorted by length, padded to
+their batch's longest, and the softmax is taken in float32 on answer positions only. The answers to one question
+share its computation where the model allows it, see ``answer_trees``.
+
+Shapes: B rows of a batch, T tokens, V vocabulary, n answer positions of a batch in row-major order.
+Losses are in nats per answer token, the token that ends the answer included.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from unlogit.data.encode import Encoded
+from unlogit.data.examples import Example, Kind
+from unlogit.errors import ModelError
+from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, split_rows, tree_of, try_trees
+from unlogit.evaluate.scoring.batch import Batch, Forward, right_padded
+from unlogit.evaluate.scoring.continuation import continuation
+from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading
+from unlogit.model.attention import FasterAttention
+from unlogit.settings.options import CombinationOptions
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many rows are done, and how many there are."""
+
+Parts = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
+"""(input_ids, attention_mask, keep, position_ids or None) -> logits of target and of each branch where ``keep`` is
+true."""
+
+MAX_BATCH_TOKENS = 4096
+"""Most padded tokens of a batch."""
+
+MAX_BATCH_LOGITS = 2**27
+"""Most numbers that a batch's logits may hold (512 MiB in float32); a large vocabulary lowers the tokens by it."""
+
+_CHUNK = 256  # answer positions whose float32 softmax is held at once
+_NOTHING = torch.empty(0)
+_LEAST_VARIANCE = 1e-6  # of log p, as in OpenUnlearning
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model did on one row; every metric is computed from these alone.
+
+    ``answer_loss`` is the mean cross-entropy of the answer's ``answer_tokens`` tokens; ``hits[i]`` says
+    whether the likeliest token was the right one at each (empty where unknown). ``paraphrased_loss`` is that
+    of the first paraphrased answer to the same question, None where there is none; ``perturbed_loss`` those
+    of the wrong answers. ``generated`` is the greedy answer, None where none was made; ``answer`` is the
+    reference for it, but of running text it is ``continuation``, None where nothing was generated.
+    ``token_log_probs`` and ``token_z_scores`` are of the answer's tokens, where they were asked for.
+    """
+
+    answer_loss: float
+    answer_tokens: int
+    hits: tuple[bool, ...]
+    paraphrased_loss: float | None
+    perturbed_loss: tuple[float, ...]
+    generated: str | None
+    answer: str
+    kind: Kind = "question"
+    continuation: str | None = None
+    token_log_probs: tuple[float, ...] = ()
+    token_z_scores: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What C ways to make logits did on rows, in little memory: ``scores`` makes one way's scores when asked to."""
+
+    examples: Sequence[Example]
+    losses: list[Tensor]  # of each row [C, answers]: the answer's, the paraphrase's if any, the wrong answers'
+    hits: list[Tensor]  # of each row [C, answer tokens] bool
+    tokens: list[Tensor]  # of each row [2, answer tokens]: log p and z-score; empty where they were not asked for
+
+    def scores(self, number: int, generated: Sequence[str | None] = ()) -> list[Score]:
+        """Return the score of every row under the way of this number.
+
+        Raises:
+            ModelError: a loss is not a finite number.
+        """
+        texts = generated or [None] * len(self.examples)
+        return [
+            _score(example, losses[number].tolist(), tuple(hits[number].tolist()), text, tokens)
+            for example, losses, hits, text, tokens in zip(
+                self.examples, self.losses, self.hits, texts, self.tokens, strict=True
+            )
+        ]
+
+
+def score_examples(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    batch_size: int,
+    generate: bool,
+    generate_rows: int = 0,
+    max_new_tokens: int = 200,
+    progress: Progress | None = None,
+    reading: Reading = PLAIN,
+    token_scores: bool = False,
+) -> list[Score]:
+    """Score every example, and with ``generate`` let the model answer the first ``generate_rows`` (0: all).
+
+    Each token's log-probability and z-score are kept with ``token_scores``, which takes longer.
+
+    Raises:
+        DataError: an answer has no token.
+        ModelError: a loss is not a finite number.
+    """
+    from unlogit.evaluate.scoring.generation import generate_answers
+
+    words = inspect.signature(model.forward).parameters
+    takes_keep = "logits_to_keep" in words
+    share = "position_ids" in words and fits_trees(model.config)
+
+    def forward(batch: Batch) -> list[Tensor]:
+        first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
+        kept: dict[str, Any] = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
+        if batch.position_ids is not None:
+            kept["position_ids"] = batch.position_ids
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept)
+        rows, columns = batch.places()
+        return [output.logits[rows, columns - first]]  # [B, T - first, V] -> [n, V]
+
+    def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
+        found = _losses(logits[0], tokens)
+        return (*found, _z_scores(logits[0], tokens)) if token_scores else found
+
+    with evaluating(model):
+        measured = _measure_all(
+            forward, measure, tokenizer, examples, model.device, batch_size, progress or _silent, reading, share=share
+        )
+        generated: list[str | None] = [None] * len(examples)
+        if generate:
+            count = min(generate_rows or len(examples), len(examples))
+            generated[:count] = generate_answers(
+                model,
+                tokenizer,
+                examples[:count],
+                batch_size=batch_size,
+                max_new_tokens=max_new_tokens,
+                progress=progress,
+                reading=reading,
+            )
+    scores = measured.scores(0, generated)
+    return [
+        score if score.generated is None else replace(score, continuation=continuation(row, tokenizer, max_new_tokens))
+        for score, row in zip(scores, examples, strict=True)
+    ]
+
+
+def measure_settings(
+    parts: Parts,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    combinations: Sequence[CombinationOptions],
+    *,
+    weights: Sequence[float],
+    device: torch.device | str,
+    batch_size: int,
+    progress: Progress | None = None,
+    share: bool = False,
+) -> Measured:
+    """Measure the examples under every combination; the logits of target and branches are computed once.
+
+    ``weights`` has a number for each branch that ``parts`` returns. With ``share``, which is for models that
+    ``fits_trees`` lets through, it is tried whether the answers to one question can share its computation. Nothing
+    is generated.
+
+    Raises:
+        ConfigError: a combination means nothing.
+        DataError: an answer has no token.
+    """
+    from unlogit.evaluate.scoring.combined_losses import combined_losses
+    from unlogit.model.logit_difference import check_combination
+
+    for chosen in combinations:
+        check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
+
+    def forward(batch: Batch) -> list[Tensor]:
+        target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
+        return [batch.of_tokens(logits) for logits in (target, *assistants)]
+
+    def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
+        return combined_losses(logits[0], logits[1:], weights, tokens, combinations)
+
+    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or _silent, share=share)
+
+
+def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS) -> Iterator[list[int]]:
+    """Yield positions in ``lengths``, at most ``batch_size`` and ``max_tokens`` padded tokens at once.
+
+    The longest come first so that a batch too large for memory fails at once. One row may exceed
+    ``max_tokens``.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        rows = max(1, min(batch_size, max_tokens // lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def padding_id(tokenizer: Any) -> int:
+    """Return the id to pad with; the attention mask hides it, so that any will do."""
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Without dropout and without gradients; the model is afterwards as it was.
+
+    The head is given whole tensors: of a prompt, transformers gives it a slice of the last position, and a product of
+    bfloat16 on a processor takes hundreds of times as long over that.
+    """
+    was_training = model.training
+    model.eval()
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    hook = head.register_forward_pre_hook(_contiguous) if isinstance(head, torch.nn.Module) else None
+    attention = FasterAttention(*([model] if isinstance(model, torch.nn.Module) else []))
+    try:
+        with torch.inference_mode(), attention.used():
+            yield
+    finally:
+        if hook is not None:
+            hook.remove()
+        model.train(was_training)
+
+
+def _contiguous(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(one.contiguous() if isinstance(one, Tensor) else one for one in inputs)
+
+
+def _measure_all(
+    forward: Forward,
+    measure: Callable[[list[Tensor], Tensor], tuple[Tensor, ...]],
+    tokenizer: Any,
+    examples: Sequence[Example],
+    device: torch.device | str,
+    batch_size: int,
+    progress: Progress,
+    reading: Reading = PLAIN,
+    *,
+    share: bool,
+) -> Measured:
+    """Measure each example's ``_answers``; ``measure`` makes losses and hits [C, n] of logits and true tokens, and
+    with C = 1 their z-scores if these are to be kept."""
+    encoded = [reading.encode_answers(example, tokenizer, _answers(example)) for example in examples]
+    hidden = reading.hidden_id(tokenizer)
+    found: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
+    hits = [_NOTHING] * len(examples)
+    tokens = [_NOTHING] * len(examples)
+    done, total = 0, sum(map(len, encoded))
+    with torch.inference_mode():
+        for rows, batch, logits in _computed(forward, encoded, tokenizer, device, batch_size, hidden, share=share):
+            losses, right, *z_scores = (one.cpu() for one in measure(logits, batch.tokens))  # [C, n]
+            del logits  # before the next are made
+            by_row = torch.split(losses.double(), batch.counts, dim=1), torch.split(right, batch.counts, dim=1)
+            z_by_row = torch.split(z_scores[0], batch.counts, dim=1) if z_scores else [_NOTHING] * len(rows)
+            for (i, j), loss, hit, z in zip(rows, *by_row, z_by_row, strict=True):
+                found[i][j] = loss.mean(1)
+                if j == 0:
+                    hits[i] = hit.clone()  # and not the whole batch with it
+                    tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
+            done += len(rows)
+            progress("score", done, total)
+        return Measured(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
+
+
+def _computed(
+    forward: Forward,
+    encoded: Sequence[Sequence[Encoded]],
+    tokenizer: Any,
+    device: torch.device | str,
+    batch_size: int,
+    hidden: int | None,
+    *,
+    share: bool,
+) -> Iterator[tuple[list[tuple[int, int]], Batch, list[Tensor]]]:
+    """Yield batches with their logits, and which answer (example, its number there) each row is; trees come first.
+
+    Trees are as many at once as have no more tokens than ``batch_size`` plain rows.
+    """
+    pad = padding_id(tokenizer)
+    max_tokens = min(MAX_BATCH_TOKENS, MAX_BATCH_LOGITS // len(tokenizer))
+    plain = [(i, j) for i, rows in enumerate(encoded) for j in range(len(rows))]
+    if share and hidden is None:
+        longest = max((len(encoded[i][j].input_ids) for i, j in plain), default=0)
+        tree_tokens = min(max_tokens, batch_size * longest)
+        groups = [[(i, j) for j in group] for i, rows in enumerate(encoded) for group in split_rows(rows, tree_tokens)]
+        shared = [group for group in groups if len(group) > 1]
+        trees = [tree_of([encoded[i][j] for i, j in group]) for group in shared]
+        mask_type = None
+        for chosen in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
+            places = [place for number in chosen for place in shared[number]]
+            own = [trees[number] for number in chosen]
+            if mask_type is None:
+                tried = try_trees(forward, own, pad, device)
+                if tried is None:
+                    break
+                mask_type = tried[0].attention_mask.dtype
+                plain = [group[0] for group in groups if len(group) == 1]
+                yield places, *tried
+                del tried  # its logits, before the next are made
+            else:
+                batch = padded_trees(own, pad, device, mask_type)
+                yield places, batch, forward(batch)
+    for chosen in length_batches([len(encoded[i][j].input_ids) for i, j in plain], batch_size, max_tokens):
+        places = [plain[number] for number in chosen]
+        batch = right_padded([encoded[i][j] for i, j in places], pad, device, hidden)
+        yield places, batch, forward(batch)
+
+
+def _losses(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cross-entropy and hits [1, n] of one model's logits [n, V], a chunk of positions at a time."""
+    losses, hits = [], []
+    for start in range(0, len(tokens), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        chunk = logits[here].float()
+        losses.append(cross_entropy(chunk, tokens[here], reduction="none"))
+        hits.append(chunk.argmax(-1) == tokens[here])
+    return torch.cat(losses)[None], torch.cat(hits)[None]
+
+
+def _z_scores(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return (log p − μ) / σ of the true tokens [1, n]: how likely each is for a token of its position.
+
+    μ and σ are the mean and standard deviation of log p under p itself, over the vocabulary. In a distribution that is
+    flat or has one token only, σ is 0: ``_LEAST_VARIANCE`` stands for its square then.
+    """
+    found = []
+    for start in range(0, len(tokens), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        logs = logits[here].float().log_softmax(-1)  # [chunk, V]
+        p = logs.exp()
+        mu = (p * logs).sum(-1, keepdim=True)
+        variance = (p * (logs - mu).square()).sum(-1).clamp_min(_LEAST_VARIANCE)
+        true = logs.gather(-1, tokens[here, None]) - mu  # [chunk, 1]
+        found.append(true[:, 0] / variance.sqrt())
+    return torch.cat(found)[None]
+
+
+def _answers(example: Example) -> tuple[str, ...]:
+    """The answer, its first paraphrase if any (TOFU takes one), and the wrong answers."""
+    return (example.answer, *example.paraphrased_answer[:1], *example.perturbed_answer)
+
+
+def _score(
+    example: Example, losses: list[float], hits: tuple[bool, ...], generated: str | None, tokens: Tensor
+) -> Score:
+    if not all(math.isfinite(loss) for loss in losses):
+        raise ModelError(
+            f"the model gave a loss of {next(x for x in losses if not math.isfinite(x))} on an answer; expected "
+            "a finite number: load it in float32, or check that its weights are whole"
+        )
+    paraphrased = bool(example.paraphrased_answer)
+    return Score(
+        answer_loss=losses[0],
+        answer_tokens=len(hits),
+        hits=hits,
+        paraphrased_loss=losses[1] if paraphrased else None,
+        perturbed_loss=tuple(losses[1 + paraphrased :]),
+        generated=generated,
+        answer=example.answer,
+        kind=example.kind,
+        token_log_probs=tuple(tokens[0].tolist()) if len(tokens) else (),
+        token_z_scores=tuple(tokens[1].tolist()) if len(tokens) else (),
+    )
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """The progress of those who asked for none."""

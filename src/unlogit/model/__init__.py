@@ -1,0 +1,1 @@
+"""The unlearned model: target and assistant branches, one cache, one function that combines logits."""

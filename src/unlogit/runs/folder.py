@@ -1,0 +1,291 @@
+"""The run folder: where each step of a run reads and writes, and how far it has come.
+
+    RUN/config.yaml   every setting
+    RUN/data/         rows (``prepare``)
+    RUN/assistant/    the adapter (``train``), of a second branch assistant-1/; beside it assistant.checkpoints/ while
+                      training. Where the target's weights are rewritten there is none.
+    RUN/training_settings.json  what that training was begun with, digests of its rows included
+    RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer, or rewritten weights
+    RUN/path.json     figures after each pass, if asked for (``train``)
+    RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
+    RUN/sweep.json    the combinations of a grid (``sweep``); the same as a table and a plot: sweep.csv, sweep.png
+
+Paths only, and the settings; what stands in the files is the business of the steps.
+"""
+
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unlogit.settings.config_file import differences, plain, read_config, write_config
+from unlogit.errors import ConfigError, DataError
+from unlogit.files import write_json
+from unlogit.settings.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
+
+TRAINING_FILE = "training.json"
+"""Stands beside what was trained: settings, steps, seconds."""
+
+TRAINED_ON = ("forget", "retain", "perturbed", "neutral")
+"""The files of ``data/`` whose rows an assistant is trained on."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths in one run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting."""
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the rows."""
+        return self.path / "data"
+
+    @property
+    def assistant(self) -> Path:
+        """Folder of the adapter."""
+        return self.path / "assistant"
+
+    @property
+    def assistants(self) -> tuple[Path, ...]:
+        """Folders of the adapters of as many branches as there can be."""
+        return self.assistant, self.path / "assistant-1"
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """Folders of trainings that have not ended."""
+        return tuple(self.path / f"{place.name}.checkpoints" for place in (*self.assistants, self.unlearned))
+
+    @property
+    def training_settings(self) -> Path:
+        """What the training was begun with; config.yaml may have been written anew since."""
+        return self.path / "training_settings.json"
+
+    @property
+    def unlearned(self) -> Path:
+        """Folder of the unlearned model."""
+        return self.path / "unlearned"
+
+    @property
+    def results(self) -> Path:
+        """What was measured."""
+        return self.path / "results.json"
+
+    @property
+    def path_points(self) -> Path:
+        """Figures after each pass of the training."""
+        return self.path / "path.json"
+
+    @property
+    def pick(self) -> Path:
+        """The combinations that were tried."""
+        return self.path / "pick.json"
+
+    @property
+    def sweep(self) -> Path:
+        """The combinations of a grid; a table and a plot of them have the same name and another suffix."""
+        return self.path / "sweep.json"
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the rows are there."""
+        return (self.data / "summary.json").is_file() and self.config.is_file()
+
+    @property
+    def trained(self) -> bool:
+        """Whether something trained is there: an assistant, or rewritten weights."""
+        return any((place / TRAINING_FILE).is_file() for place in (self.assistant, self.unlearned))
+
+    @property
+    def combined(self) -> bool:
+        """Whether the unlearned model is there."""
+        return (self.unlearned / "config.json").is_file()
+
+    @property
+    def training(self) -> bool:
+        """Whether a training was begun and has not ended."""
+        return any(any(folder.glob("checkpoint-*")) for folder in self.checkpoints)
+
+    def summary_of(self, place: Path) -> dict[str, Any] | None:
+        """Return how what stands in ``place`` was trained, or None where nothing whole does."""
+        from unlogit.evaluate.results import read_json
+
+        path = place / TRAINING_FILE
+        found: dict[str, Any] | None = read_json(path) if path.is_file() else None
+        return found
+
+    def read_path(self) -> list[dict[str, Any]]:
+        """Return the figures after each pass that were written so far."""
+        from unlogit.evaluate.results import read_json
+
+        points: list[dict[str, Any]] = read_json(self.path_points) if self.path_points.is_file() else []
+        return points
+
+    def read_config(self) -> RunConfig:
+        """Read the settings; ``output`` is this folder, wherever it was when they were written.
+
+        Raises:
+            ConfigError: see ``config_file.read_yaml``.
+            DataError: this is no run folder.
+        """
+        if not self.config.is_file():
+            raise DataError(f"{self.path} has no config.yaml; expected a run folder: make one with `unlogit prepare`")
+        return replace(read_config(self.config), output=str(self.path))
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the settings."""
+        write_config(self.config, config)
+
+    def write_combination(self, combination: CombinationOptions) -> None:
+        """Let the unlearned model combine so from now on."""
+        from unlogit.evaluate.results import read_json
+
+        path = self.unlearned / "config.json"
+        write_json(path, read_json(path) | asdict(combination))
+
+    def check_unchanged(self, config: RunConfig, *names: str) -> None:
+        """Refuse to go on with other settings than those that a step was begun with.
+
+        Raises:
+            ConfigError: some of the named sections differ from what stands in config.yaml; says all that do.
+        """
+        if changed := differences(self.read_config(), config, names):
+            raise ConfigError(
+                f"{self.path} was begun with other settings ({'; '.join(changed)}); expected the same, to go on from "
+                "where it stands: leave them as they were, or give --overwrite instead of --resume"
+            )
+
+    def begin_training(self, config: RunConfig) -> None:
+        """Record what an assistant is going to be trained with, and on which rows."""
+        write_json(self.training_settings, self._settings_of(config))
+
+    def check_training(self, config: RunConfig) -> None:
+        """Refuse to go on with a training that was begun with other settings, or on other rows.
+
+        Raises:
+            ConfigError: target, a setting or the rows differ, or nothing is recorded; says all that do.
+            DataError: rows are missing, or the record is not JSON.
+        """
+        from unlogit.evaluate.results import read_json
+
+        if not self.training_settings.is_file():
+            raise ConfigError(
+                f"{self.path} has no {self.training_settings.name}; expected it beside an assistant, to tell what "
+                "it was trained on: give --overwrite to train again"
+            )
+        fresh = {"assistant": asdict(AssistantOptions()), "train": asdict(TrainOptions())}  # options of later versions
+        was = _flat(plain(fresh)) | _flat(read_json(self.training_settings))
+        is_ = _flat(self._settings_of(config))
+        keys = list(dict.fromkeys([*is_, *was]))
+        changed = [key for key in keys if was.get(key) != is_.get(key)]
+        words = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
+        if len(words) < len(changed):
+            words.append(f"the rows of {self.data.name}/ have changed since")
+        if words:
+            raise ConfigError(
+                f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(words)}); expected "
+                "the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
+            )
+
+    def check_rows(self) -> None:
+        """Refuse to measure an assistant on rows that were prepared anew: it may have been trained on them.
+
+        Raises:
+            ConfigError: the rows are not those that it was trained beside.
+        """
+        from unlogit.evaluate.results import read_json
+
+        found = read_json(self.training_settings) if self.training_settings.is_file() else {}
+        if not isinstance(found, dict) or found.get("rows") != self._digests():
+            raise ConfigError(
+                f"the rows of {self.data} have changed since {self.assistant} was trained, or nothing is recorded of "
+                "those; expected the same, since it may have been trained on what would be scored: run `unlogit train "
+                f"{self.path} --overwrite`"
+            )
+
+    def trainings(self, config: RunConfig) -> dict[str, dict[str, Any]]:
+        """Return how target, retain model and assistant were trained, as far as they were trained by us and are here:
+        steps, seconds, options."""
+        from unlogit.evaluate.results import read_json
+
+        places = {
+            "target": Path(config.target) / "finetune.json",
+            "retain model": Path(config.evaluate.retain_model) / "finetune.json",
+        }
+        found = {name: read_json(path) for name, path in places.items() if path.is_file()}
+        own = [one for place in (*self.assistants, self.unlearned) if (one := self.summary_of(place))]
+        if own:
+            summed = ("steps", "seconds", "setup_seconds", "trainable_parameters")
+            whole = {name: sum(one.get(name, 0) for one in own) for name in summed}
+            whole["peak_memory_bytes"] = max(one.get("peak_memory_bytes", 0) for one in own)
+            found["unlearned"] = own[0] | whole | ({"branches": own} if len(own) > 1 else {})
+        return found
+
+    def move_target(self, target: str) -> None:
+        """Record where the target of the trained assistant is now."""
+        from unlogit.evaluate.results import read_json
+
+        if self.training_settings.is_file():
+            write_json(self.training_settings, read_json(self.training_settings) | {"target": target})
+
+    def set_training_aside(self) -> None:
+        """Move the assistant, whole or half trained, and all that was made with it out of the way of a new training."""
+        self.drop_aside()
+        self._aside.mkdir(mode=0o700)
+        for path in self._of_training:
+            if path.exists():
+                path.rename(self._aside / path.name)
+
+    def bring_back(self) -> None:
+        """Put what was set aside back in place, over what has come there since."""
+        for path in self._of_training:
+            if (aside := self._aside / path.name).exists():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                aside.replace(path)
+
+    def drop_aside(self) -> None:
+        """Remove what was set aside."""
+        if self._aside.is_dir():
+            shutil.rmtree(self._aside)
+
+    @property
+    def _aside(self) -> Path:
+        return self.path / ".earlier"
+
+    @property
+    def _of_training(self) -> tuple[Path, ...]:
+        folders = (*self.assistants, *self.checkpoints, self.unlearned)
+        return (*folders, self.training_settings, self.path_points, self.results, self.pick, *self._of_sweep)
+
+    @property
+    def _of_sweep(self) -> tuple[Path, ...]:
+        return self.sweep, self.sweep.with_suffix(".csv"), self.sweep.with_suffix(".png")
+
+    def _settings_of(self, config: RunConfig) -> dict[str, Any]:
+        options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}
+        settings: dict[str, Any] = plain({"target": config.target, **options, "rows": self._digests()})
+        return settings
+
+    def _digests(self) -> dict[str, str]:
+        rows = {}
+        for name in TRAINED_ON:
+            path = self.data / f"{name}.jsonl"
+            if not path.is_file():
+                raise DataError(f"no {path.name} in {self.data}; expected prepared rows: run `unlogit prepare` first")
+            rows[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return rows
+
+
+def _flat(settings: Any) -> dict[str, Any]:
+    """Return ``section.key: value`` of settings as they are recorded."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat

@@ -1,0 +1,1 @@
+"""Every setting once: options, command-line flags, the YAML form."""

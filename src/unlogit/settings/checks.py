@@ -1,0 +1,169 @@
+"""What can be told of a run's settings before anything long: ranges, the assistant's depth, the retain model."""
+
+import math
+from pathlib import Path
+
+from unlogit.errors import ConfigError, DataError, nearest
+from unlogit.model.loading import depth_of, model_place
+from unlogit.model.logit_difference import check_combination
+from unlogit.settings.options import AssistantOptions, EvaluateOptions, PickOptions, RunConfig, TrainOptions
+
+
+def check_run(config: RunConfig) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        ConfigError: a setting is out of range; all that are of one section are said.
+        DataError: the retain model's results are missing.
+        ModelError: the target or the retain model is missing.
+    """
+    check_assistant(config.assistant, config.target)
+    check_train(config.train)
+    combination = config.combination
+    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    check_evaluation(config.evaluate, config.pick)
+    check_pick(config)
+
+
+def check_pick(config: RunConfig) -> None:
+    """Refuse to choose a combination where nothing is combined."""
+    from unlogit.objectives import OBJECTIVES
+
+    if config.pick.enabled and OBJECTIVES[config.train.objective] == "weights":
+        raise ConfigError(
+            f"pick.enabled is true and {config.train.objective} rewrites weights, so that nothing is combined; "
+            "expected an objective with branches, as uld: leave pick out"
+        )
+
+
+def check_assistant(options: AssistantOptions, target: str) -> None:
+    """Refuse an assistant that has no blocks, or more than its target."""
+    problems = []
+    if options.rank < 1:
+        problems.append(f"rank is {options.rank}; expected 1 or more")
+    if not 0 < options.start_gain < math.inf:
+        problems.append(f"start_gain is {options.start_gain}; expected more than 0 (1 starts as the early exit is)")
+    layers = options.num_layers
+    if layers <= 0 or (layers >= 1 and layers != int(layers)):
+        problems.append(f"num_layers is {layers:g}; expected a whole number from 1, or a share of the depth below 1")
+    first = options.lora_first_layer
+    if first < 0:
+        problems.append(f"lora_first_layer is {first}; expected 0 or more")
+    if first > 0 and options.adapter != "lora":
+        problems.append(f"lora_first_layer is {first} with the adapter {options.adapter}; expected it with lora only")
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+    depth = depth_of(target)
+    if depth is not None and options.blocks(depth) > depth:
+        raise ConfigError(
+            f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected no more than the "
+            "target has: lower num_layers, or give a share of the depth, as 0.25"
+        )
+    if depth is not None and first >= options.blocks(depth):
+        raise ConfigError(
+            f"lora_first_layer is {first} and the assistant has {options.blocks(depth)} layers, counted from 0; "
+            "expected less, so that one of them has LoRA: lower lora_first_layer"
+        )
+
+
+def check_train(options: TrainOptions) -> None:
+    """Refuse settings of training out of range, or an objective that there is not."""
+    from unlogit.objectives import OBJECTIVES
+    from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
+
+    problems = []
+    objective = {**WEIGHT_OBJECTIVES, **OFFSET_OBJECTIVES}.get(options.objective)
+    if objective and objective.beta and options.beta == 0:
+        problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
+    if options.objective not in OBJECTIVES:
+        problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
+    own: dict[str, tuple[str, ...]] = dict.fromkeys(
+        ("near_flat", "stop_flatness", "perturbed_share", "common_share"), ("uld",)
+    )
+    own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio", "flat_share"), ("uld", "dual_uld"))
+    for name, objectives in own.items():
+        if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
+            problems.append(
+                f"{name} is {getattr(options, name)} with the objective {options.objective}; expected it with "
+                f"{' or '.join(objectives)} only"
+            )
+    for name in ("learning_rate", "epochs", "batch_size", "uniform_ratio", "max_tokens", "save_steps", "logging_steps"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            problems.append(f"{name} is {value}; expected more than 0")
+    for name in (
+        "retain_weight",
+        "forget_weight",
+        "beta",
+        "gamma",
+        "near_share",
+        "stop_flatness",
+        "weight_decay",
+        "max_grad_norm",
+    ):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < math.inf:
+            problems.append(f"{name} is {value}; expected a number from 0 on")
+    for name in ("neutral_share", "warmup_share", "common_share"):
+        if not 0 <= getattr(options, name) < 1:
+            problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
+    if not 0 < options.flat_share <= 1:
+        problems.append(f"flat_share is {options.flat_share}; expected more than 0 and at most 1")
+    left = 1 - options.neutral_share
+    if options.perturbed_share is not None and not 0 <= options.perturbed_share < left:
+        problems.append(
+            f"perturbed_share is {options.perturbed_share}; expected at least 0 and below {left:g}, what neutral_share "
+            "leaves"
+        )
+    problems += seed_problems(options.seed)
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+
+
+def seed_problems(seed: int) -> list[str]:
+    """Say what is wrong with a seed; numpy takes no other."""
+    return [] if 0 <= seed < 2**32 else [f"seed is {seed}; expected 0 to {2**32 - 1}"]
+
+
+def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
+    """Refuse counts out of range, a retain model that is not there, and a choice that cannot be made."""
+    problems = [f"{n} is {getattr(options, n)}; expected 1 or more" for n in _POSITIVE if getattr(options, n) < 1]
+    problems += [f"{n} is {getattr(options, n)}; expected 0 or more" for n in _COUNTS if getattr(options, n) < 0]
+    if pick.enabled:
+        if not options.retain_model:
+            problems.append("pick.enabled is true without a retain_model; expected one to choose by")
+        if not 0 < pick.validation_share < 1:
+            problems.append(f"pick.validation_share is {pick.validation_share}; expected a number between 0 and 1")
+        if not (pick.alphas and pick.filter_rates and pick.rules):
+            problems.append("pick has no alphas, filter_rates or rules; expected at least one of each")
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+    if pick.enabled:
+        for alpha in pick.alphas:
+            for filter_rate in pick.filter_rates:
+                check_combination(pick.rules[0], alpha, filter_rate)
+    log = retain_log(options.retain_model) if options.retain_model else None
+    if options.retain_model and log is None:
+        model_place(options.retain_model)
+    elif log is not None and not log.is_file():
+        raise DataError(f"{log} does not exist; expected a retain model's results.json or log: check retain_model")
+    if pick.enabled and options.conventions != "unlogit" and log is not None:
+        raise ConfigError(
+            f"pick.enabled is true with the conventions of {options.conventions!r} and a retain model's log; expected "
+            "the retain model itself, since combinations are chosen by our own conventions and a log has one kind: "
+            "give its folder or hub id, or leave pick out"
+        )
+
+
+def retain_log(retain_model: str) -> Path | None:
+    """Return the file of results that ``retain_model`` names, or None where it names a model."""
+    path = Path(retain_model).expanduser()
+    if path.suffix == ".json" or path.is_file():
+        return path
+    if path.is_dir() and not (path / "config.json").is_file():
+        return next((path / name for name in ("results.json", "TOFU_EVAL.json") if (path / name).is_file()), None)
+    return None
+
+
+_POSITIVE = ("batch_size", "max_new_tokens")
+_COUNTS = ("max_rows", "generate_rows", "path_rows")

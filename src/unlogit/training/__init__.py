@@ -1,0 +1,1 @@
+"""Training: assistants, full-model unlearning, offset models and ordinary fine-tuning."""

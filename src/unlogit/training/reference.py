@@ -1,0 +1,98 @@
+"""What the model was before it was trained, as far as an objective asks: computed once, before the first step.
+
+For a whole answer that is one number, −log of its probability. For the distribution at each position it is the last
+hidden state, H numbers in place of V, and one frozen copy of the head: the reference's logits are exact, and no second
+model stands in memory.
+
+Shape legend: N positions, H hidden, V vocabulary.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.encode import Encoded
+from unlogit.model.decoder import answer_hidden, head_logits, replaced
+
+ROWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Values by side and number of the row in its pool; empty where nothing was asked for."""
+
+    nll: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    """−log p of each whole answer, in nats."""
+    hidden: Mapping[str, Mapping[int, Tensor]] = field(default_factory=dict)
+    """[N, H] of each row: what the head read at the positions that predict its labelled tokens."""
+    head: Any = None
+    """The model as it was, of which only the head is used."""
+
+    def nll_of(self, side: str, numbers: Sequence[int]) -> Tensor | None:
+        """Return [B] for these rows, or None where it was not asked for."""
+        return torch.tensor([self.nll[side][number] for number in numbers]) if side in self.nll else None
+
+    def logits_of(self, side: str, numbers: Sequence[int], device: torch.device) -> Tensor | None:
+        """Return [N, V] for these rows, one after the other, or None where it was not asked for."""
+        if side not in self.hidden:
+            return None
+        hidden = torch.cat([self.hidden[side][number] for number in numbers]).to(device)
+        with torch.no_grad():
+            return head_logits(self.head, hidden)
+
+
+@torch.no_grad()
+def measure_reference(
+    lm: Any,
+    rows: Mapping[str, Mapping[int, Encoded]],
+    needs: frozenset[str],
+    *,
+    frozen: bool,
+    autocast: torch.dtype | None = None,
+) -> Reference:
+    """Run the model over the rows, as far as ``needs`` names ``SIDE_reference_nll`` or ``SIDE_reference_logits``.
+
+    Args:
+        lm: a causal language model of transformers, not trained yet.
+        rows: by side and number; a row's labelled tokens are those that count.
+        needs: see ``objectives``.
+        frozen: whether the head will stay as it is; if not, it is copied.
+        autocast: compute in this type, as the training will.
+    """
+    nll: dict[str, dict[int, float]] = {}
+    hidden: dict[str, dict[int, Tensor]] = {}
+    device = next(lm.parameters()).device
+    was_training = lm.training
+    lm.eval()
+    for side, found in rows.items():
+        wanted = [kind for kind in ("nll", "logits") if f"{side}_reference_{kind}" in needs]
+        order = sorted(found, key=lambda number: len(found[number].input_ids))
+        for begin in range(0, len(order) if wanted else 0, ROWS_AT_ONCE):
+            numbers = order[begin : begin + ROWS_AT_ONCE]
+            batch = {name: tensor.to(device) for name, tensor in pad_rows([found[n] for n in numbers]).items()}
+            labels, row_counts, keep = predicted(batch["labels"])
+            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                states = answer_hidden(lm, batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
+                logits = head_logits(lm, states) if "nll" in wanted else None
+            counts = row_counts.tolist()
+            if logits is not None:
+                losses = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+                sums = [float(part.double().sum()) for part in torch.split(losses, counts)]
+                nll.setdefault(side, {}).update(zip(numbers, sums, strict=True))
+            if "logits" in wanted:
+                parts = [part.cpu().clone() for part in torch.split(states, counts)]
+                hidden.setdefault(side, {}).update(zip(numbers, parts, strict=True))
+    lm.train(was_training)
+    return Reference(nll, hidden, (lm if frozen else with_own_head(lm)) if hidden else None)
+
+
+def with_own_head(lm: Any) -> nn.Module:
+    """Return a view of the model whose head is a copy, which training the model does not change."""
+    head = lm.get_output_embeddings()
+    path = next(name for name, module in lm.named_modules() if module is head)
+    return replaced(lm, {path: copy.deepcopy(head).requires_grad_(False)})

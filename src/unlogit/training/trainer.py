@@ -1,0 +1,333 @@
+"""What training an assistant and fine-tuning a whole model share: transformers' Trainer with our row order, log lines
+and safe resumption. One process on one device: several are refused, since files would be written by each of them.
+"""
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from unlogit.device import choose_dtype
+from unlogit.errors import ConfigError
+from unlogit.files import write_json
+from unlogit.model.attention import FasterAttention
+
+SECONDS_FILE = "seconds.json"
+DTYPE_FILE = "dtype"
+FROZEN_FILE = "frozen_blocks.safetensors"
+OURS = (SECONDS_FILE, DTYPE_FILE, FROZEN_FILE, "log.jsonl", "settings.json")
+"""What stands in a folder of checkpoints beside these."""
+
+LOGGED = ("loss", "forget", "retain", "uniform", "learning_rate", "grad_norm")
+"""What a log line shows, of what there is."""
+
+
+EachEpoch = Callable[[int], None]
+"""Called with the number of passes made, after each of them; what it takes is not counted as training."""
+
+
+class AfterEpochs(TrainerCallback):  # type: ignore[misc]
+    """Call something after each pass, with the model in evaluation mode, and keep what that took."""
+
+    def __init__(self, hook: EachEpoch | None) -> None:
+        self.hook, self.seconds = hook, 0.0
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Look at the model as it is now."""
+        if self.hook is None:
+            return
+        began = time.monotonic()
+        was_training = model.training
+        model.eval()
+        self.hook(round(state.epoch))
+        model.train(was_training)
+        self.seconds += time.monotonic() - began
+
+
+class Rows(Dataset[Any]):
+    """Rows for the Trainer, as they are in the list."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+
+class RowTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``), and logs the terms of
+    a loss beside it."""
+
+    def __init__(
+        self,
+        sampler: Sampler[int],
+        log_file: Path,
+        each_epoch: EachEpoch | None = None,
+        runs: Sequence[nn.Module] = (),
+        **kwargs: Any,
+    ) -> None:
+        """Take what a Trainer takes; ``runs`` are the models of a step where they are not the one that trains."""
+        super().__init__(**kwargs)
+        self.attention = FasterAttention(*(runs or (kwargs["model"],)))
+        self.sampler, self.after_epochs = sampler, AfterEpochs(each_epoch)
+        self.terms: dict[str, list[torch.Tensor]] = {}
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm, aside=self.after_epochs))
+        self.add_callback(self.after_epochs)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Make a step with the attention that is fastest for its rows."""
+        with self.attention.used():
+            return super().training_step(model, inputs, *args, **kwargs)
+
+    def keep_terms(self, **terms: torch.Tensor) -> None:
+        """Keep the terms of a step's loss, by the name that the log gives them."""
+        for name, value in terms.items():
+            self.terms.setdefault(name, []).append(value.detach())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of each term since the last log line."""
+        if "loss" in logs:
+            logs |= {name: torch.stack(values).mean().item() for name, values in self.terms.items()}
+            self.terms = {}
+        super().log(logs, start_time)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        return self.sampler
+
+
+class LogLines(ProgressCallback):  # type: ignore[misc]
+    """The Trainer's progress bar, with one readable line for each log entry, also kept as JSON lines."""
+
+    def __init__(self, log_file: Path, bar: bool, aside: AfterEpochs) -> None:
+        super().__init__()
+        self.log_file, self.bar, self.aside = log_file, bar, aside
+        self.began, self.before = 0.0, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Drop log entries of steps that a resumed run repeats, then open the bar."""
+        self.log_file.touch()  # a short run has no entry, but a log
+        lines = self.log_file.read_text().splitlines()
+        kept = [line for line in lines if _step_of(line) <= state.global_step]
+        self.log_file.write_text("".join(line + "\n" for line in kept))
+        self.began = time.monotonic()
+        self.before = seconds_before(self.log_file.parent) if state.global_step else 0.0
+        if self.bar:
+            super().on_train_begin(args, state, control, **kwargs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep how long training has taken, so that a resumed run can count it."""
+        taken = self.before + time.monotonic() - self.began - self.aside.seconds
+        write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": taken})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self.bar:
+            super().on_step_end(args, state, control, **kwargs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        if self.bar:
+            super().on_train_end(args, state, control, **kwargs)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print and keep one line."""
+        if not state.is_world_process_zero or "train_runtime" in logs:
+            return
+        entry = {"step": state.global_step, **logs}
+        with self.log_file.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        parts = [f"step {state.global_step}/{state.max_steps}"]
+        short = {"learning_rate": "lr", "grad_norm": "grad"}
+        parts += [f"{short.get(name, name)} {logs[name]:.3g}" for name in LOGGED if name in logs]
+        line = " · ".join(parts)
+        if self.bar and self.training_bar is not None:
+            self.training_bar.write(line)
+        elif not self.bar:
+            print(line, flush=True)
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a log line; of one that was cut off while being written, infinity."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def seconds_before(work: Path) -> float:
+    """Return the seconds of training that stand behind the newest checkpoint of a folder; 0 where there is none."""
+    path = work / SECONDS_FILE
+    return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+
+
+class StopOnNonFinite(TrainerCallback):  # type: ignore[misc]
+    """End at once when the loss is no longer a number, with the setting to change."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Look at the logged loss."""
+        if logs and "loss" in logs and not math.isfinite(logs["loss"]):
+            raise ConfigError(
+                f"the loss is {logs['loss']} at step {state.global_step}; expected a finite number: "
+                f"lower learning_rate (now {args.learning_rate:g})"
+            )
+
+
+def training_arguments(
+    folder: Path,
+    options: Any,
+    *,
+    steps_a_epoch: int,
+    row_batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    bar: bool,
+) -> TrainingArguments:
+    """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"training was started as {os.environ['WORLD_SIZE']} processes; expected one: start it without torchrun or "
+            "accelerate launch"
+        )
+    total = max(1, math.ceil(options.epochs * steps_a_epoch))
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=row_batch,
+        max_steps=total,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        warmup_steps=math.ceil(options.warmup_share * total),
+        lr_scheduler_type="cosine",
+        max_grad_norm=getattr(options, "max_grad_norm", 1.0),
+        logging_steps=options.logging_steps,
+        logging_nan_inf_filter=False,
+        save_steps=options.save_steps,
+        save_total_limit=2,
+        seed=options.seed,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=device.type == "cpu",
+        report_to=[],
+        disable_tqdm=not bar,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        optim="adamw_torch",
+    )
+    # With several GPUs in one process the Trainer would copy the model to each, but not the views it computes with.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint of a training folder, or None.
+
+    The Trainer writes ``trainer_state.json`` last; a checkpoint without it was cut off while being written.
+    """
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            step = json.loads((path / "trainer_state.json").read_text())["global_step"]
+        except (OSError, ValueError, KeyError):
+            continue
+        found.append((step, path))
+    return max(found)[1] if found else None
+
+
+def resolved_dtype(wanted: str, device: torch.device, work: Path, resuming: bool) -> torch.dtype:
+    """Choose the compute type, say why, and keep it beside the checkpoints: a resumed run computes as it began."""
+    path = work / DTYPE_FILE
+    if resuming and path.exists():
+        name, reason = path.read_text().strip(), "as it began"
+    else:
+        dtype, reason = choose_dtype(wanted, device)
+        name = str(dtype).removeprefix("torch.")
+        path.write_text(name)
+    print(f"Computing in {name} on {device.type}: {reason}.", flush=True)
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def check_checkpoints(work: Path) -> None:
+    """Refuse a folder of checkpoints that holds something else, which would be lost.
+
+    Raises:
+        ConfigError: it does.
+    """
+    ours = ("checkpoint-", *(f".{name}." for name in OURS))  # the latter are what a cut leaves of a file being written
+    others = [path.name for path in work.glob("*") if path.name not in OURS and not path.name.startswith(ours)]
+    if others:
+        raise ConfigError(
+            f"{work} holds {others[0]}, which is none of a training's files, and would be lost; expected checkpoints "
+            "or nothing: move it, or choose another output"
+        )
+
+
+def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
+    """Return the folder for the checkpoints of what will stand in ``output``, and the one to go on from.
+
+    It stands beside ``output``, in ``<output>.checkpoints``, and is emptied unless there is something to resume. Its
+    owner alone can read it, since an adapter in there is as secret as the forget set.
+    """
+    work = output.parent / f"{output.name}.checkpoints"
+    check_checkpoints(work)
+    checkpoint = last_checkpoint(work) if resume else None
+    if checkpoint is None:
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        print(f"Resuming from {checkpoint}.", flush=True)
+    work.mkdir(parents=True, exist_ok=True)
+    work.chmod(0o700)
+    return work, checkpoint
+
+
+def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> dict[str, Any]:
+    """Train from ``checkpoint`` on, or from the start.
+
+    Returns:
+        ``steps`` and ``seconds``, earlier legs included, and ``peak_memory_bytes``, of the GPU or of this process (0:
+        not known).
+    """
+    before = seconds_before(work)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    taken = result.metrics["train_runtime"] - trainer.after_epochs.seconds
+    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
+        raise ConfigError(  # after the last log line, or in a run shorter than one
+            "what was trained is no longer made of finite numbers; expected them: lower learning_rate "
+            f"(now {trainer.args.learning_rate:g})"
+        )
+    return {
+        "steps": trainer.state.global_step,
+        "seconds": round(before + taken, 1),
+        "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
+    }
+
+
+def with_setup(taken: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what a training took, what was measured before its first step included, as ``setup_seconds`` says."""
+    return {**taken, "seconds": round(taken["seconds"] + seconds, 1), "setup_seconds": round(seconds, 1)}
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory in use so far: on a GPU what PyTorch has held there, else of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0  # not known: the module below is not there
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
