@@ -29,7 +29,6 @@ COMMANDS = {
     "sweep": "score every alpha, filter_rate and rule of a grid, pick on rows apart, plot the front",
     "compare": "methods beside each other on one split: train, evaluate, table and plot",
     "chat": "ask target and unlearned model the same question, side by side",
-    "bench": "speed and memory side by side, on this machine",
     "finetune": "ordinary training of a whole model, to make a target or a retain model",
 }
 """Every command with what it does."""

@@ -1,6 +1,5 @@
 """The assistant: the first K blocks of the target with LoRA on every linear layer, and the target's norm and head.
 
-With ``lora_first_layer`` LoRA begins at that block, and those below are the target's own.
 Everything but the low-rank deltas is the target's own memory (with ``adapter: full``, the K blocks and the norm are a
 copy that trains whole). Only the adapter is registered as parameters: what the optimiser sees, what checkpoints hold
 and what is saved is the adapter alone, as safetensors, never pickle.
@@ -15,7 +14,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from torch import Tensor, nn
 from unlogit.errors import ConfigError, ModelError, nearest
 from unlogit.files import atomic_file, write_json
 from unlogit.model.decoder import (
-    alike,
     anatomy,
     answer_hidden,
     blocks_of,
@@ -37,7 +34,6 @@ from unlogit.model.decoder import (
     replaced,
     with_blocks,
 )
-from unlogit.model.last_mlp import ended, only_at, same_at
 from unlogit.settings.options import AssistantOptions
 
 WEIGHTS_FILE = "assistant.safetensors"
@@ -60,8 +56,6 @@ class AssistantConfig:
     """Name of the target when the assistant was made, for messages."""
     target_signs: str = ""
     """The same digest of the weights' signs alone, for a target loaded in float16."""
-    lora_first_layer: int = 0
-    """The first block with deltas, below K; 0 with ``full``."""
 
 
 class LowRank(nn.Module):
@@ -136,8 +130,7 @@ class GainNorm(nn.Module):
 class Assistant(nn.Module):
     """The trainable adapter of one target; ``view`` is the assistant as a language model of K blocks.
 
-    With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``;
-    it is empty below ``lora_first_layer``.
+    With ``adapter: lora``, ``deltas[i]`` maps a linear layer's path in block i (dots as slashes) to its ``LowRank``.
     With ``adapter: full``, ``blocks`` and ``norm`` are copies of the target's. Both have a ``gain`` [H] (``GainNorm``).
     """
 
@@ -150,12 +143,6 @@ class Assistant(nn.Module):
                 f"the assistant has {config.num_layers} layers; expected between 1 and the target's "
                 f"{parts.depth}: lower num_layers"
             )
-        first = config.lora_first_layer
-        if not 0 <= first < config.num_layers or (first and config.adapter == "full"):
-            raise ModelError(
-                f"lora_first_layer is {first} with {config.num_layers} layers and the adapter {config.adapter}; "
-                "expected 0 or more, less than the layers, and 0 with full: change it"
-            )
         inner = target.get_submodule(parts.inner)
         own_blocks = blocks_of(target)[: config.num_layers]
         if config.adapter == "full":
@@ -164,19 +151,14 @@ class Assistant(nn.Module):
             self.requires_grad_(True)
             views, norm = list(self.blocks), self.norm
         else:
-            with_deltas = own_blocks[first:]
-            below = [nn.ModuleDict() for _ in range(first)]  # so that tensors have their block's number in their names
-            self.deltas = nn.ModuleList([*below, *(self._new_deltas(block) for block in with_deltas)])
-            views = [self._block_view(i, block, WithDelta) for i, block in enumerate(with_deltas, start=first)]
-            views = [*own_blocks[:first], *views]
+            self.deltas = nn.ModuleList(self._new_deltas(block) for block in own_blocks)
+            views = [self._block_view(i, block, WithDelta) for i, block in enumerate(own_blocks)]
             norm = getattr(inner, parts.norm)
         hidden = target.get_output_embeddings().weight.shape[1]
         self.gain = nn.Parameter(torch.full((hidden,), 1 / GAIN_SPEED, device=place_beside(own_blocks[0])))
         self.view: nn.Module
-        views[-1] = ended(views[-1], [views[-1]])
         view = with_blocks(target, views, GainNorm(norm, self.gain))
         self.__dict__["view"] = view  # not registered: its other parameters are the target's
-        self.ends_alone: bool | None = None  # not compared yet
 
     def _new_deltas(self, block: nn.Module) -> nn.ModuleDict:
         linears = linear_paths(block)
@@ -200,38 +182,7 @@ class Assistant(nn.Module):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
         """Return what the head makes those logits of, [N, H]."""
-        if self.ends_alone is None:
-            self.ends_alone = self._ends_alone(input_ids[:2], attention_mask[:2])
-        with self.ending_at(keep):
-            return answer_hidden(self.view, input_ids, attention_mask, keep)
-
-    def ending_at(self, keep: Tensor) -> AbstractContextManager[None]:
-        """Have the last block's MLP run at these positions [B, T] alone, once ``hidden`` found this to be the same."""
-        return only_at(keep if self.ends_alone else None)
-
-    @torch.no_grad()
-    def _ends_alone(self, input_ids: Tensor, attention_mask: Tensor) -> bool:
-        """Whether the last block's MLP gives the same at some positions alone: compared on a few rows."""
-        keep = attention_mask.bool().clone()
-        keep[:, 1::2] = False
-        kind, was_training = keep.device.type, self.training
-        mixed = torch.is_autocast_enabled(kind)
-        self.eval()  # no dropout
-        try:
-            plain = answer_hidden(self.view, input_ids, attention_mask, keep)
-            found = same_at(keep, lambda: answer_hidden(self.view, input_ids, attention_mask, keep))
-        finally:
-            self.train(was_training)
-            if mixed:
-                torch.clear_autocast_cache()  # an older PyTorch goes on with casts that have no gradient
-        return found is not None and alike(found, plain, torch.get_autocast_dtype(kind) if mixed else plain.dtype)
-
-    def train(self, mode: bool = True) -> "Assistant":
-        """Set the mode of what trains, and of the last block, which stands in the view as a copy that shares it."""
-        super().train(mode)
-        if self.settings.adapter == "full":
-            blocks_of(self.view)[-1].training = mode
-        return self
+        return answer_hidden(self.view, input_ids, attention_mask, keep)
 
     def narrow(self, dtype: torch.dtype) -> None:
         """Keep the deltas in the type that they are computed in: nothing changes but their memory. Not for training."""
@@ -284,7 +235,6 @@ def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str
         target_fingerprint=fingerprint(target),
         target_name=target_name,
         target_signs=fingerprint(target, signs=True),
-        lora_first_layer=options.lora_first_layer,
     )
     assistant = Assistant(target, config)
     nn.init.constant_(assistant.gain, options.start_gain / GAIN_SPEED)
@@ -306,6 +256,8 @@ def load_config(folder: Path) -> AssistantConfig:
         raise ModelError(f"{path} is not JSON ({error}); expected {_CONFIG_MEND}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds a {type(values).__name__}; expected {_CONFIG_MEND}")
+    if values.get("lora_first_layer") == 0:  # written by 0.1, when LoRA could begin at a later block
+        del values["lora_first_layer"]
     if problems := _config_problems(values):
         raise ModelError(f"{path}: {'; '.join(problems)}; expected {_CONFIG_MEND}")
     return AssistantConfig(**values)
@@ -327,8 +279,6 @@ def _config_problems(values: dict[str, Any]) -> list[str]:
     if not problems:
         problems += [f"adapter is {values['adapter']!r}"] if values["adapter"] not in ("lora", "full") else []
         problems += [f"rank is {values['rank']}"] if values["rank"] < 1 else []
-        first = values.get("lora_first_layer", 0)
-        problems += [f"lora_first_layer is {first}"] if not 0 <= first < values["num_layers"] else []
     return problems
 
 

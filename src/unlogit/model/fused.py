@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from unlogit.model.assistant import Assistant, GainNorm, LowRank
 from unlogit.model.decoder import anatomy, blocks_of, head_view, replaced, with_blocks
-from unlogit.model.last_mlp import ended
 
 
 class Pass(NamedTuple):
@@ -129,12 +128,7 @@ def fused_view(target: nn.Module, assistants: Sequence[Assistant]) -> nn.Module:
     blocks: list[nn.Module] = []
     for i, block in enumerate(blocks_of(target)):
         active = [assistant for assistant in assistants if i < assistant.settings.num_layers]
-        going = [assistant for assistant in active if i + 1 < assistant.settings.num_layers]
-        new, own = with_row_deltas(block, i, active), [blocks_of(assistant.view)[i] for assistant in active]
-        if i + 1 == parts.depth:
-            new = ended(new, [block, *own])
-        elif len(going) < len(active):
-            new = ended(new, own[len(going) :], with_row_deltas(block, i, going), 1 + len(going))
+        new = with_row_deltas(block, i, active)
         blocks.append(new if len(active) == len(assistants) else Narrow(new, 1 + len(active), streams))
     norm = getattr(target.get_submodule(parts.inner), parts.norm)
     views: list[Any] = [assistant.view for assistant in assistants]

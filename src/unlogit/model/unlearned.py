@@ -13,7 +13,6 @@ import inspect
 import logging
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,10 @@ from transformers.utils.generic import can_return_tuple
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file
 from unlogit.model.assistant import Assistant
-from unlogit.model.attention import FasterAttention, chosen_attention
 from unlogit.model.cache import joined, split_cache
 from unlogit.model.configuration import UnlearnedConfig, check_mode
 from unlogit.model.decoder import alike, answer_logits, view_logits
 from unlogit.model.fused import Pass, fused_passes, repeated
-from unlogit.model.last_mlp import only_at, same_at
 from unlogit.model.logit_difference import check_combination, combine_logits
 from unlogit.model.target import absolute_name, load_target
 from unlogit.settings.options import CombinationOptions
@@ -49,9 +46,6 @@ OUTPUT_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__
 
 CHUNK_LOGITS = 2**22
 """Numbers of one stream's logits that are held at once, where there are more positions than that."""
-
-LEAST_TOKENS = 64
-"""A prompt of fewer takes as long as reading the weights does, and those of an MLP would be read for each stream."""
 
 FEW_TOKENS = (2, 5)
 """Rows and tokens that show whether two ways give the same."""
@@ -87,7 +81,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         self.target = target.requires_grad_(False)
         self.branches: Any = nn.ModuleList(assistants)
         self.attention = ""
-        self.ends_alone: bool | None = None  # not found out yet
         self.separate: list[Pass] = []
         self.together: list[Pass] = []
         self.words: set[str] = set()
@@ -287,7 +280,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def mode(self, value: str) -> None:
         self.config.mode = check_mode(value)
         self._prepare()
-        self.ends_alone = None
         if value == "fused" and (reason := self._unfit_for_fusing()):
             log.warning("%s runs in mode shared, not fused: %s", type(self.target).__name__, reason)
             self.mode = "shared"
@@ -348,9 +340,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             given = {name: _moved(value, first) for name, value in given.items()}
         wanted = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-(logits_to_keep or 0) or None, None)
         passes = self._passes()
-        few = self._few(given, wanted)
-        with nullcontext() if few is None else only_at(few):
-            hidden = [states[:, wanted] for states in self._hidden(passes, given, cache)]
+        hidden = [states[:, wanted] for states in self._hidden(passes, given, cache)]
         logits = self._logits(passes, hidden)
         loss = None
         if labels is not None:
@@ -380,23 +370,9 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         for view, streams, _ in self._passes():
             given = (input_ids, attention_mask, keep, position_ids)
             rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in given]
-            with only_at(keep if self._ends_alone() else None):
-                logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
+            logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
         target_logits, *assistant_logits = (logits[stream] for stream in range(len(logits)))
         return target_logits, assistant_logits
-
-    def _few(self, inputs: dict[str, Any], wanted: Tensor | slice) -> Tensor | None:
-        """Return [B, T], True at the wanted positions, where leaving the others out of the last MLPs pays."""
-        tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
-        length = tokens.shape[1]
-        count = wanted.numel() if isinstance(wanted, Tensor) else -(wanted.start or -length)
-        if self.alpha == 0 or torch.compiler.is_compiling() or 2 * count > length or tokens.numel() < LEAST_TOKENS:
-            return None
-        if not self._ends_alone():
-            return None
-        few = torch.zeros_like(tokens, dtype=torch.bool)
-        few[:, wanted] = True
-        return few
 
     def _hidden(self, passes: Sequence[Pass], inputs: dict[str, Any], cache: Cache | None) -> list[Tensor]:
         """Run ``passes`` and return of each what its head reads, [streams · B, T, H]."""
@@ -410,8 +386,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 seen = [caches[stream] for stream in streams]
                 own = {"use_cache": True, word: seen[0] if len(seen) == 1 else joined(seen)}
             given = inputs if len(streams) == 1 else repeated(inputs, rows, len(streams))
-            with nullcontext() if torch.compiler.is_compiling() or self.alpha == 0 else self.faster.used():
-                found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
+            found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
         return found
 
     def _logits(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
@@ -460,13 +435,13 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
     def _passes(self) -> Sequence[Pass]:
         """Return the passes of one forward."""
-        if self.attention != chosen_attention(self.target.config):
+        if self.attention != self.target.config._attn_implementation:
             self._prepare()
         return self.separate if self.alpha == 0 else self.together  # by itself, the target is exact to the last bit
 
     def _prepare(self) -> None:
         """Make the passes. Their views are no submodules: all that they hold is the target's or a branch's."""
-        attention = chosen_attention(self.target.config)
+        attention = self.target.config._attn_implementation
         for assistant in self.branches:
             assistant.view.get_decoder().config._attn_implementation = attention  # it may have been changed since
         views = [assistant.view for assistant in self.branches]
@@ -476,7 +451,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         separate += [Pass.of(view, [stream]) for stream, view in enumerate(views, start=1)]
         together = fused_passes(self.target, list(self.branches)) if self.mode == "fused" else separate
         words = set(inspect.signature(type(self.target).forward).parameters)
-        self.faster = FasterAttention(self.target, *views)
         self.attention, self.separate, self.together, self.words = attention, separate, together, words
         self.eval()
 
@@ -496,19 +470,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         pairs = zip(fused, self._few_logits(self.separate), strict=True)
         alone = all(alike(found, plain, self.dtype) for found, plain in pairs)
         return "" if alone else "its blocks do not keep the rows of a batch apart"
-
-    @torch.no_grad()
-    def _ends_alone(self) -> bool:
-        """Whether the last MLPs give the same at the last position alone; found out once, on the same rows."""
-        if self.ends_alone is None:
-            self.ends_alone = False
-            last = torch.zeros(FEW_TOKENS, dtype=torch.bool, device=self.device)
-            last[:, -1] = True
-            found = same_at(last, lambda: self._few_logits(self.together))
-            if found is not None:
-                pairs = zip(found, self._few_logits(self.together), strict=True)
-                self.ends_alone = all(alike(one[last], plain[last], self.dtype) for one, plain in pairs)
-        return self.ends_alone
 
     def _few_logits(self, passes: Sequence[Pass]) -> list[Tensor]:
         """Return the logits [B, T, V] of target and branches for a few tokens."""

@@ -8,7 +8,7 @@ with p = softmax(W h + b) and N positions:
     KL(Uniform ‖ p):        d/dh = Wᵀ (p − 1/V) / N
 
 A head that does more to its logits than this (a cap, a scale) is differentiated chunk by chunk. Values and gradients
-are those of ``objectives.uld`` on whole logits, up to rounding; at a share of the positions, on average. Idea: chunked
+are those of whole logits, up to rounding. Idea: chunked
 losses of Liger-Kernel, arXiv 2410.10989.
 
 Shape legend: N positions, H hidden, V vocabulary.
@@ -17,7 +17,7 @@ Shape legend: N positions, H hidden, V vocabulary.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +32,6 @@ CHUNK_LOGITS = 2**24
 PROBE_ROWS, PROBE_LOGIT = 4, 50.0
 """A head is tried on so many rows, scaled so that a logit reaches this: far enough out for a soft cap to show."""
 
-DIRECTIONS = 64
-"""Random directions that a slope's norm is estimated from, with a deviation of 1 / √(2 · 64)."""
-
 Head = Callable[[Tensor], Tensor]
 """Hidden states [N, H] → logits [N, V]."""
 
@@ -45,84 +42,19 @@ class FrozenHead:
     def __init__(self, lm: Any) -> None:
         self.logits: Head = partial(head_logits, lm)
         self.linear = _linear_head(lm)
-        self.layer = lm.get_output_embeddings()
-        self.directions: tuple[Tensor, Tensor] | Literal[False] | None = None
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
         return _loss(hidden, labels, self)
 
-    def uniform_excess(self, hidden: Tensor, share: float = 1.0) -> Tensor:
-        """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1.
-
-        Given a ``share`` below 1 the head is run on about so many of them (see ``drawn_positions``): on average the
-        same.
-        """
-        if share == 1:
-            return _loss(hidden, None, self)
-        taken, weights = drawn_positions(self.slopes(hidden), share)
-        return _loss(hidden[taken], None, self, weights / len(hidden))
-
-    @torch.no_grad()
-    def slopes(self, hidden: Tensor) -> Tensor:
-        """About how steep the uniform term is at hidden states [N, H], up to a factor, without computing their logits.
-
-        Near flat, where all logits are nearly equal, p − 1/V = (z − mean z) / V, so that the gradient Wᵀ (p − 1/V) is
-        C h + c, with the covariances C [H, H] of the rows of W and c [H] of W and b. Its norm is taken from its
-        products with a few random directions, to about a tenth. What a head does to its logits after that is left out;
-        where its weights cannot be read, all are 1.
-        """
-        with torch.autocast(hidden.device.type, enabled=False):  # flat means that large terms cancel
-            if self.directions is None:
-                self.directions = _directions(self.layer)
-            if self.directions is False:
-                return hidden.new_ones(len(hidden), dtype=torch.float32)
-            products, offsets = self.directions
-            slopes: Tensor = (hidden.float() @ products + offsets).square().sum(dim=-1).sqrt()
-        return slopes
+    def uniform_excess(self, hidden: Tensor) -> Tensor:
+        """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1."""
+        return _loss(hidden, None, self)
 
 
-def drawn_positions(slopes: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Draw positions at random, the steeper ones more often, each with a weight that makes up for it.
-
-    Half of a position's chance is the same for all, half goes with its slope [N]. What is drawn lies evenly along the
-    positions (systematic sampling), and Σ weight · value over it is on average Σ value over all (Horvitz and Thompson,
-    1952).
-
-    Returns:
-        Positions [n], about share · N of them, fewer where a chance is cut off at 1, perhaps none; and their weights
-        [n], at most 2 / share.
-    """
-    slopes = slopes.clamp(min=torch.finfo(slopes.dtype).tiny)
-    chance = (share * (0.5 + 0.5 * slopes / slopes.mean())).clamp(max=1)
-    passed = (chance.cpu().double().cumsum(dim=0) + torch.rand(())).floor()
-    taken = passed.diff(prepend=passed.new_zeros(1)).nonzero().squeeze(-1).to(slopes.device)
-    return taken, 1 / chance[taken]
-
-
-def _directions(layer: Any) -> tuple[Tensor, Tensor] | Literal[False]:
-    """Return C R [H, R] and cᵀ R [R] for random directions R, see ``FrozenHead.slopes``; False where the weights of a
-    head cannot be read. C itself, with H² V products, is not computed."""
-    if not isinstance(layer, nn.Linear) or not layer.weight.is_floating_point() or layer.weight.is_meta:
-        return False
-    weight, bias = layer.weight, layer.bias
-    size = max(1, CHUNK_LOGITS // weight.shape[1])
-    mean = weight.mean(dim=0, dtype=torch.float32)
-    directions = torch.randn(len(mean), DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(weight.device)
-    products, offsets = torch.zeros_like(directions), directions.new_zeros(DIRECTIONS)
-    for begin in range(0, len(weight), size):
-        centred = weight[begin : begin + size].float() - mean
-        along = centred @ directions  # [rows, R]
-        products += centred.T @ along
-        if bias is not None:
-            offsets += bias[begin : begin + size].float() @ along
-    return products / len(weight), offsets / len(weight)
-
-
-def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead, weights: Tensor | None = None) -> Tensor:
+def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
     wanted = torch.is_grad_enabled() and hidden.requires_grad
-    if weights is None:
-        weights = hidden.new_full((len(hidden),), 1 / len(hidden), dtype=torch.float32)
+    weights = hidden.new_full((len(hidden),), 1 / len(hidden), dtype=torch.float32)
     loss: Tensor = _HeadLoss.apply(hidden, labels, head, weights, wanted)  # type: ignore[no-untyped-call]
     return loss
 

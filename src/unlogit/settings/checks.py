@@ -46,11 +46,6 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
     layers = options.num_layers
     if layers <= 0 or (layers >= 1 and layers != int(layers)):
         problems.append(f"num_layers is {layers:g}; expected a whole number from 1, or a share of the depth below 1")
-    first = options.lora_first_layer
-    if first < 0:
-        problems.append(f"lora_first_layer is {first}; expected 0 or more")
-    if first > 0 and options.adapter != "lora":
-        problems.append(f"lora_first_layer is {first} with the adapter {options.adapter}; expected it with lora only")
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     depth = depth_of(target)
@@ -58,11 +53,6 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
         raise ConfigError(
             f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected no more than the "
             "target has: lower num_layers, or give a share of the depth, as 0.25"
-        )
-    if depth is not None and first >= options.blocks(depth):
-        raise ConfigError(
-            f"lora_first_layer is {first} and the assistant has {options.blocks(depth)} layers, counted from 0; "
-            "expected less, so that one of them has LoRA: lower lora_first_layer"
         )
 
 
@@ -77,10 +67,8 @@ def check_train(options: TrainOptions) -> None:
         problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
     if options.objective not in OBJECTIVES:
         problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    own: dict[str, tuple[str, ...]] = dict.fromkeys(
-        ("near_flat", "stop_flatness", "perturbed_share", "common_share"), ("uld",)
-    )
-    own |= dict.fromkeys(("growing_retain_weight", "uniform_ratio", "flat_share"), ("uld", "dual_uld"))
+    own: dict[str, tuple[str, ...]] = dict.fromkeys(("stop_flatness", "perturbed_share", "common_share"), ("uld",))
+    own |= dict.fromkeys(("uniform_ratio",), ("uld", "dual_uld"))
     for name, objectives in own.items():
         if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
             problems.append(
@@ -107,8 +95,6 @@ def check_train(options: TrainOptions) -> None:
     for name in ("neutral_share", "warmup_share", "common_share"):
         if not 0 <= getattr(options, name) < 1:
             problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
-    if not 0 < options.flat_share <= 1:
-        problems.append(f"flat_share is {options.flat_share}; expected more than 0 and at most 1")
     left = 1 - options.neutral_share
     if options.perturbed_share is not None and not 0 <= options.perturbed_share < left:
         problems.append(

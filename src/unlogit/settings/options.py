@@ -64,9 +64,6 @@ class AssistantOptions:
     """LoRA scale: the delta is multiplied by lora_alpha / rank."""
     start_gain: float = 0.1
     """Factor on the assistant's last hidden state before training, then trained: small, it starts flat; paper: 1."""
-    lora_first_layer: int = 0
-    """First block with LoRA, counted from 0. Those below stay the target's own: what they make of the training rows is
-    computed once and kept on disk while training runs (`uld`, `dual_uld`, `divergence`). Faster, and less is learnt."""
 
     def blocks(self, depth: int) -> int:
         """Return the number of blocks for a target of ``depth`` blocks."""
@@ -91,15 +88,11 @@ class TrainOptions:
     """γ of SimNPO and UNDIAL. None: the objective's own."""
     near_share: float = 0.2
     """Retain rows nearest to the forget side, as a share of its rows: `dual_uld` remembers them in both branches."""
-    near_flat: bool = False
-    """`uld`: draw as many uniform rows from those retain rows (see `near_share`) as from all others."""
     common_share: float = 0.0
     """`uld`: remember of the forget answers only the words that tell something: those that are not in the question and
     stand in less than this share of the retain answers (try 0.03). Be flat on those that are in the question; common
     ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
     paper."""
-    growing_retain_weight: bool = False
-    """Multiply the retain weight of ULD by log V / forget term, from 1 on: it grows as the forget set is learnt."""
     stop_flatness: float = 0.0
     """`uld`: stop after the pass that leaves the assistant so flat on held-out retain rows, in nats, once it has learnt
     (its forget term is below half of log V); 0 makes all passes."""
@@ -109,10 +102,6 @@ class TrainOptions:
     """Rows of the forget side in a step."""
     uniform_ratio: float = 1.0
     """Rows of the uniform side in a step for each of the forget side (paper: 1). More keep more, at a like cost."""
-    flat_share: float = 1.0
-    """`uld`, `dual_uld`: share of the tokens to be flat on at which a step runs the head, which costs the most where
-    the vocabulary is large. They are drawn anew in each step, those farther from flat more often. 1: all, as in the
-    paper."""
     neutral_share: float = 0.25
     """Share of the uniform side that is neutral."""
     perturbed_share: float | None = None
@@ -133,7 +122,7 @@ class TrainOptions:
     logging_steps: int = 10
     """Steps between log lines."""
     seed: int = 0
-    """Seed of initialisation, row order and, with flat_share, of the tokens drawn."""
+    """Seed of initialisation and row order."""
 
 
 @dataclass(frozen=True)
@@ -264,21 +253,3 @@ class SweepOptions:
     """Rules to score."""
     validation_share: float = 0.25
     """Share of the forget and retain evaluation rows (and half of the held-out neutral ones) that choose."""
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """The random model that `unlogit bench` measures on, and how often."""
-
-    layers: int = 16
-    """Blocks of the target, L; an assistant has a quarter of them, K."""
-    hidden: int = 1024
-    """Hidden size, a multiple of 64."""
-    vocabularies: tuple[int, ...] = (32_768, 131_072)
-    """Sizes of the vocabulary."""
-    repetitions: int = 15
-    """Repetitions of each quick measurement; slow ones take fewer."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute type. `auto`: bfloat16 where it is measured to be faster."""
-    seed: int = 0
-    """Seed of weights and rows."""

@@ -264,7 +264,7 @@ def train_offset(
 
     hook = each_epoch([offset, start]) if each_epoch else None
     training = _Training(objective, tokenizer, forget, retain, refusals, output, options, resume, bar, hook)
-    summary = training.run(offset, target, predict, frozen=True, runs=[target, offset.view, start.view])
+    summary = training.run(offset, target, predict, frozen=True)
     summary |= {"assistant": asdict(assistant_options), "train": asdict(options)}
     with atomic_folder(output) as folder:
         offset.save(folder)
@@ -302,8 +302,8 @@ class _Training:
     each_epoch: EachEpoch | None
     work: Path = Path()
 
-    def run(self, trained: Any, lm: Any, predict: Predict, *, frozen: bool, runs: Sequence[Any] = ()) -> dict[str, Any]:
-        """Train ``trained``; ``lm`` is the reference before the first step, ``runs`` as in ``RowTrainer``."""
+    def run(self, trained: Any, lm: Any, predict: Predict, *, frozen: bool) -> dict[str, Any]:
+        """Train ``trained``; ``lm`` is the reference before the first step."""
         options = self.options
         check_train(options)
         items = self._items()
@@ -347,7 +347,6 @@ class _Training:
             log_file=self.work / "log.jsonl",
             each_epoch=self.each_epoch,
             model=trained,
-            runs=runs,
             args=arguments,
             train_dataset=Rows(items),
             data_collator=collate,

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from unlogit.files import atomic_folder, write_json
 from unlogit.model.assistant import Assistant, new_assistant
 from unlogit.objectives import Kind
 from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.uld import combined
+from unlogit.objectives.uld import uld
 from unlogit.settings.checks import check_train
 from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.branches import BRANCHES, Branch, nearest_rows
-from unlogit.training.frozen_blocks import BlocksAbove, Recorded, frozen_blocks
 from unlogit.training.trainer import (
     EachEpoch,
     Rows,
@@ -79,28 +77,24 @@ class TrainingRows:
         return cls(**pools)
 
 
-def collate(rows: Sequence[tuple[Encoded, bool]], recorded: Recorded | None = None) -> dict[str, Tensor]:
+def collate(rows: Sequence[tuple[Encoded, bool]]) -> dict[str, Tensor]:
     """Pad the rows of both sides together, the forget side first; ``forget_side`` [B] says which is which.
 
     First, so that each side's logits are a slice of the batch's: picking them out would copy the largest tensor.
-    Where blocks are frozen, ``hidden`` [B, T, H] is what was ``recorded`` after them.
     """
     rows = sorted(rows, key=lambda row: not row[1])
     coded = [row for row, _ in rows]
-    batch = {**pad_rows(coded), "forget_side": torch.tensor([side for _, side in rows])}
-    return batch if recorded is None else {**batch, "hidden": recorded.padded(coded)}
+    return {**pad_rows(coded), "forget_side": torch.tensor([side for _, side in rows])}
 
 
 class AssistantTrainer(RowTrainer):
     """The two-sided objective; logs both parts."""
 
-    def __init__(self, options: TrainOptions, above: BlocksAbove | None = None, **kwargs: Any) -> None:
+    def __init__(self, options: TrainOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.retain_weight, self.growing = options.retain_weight or 0.0, options.growing_retain_weight
-        self.flat_share, self.above = options.flat_share, above
+        self.retain_weight = options.retain_weight or 0.0
         self.assistant: Any = kwargs["model"]
         self.head = FrozenHead(self.assistant.view)
-        self.chance_nats = math.log(self.assistant.view.get_output_embeddings().weight.shape[0])
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -109,7 +103,7 @@ class AssistantTrainer(RowTrainer):
         labels, counts, keep = predicted(inputs["labels"])  # [N], the forget side's first; [B]; [B, T]
         count = int(counts[inputs["forget_side"]].sum())
         with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
-            hidden = self._hidden(inputs, keep)  # [N, H]
+            hidden = self.assistant.hidden(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, H]
             told = labels[:count] != FLAT
             if not told.all():  # words of the forget side to be flat on
                 hidden = torch.cat([hidden[:count][told], hidden[:count][~told], hidden[count:]])
@@ -117,16 +111,10 @@ class AssistantTrainer(RowTrainer):
                 count = len(labels)
             forget = self.head.cross_entropy(hidden[:count], labels[:count])
             flat = hidden[count:]
-            uniform = self.head.uniform_excess(flat, self.flat_share) if len(flat) else forget.new_zeros(())
-        loss = combined(forget, uniform, self.retain_weight, self.chance_nats if self.growing else None)
+            uniform = self.head.uniform_excess(flat) if len(flat) else forget.new_zeros(())
+        loss = uld(forget, uniform, self.retain_weight)
         self.keep_terms(forget=loss.forget, uniform=loss.uniform)
         return (loss.total, hidden) if return_outputs else loss.total
-
-    def _hidden(self, inputs: dict[str, Any], keep: Tensor) -> Any:
-        """Run the assistant, from what was recorded after its frozen blocks if it was."""
-        if self.above is None:
-            return self.assistant.hidden(inputs["input_ids"], inputs["attention_mask"], keep)
-        return self.above.hidden(inputs["input_ids"], inputs["attention_mask"], keep, inputs["hidden"])
 
 
 def defaults_for(
@@ -206,15 +194,6 @@ def uniform_shares(options: TrainOptions, pools: Mapping[str, Sequence[Example]]
     return {name: count for name, count in shares.items() if count}
 
 
-def drawn_rows(sampler: TwoSidedSampler, epochs: float) -> list[int]:
-    """Return the rows that are drawn at all in so many passes: of large pools not every one is."""
-    drawn: set[int] = set()
-    for epoch in range(math.ceil(epochs)):
-        sampler.set_epoch(epoch)
-        drawn.update(sampler)
-    return sorted(drawn)
-
-
 def train_assistant(
     target: Any,
     tokenizer: Any,
@@ -272,10 +251,6 @@ def train_assistant(
     torch.manual_seed(options.seed)
     assistant = new_assistant(target, assistant_options, target.name_or_path)
     data = [(row, pool == 0) for pool, coded in enumerate(pools) for row in coded]
-    began = time.monotonic()
-    drawn = [data[i][0] for i in drawn_rows(sampler, options.epochs or 0.0)]
-    frozen = frozen_blocks(target, assistant, drawn, work, dtype)
-    setup += time.monotonic() - began + (frozen.seconds_before if frozen else 0.0)
     arguments = training_arguments(
         work,
         options,
@@ -287,15 +262,13 @@ def train_assistant(
     )
     trainer = AssistantTrainer(
         options,
-        frozen.above if frozen else None,
         sampler=sampler,
         log_file=work / "log.jsonl",
         each_epoch=each_epoch(assistant) if each_epoch else None,
         model=assistant,
-        runs=[frozen.above.view if frozen else assistant.view],
         args=arguments,
         train_dataset=Rows(data),
-        data_collator=partial(collate, recorded=frozen.recorded if frozen else None),
+        data_collator=collate,
         callbacks=[StopOnNonFinite()],
     )
     if options.stop_flatness:
@@ -362,8 +335,6 @@ def _encoded_pools(
     near: Sequence[int] | None,
 ) -> tuple[list[list[Encoded]], dict[str, int]]:
     """Return the pools of a branch, the one that it remembers first, and how many rows of each other a step takes."""
-    if options.near_flat:
-        branch = replace(branch, flat=("near", *branch.flat))
     if near is None:
         near = near_rows(target, tokenizer, rows, options) if "near" in (*branch.remember, *branch.flat) else ()
     remembered, flat = branch_pools(rows, branch, near)

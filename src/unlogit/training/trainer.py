@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -21,12 +20,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from unlogit.device import choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.files import write_json
-from unlogit.model.attention import FasterAttention
 
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
-FROZEN_FILE = "frozen_blocks.safetensors"
-OURS = (SECONDS_FILE, DTYPE_FILE, FROZEN_FILE, "log.jsonl", "settings.json")
+OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", "settings.json")
 """What stands in a folder of checkpoints beside these."""
 
 LOGGED = ("loss", "forget", "retain", "uniform", "learning_rate", "grad_norm")
@@ -77,23 +74,16 @@ class RowTrainer(Trainer):  # type: ignore[misc]
         sampler: Sampler[int],
         log_file: Path,
         each_epoch: EachEpoch | None = None,
-        runs: Sequence[nn.Module] = (),
         **kwargs: Any,
     ) -> None:
-        """Take what a Trainer takes; ``runs`` are the models of a step where they are not the one that trains."""
+        """Take what a Trainer takes."""
         super().__init__(**kwargs)
-        self.attention = FasterAttention(*(runs or (kwargs["model"],)))
         self.sampler, self.after_epochs = sampler, AfterEpochs(each_epoch)
         self.terms: dict[str, list[torch.Tensor]] = {}
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm, aside=self.after_epochs))
         self.add_callback(self.after_epochs)
-
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Make a step with the attention that is fastest for its rows."""
-        with self.attention.used():
-            return super().training_step(model, inputs, *args, **kwargs)
 
     def keep_terms(self, **terms: torch.Tensor) -> None:
         """Keep the terms of a step's loss, by the name that the log gives them."""

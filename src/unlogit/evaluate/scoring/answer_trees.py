@@ -19,7 +19,6 @@ from torch import Tensor
 
 from unlogit.data.encode import Encoded
 from unlogit.evaluate.scoring.batch import Batch, Forward, right_padded
-from unlogit.model.attention import FUSED, chosen_attention
 from unlogit.model.decoder import alike
 
 MAX_TREE_TOKENS = 512
@@ -139,7 +138,7 @@ def fits_trees(config: Any) -> bool:
     text = config.get_text_config()
     kinds = getattr(text, "layer_types", None)
     windows = getattr(text, "sliding_window", None) is not None if kinds is None else set(kinds) != {"full_attention"}
-    return not windows and chosen_attention(config) in ("eager", FUSED)
+    return not windows and config._attn_implementation in ("eager", "sdpa")
 
 
 def try_trees(

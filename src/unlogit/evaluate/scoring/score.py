@@ -27,7 +27,6 @@ from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, spli
 from unlogit.evaluate.scoring.batch import Batch, Forward, right_padded
 from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading
-from unlogit.model.attention import FasterAttention
 from unlogit.settings.options import CombinationOptions
 
 Progress = Callable[[str, int, int], None]
@@ -228,9 +227,8 @@ def evaluating(model: Any) -> Iterator[None]:
     model.eval()
     head = getattr(model, "get_output_embeddings", lambda: None)()
     hook = head.register_forward_pre_hook(_contiguous) if isinstance(head, torch.nn.Module) else None
-    attention = FasterAttention(*([model] if isinstance(model, torch.nn.Module) else []))
     try:
-        with torch.inference_mode(), attention.used():
+        with torch.inference_mode():
             yield
     finally:
         if hook is not None:
