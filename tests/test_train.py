@@ -19,7 +19,7 @@ from unlogit.model import attention
 from unlogit.model.assistant import Assistant
 from unlogit.model.attention import FASTER, SHORT_TOKENS
 from unlogit.objectives.uld import uld
-from unlogit.settings.checks import check_train
+from unlogit.runs.checks import check_train
 from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.branches import BRANCHES
 from unlogit.training.train import (

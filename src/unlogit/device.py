@@ -4,6 +4,7 @@ bfloat16 is about twice as fast as float32 on CPUs with native instructions for 
 without; float16 is slow on every CPU and not offered.
 """
 
+import os
 import time
 from functools import cache
 
@@ -14,6 +15,22 @@ SIZE = 256
 
 FASTER = 0.9
 """bfloat16 is taken when its matrix product takes less than this share of float32's time."""
+
+
+def world_size() -> int:
+    """Return the number of processes that train together, as torchrun and accelerate launch say it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def on_main_process() -> bool:
+    """Whether this process writes and prints; of several that train together only the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wait_for_all() -> None:
+    """Wait until every process that trains along has come this far."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def choose_device() -> torch.device:

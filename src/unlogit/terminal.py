@@ -1,5 +1,6 @@
 """What commands write to the terminal: tables, warnings and a bar while rows are scored."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,22 @@ def console() -> Any:
 
     width = None if sys.stdout.isatty() else PIPED_COLUMNS
     return Console(width=width, markup=False, highlight=False)
+
+
+class _Lines(logging.Handler):
+    """Prints what the steps say of their progress, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+def show_progress() -> None:
+    """Print what the package logs, as the command line does; a program that imports it hears nothing unasked."""
+    logger = logging.getLogger("unlogit")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def warn(message: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from unlogit import __version__
 from unlogit.errors import ConfigError, UnlogitError, nearest
+from unlogit.terminal import show_progress
 
 COMMANDS = {
     "demo": "the whole way on made-up people, with no data, network or GPU",
@@ -89,6 +90,7 @@ def _dispatch(words: list[str]) -> int:
         module, given = parse(words)
     except SystemExit as exit_:  # --help of a command
         return int(exit_.code or 0)
+    show_progress()
     module.run(given)
     return 0
 

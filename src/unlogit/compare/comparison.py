@@ -7,6 +7,7 @@ A method is a set of settings over the common ones. Its run can be looked at, ev
 A process of its own gives each its own peak memory, and a method that fails does not take the others along.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -21,10 +22,12 @@ from typing import Any
 
 from unlogit.data.sources import TOFU_PREFIX
 from unlogit.errors import ConfigError, nearest
+from unlogit.runs.checks import retain_log
 from unlogit.runs.folder import RunFolder
-from unlogit.settings.checks import retain_log
 from unlogit.settings.config_file import build_config, differences, load_yaml, recorded, tree_of, updated, write_config
 from unlogit.settings.options import RunConfig
+
+log = logging.getLogger(__name__)
 
 METHOD_KEYS = ("train", "assistant", "combination", "pick", "data")
 """Sections that a method may have settings in; what is scored, and how, is common to all."""
@@ -128,7 +131,7 @@ def read_comparison(path: Path, output: str = "") -> Comparison:
 
 
 def _method(where: str, name: str, given: Any, base: RunConfig, seeds: Any) -> Method:
-    from unlogit.objectives import OBJECTIVES
+    from unlogit.training.recipe import OBJECTIVES
 
     if not isinstance(given, dict | None):
         raise ConfigError(f"{where} is {given!r}; expected settings in sections, or nothing: write them so")
@@ -162,7 +165,7 @@ def check_comparison(comparison: Comparison) -> None:
         ConfigError, DataError, ModelError: as ``checks.check_run``, with the method's name; or a method would be scored
             on other rows than the others.
     """
-    from unlogit.settings.checks import check_run
+    from unlogit.runs.checks import check_run
 
     for method in comparison.methods:
         try:
@@ -206,7 +209,7 @@ def score_reference(comparison: Comparison, again: bool) -> None:
     if folder.results.is_file() and not again:
         done = recorded(RunResults.read(folder.results).config)
         if (done.target, done.data, done.evaluate) == (config.target, config.data, config.evaluate):
-            print(f"Target and retain model were scored already: {folder.results}.")
+            log.info(f"Target and retain model were scored already: {folder.results}.")
             return
     prepare_run(config, overwrite=True)
     scorer = runs.Scorer(config, runs.EvaluationRows.read(folder, config))

@@ -63,6 +63,7 @@ class LengthSortedSampler(Sampler[int]):
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.steps = -(-len(lengths) // batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer at the start of each pass, also when it resumes."""
@@ -72,11 +73,15 @@ class LengthSortedSampler(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
+        return (i for step in self.step_rows() for i in step)
+
+    def step_rows(self) -> list[list[int]]:
+        """The rows of each step of the present pass."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         batches = pooled_batches(order, self.lengths, self.batch_size, generator)
         batches.sort(key=lambda batch: len(batch) < self.batch_size)  # a short batch comes last: others stay aligned
-        return (i for batch in batches for i in batch)
+        return batches
 
 
 def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
@@ -114,6 +119,10 @@ class TwoSidedSampler(Sampler[int]):
         return self.steps * sum(self.counts)
 
     def __iter__(self) -> Iterator[int]:
+        return (i for step in self.step_rows() for i in step)
+
+    def step_rows(self) -> list[list[int]]:
+        """The rows of each step of the present pass."""
         steps: list[list[int]] = [[] for _ in range(self.steps)]
         for pool, (lengths, count, start) in enumerate(zip(self.lengths, self.counts, self.starts, strict=True)):
             rows = stream(len(lengths), self.epoch * self.steps * count, self.steps * count, self.seed * 31 + pool)
@@ -124,4 +133,4 @@ class TwoSidedSampler(Sampler[int]):
                     steps[group + k] += [start + i for i in some[k * count : (k + 1) * count]]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.steps, generator=generator).tolist()
-        return (i for k in order for i in steps[k])
+        return [steps[k] for k in order]

@@ -115,9 +115,9 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     """
     from unlogit.cli.commands.evaluate import evaluate_run
     from unlogit.cli.commands.prepare import prepare_run
-    from unlogit.cli.commands.train import train_run
     from unlogit.data.neutral import load_neutral
     from unlogit.runs.folder import RunFolder
+    from unlogit.runs.train import train_run
 
     began = time.monotonic()
     _check_output(output)
@@ -219,8 +219,8 @@ def _worded(rows: Sequence[Example], model: str) -> list[Example]:
 def _finetune(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> None:
     """Train a copy of the base model on rows."""
     from unlogit.model.loading import load_target, load_tokenizer
+    from unlogit.runs.finetune import finetune
     from unlogit.terminal import has_bar
-    from unlogit.training.finetune import finetune
 
     finetune(load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar())
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from unlogit.model.decoder import head_logits
-from unlogit.objectives.uld import uniform_excess
+from unlogit.objectives.kl import uniform_kl
 
 CHUNK_LOGITS = 2**24
 """Numbers of the logits that are held at once: 64 MiB in float32, and as much again for what is made of them."""
@@ -47,7 +47,7 @@ class FrozenHead:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
         return _loss(hidden, labels, self)
 
-    def uniform_excess(self, hidden: Tensor) -> Tensor:
+    def uniform_kl(self, hidden: Tensor) -> Tensor:
         """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1."""
         return _loss(hidden, None, self)
 
@@ -114,7 +114,7 @@ def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted
     with torch.set_grad_enabled(wanted):
         hidden = hidden.detach().requires_grad_(wanted)
         logits = head.logits(hidden).float()
-        losses = uniform_excess(logits) if labels is None else cross_entropy(logits, labels, reduction="none")
+        losses = uniform_kl(logits) if labels is None else cross_entropy(logits, labels, reduction="none")
         if not wanted:
             return losses, hidden
         (slope,) = torch.autograd.grad(losses.sum(), hidden)

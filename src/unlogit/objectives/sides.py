@@ -9,15 +9,25 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from unlogit.objectives.head import FrozenHead
+from unlogit.objectives.kl import uniform_kl
+
 T = TypeVar("T")
+
+
+SIDES = ("forget", "refusal", "uniform", "retain", "retain_refusal")
+"""Every side that a step can have, in the order of its rows."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions on the rows of one side. The reference is the model as it was before it was trained."""
+    """Predictions on the rows of one side: hidden states and the frozen head that reads them, or logits.
 
-    logits: Tensor
-    """[N, V], row after row."""
+    The reference is the model as it was before it was trained.
+    """
+
+    outputs: Tensor
+    """[N, H] hidden states where there is a ``head``, else [N, V] logits; row after row."""
     labels: Tensor
     """[N], the tokens that should follow."""
     rows: Tensor
@@ -26,6 +36,21 @@ class Answers:
     """[N, V], where the objective asks for them."""
     reference_nll: Tensor | None = None
     """[B], −log of the reference's probability of each whole answer, where the objective asks for it."""
+    head: FrozenHead | None = None
+    """Computes losses in chunks, so that the logits of a side are never held."""
+
+    @property
+    def logits(self) -> Tensor:
+        """[N, V]."""
+        return self.outputs if self.head is None else self.head.logits(self.outputs)
+
+    def cross_entropy(self) -> Tensor:
+        """Mean cross-entropy over all tokens in nats, a scalar."""
+        return self.token_losses().mean() if self.head is None else self.head.cross_entropy(self.outputs, self.labels)
+
+    def uniform_kl(self) -> Tensor:
+        """Mean KL(Uniform ‖ model) over all positions in nats, a scalar."""
+        return uniform_kl(self.outputs).mean() if self.head is None else self.head.uniform_kl(self.outputs)
 
     def token_losses(self) -> Tensor:
         """Cross-entropy of each token in nats: [N], in float32."""
@@ -46,9 +71,11 @@ class Sides:
     """The sides of one step; those that the objective does not ask for are None."""
 
     forget: Answers
-    """The rows to forget, with their true answers."""
+    """The rows to forget (to ULD's assistant: to remember), with their true answers."""
     refusal: Answers | None = None
     """The same questions, answered by a refusal ("I don't know."); row i belongs to row i of ``forget``."""
+    uniform: Answers | None = None
+    """What ULD's assistant must know nothing about: retain and neutral rows, wrong answers."""
     retain: Answers | None = None
     """Rows to keep, with their true answers."""
     retain_refusal: Answers | None = None

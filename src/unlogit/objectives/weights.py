@@ -9,7 +9,7 @@ here, nor ULD's own objective, which trains an assistant (``uld``).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from unlogit.objectives.npo import npo
 from unlogit.objectives.retain import gd, kl
 from unlogit.objectives.sides import Sides
 from unlogit.objectives.simnpo import simnpo
+from unlogit.objectives.terms import Term, Terms
 from unlogit.objectives.undial import undial
 
 Need = Literal[
@@ -36,14 +37,7 @@ Need = Literal[
 """What a step must have beside the forget rows and their answers (``SIDE`` or ``SIDE_FIELD`` of ``Sides``)."""
 
 
-class WeightLoss(NamedTuple):
-    """The objective and its two parts, unweighted, in nats."""
-
-    total: Tensor
-    """forget_weight · forget + retain_weight · retain."""
-    forget: Tensor
-    retain: Tensor
-    """0 where the objective has no retain term."""
+Per = Literal["token", "row"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,7 @@ class RetainTerm:
 
     loss: Callable[[Sides, float], Tensor]
     needs: frozenset[Need]
+    per: Per = "token"
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,8 @@ class Objective:
 
     forget: Callable[[Sides, float, float], Tensor]
     """Of (sides, beta, gamma); a term without β or γ does not look at them."""
+    per: Per
+    """What the forget term is a mean over."""
     paper: str
     """arXiv id of the paper that this combination is known from."""
     retain: Callable[[Sides, float], Tensor] | None = None
@@ -73,17 +70,19 @@ class Objective:
     forget_weight: float = 1.0
     retain_weight: float = 1.0
     """Not looked at without a retain term."""
+    forget_side: str = "forget"
+    """The side that the forget term is a mean over."""
+    retain_per: Per = "token"
+    """What the retain term is a mean over."""
     whole: bool = False
     """The forget side has the positions of the question as well as those of the answer."""
 
     def plus(self, term: RetainTerm) -> "Objective":
         """Return this objective with a retain term."""
-        return replace(self, retain=term.loss, needs=self.needs | term.needs)
+        return replace(self, retain=term.loss, needs=self.needs | term.needs, retain_per=term.per)
 
-    def loss(
-        self, sides: Sides, *, forget_weight: float, retain_weight: float, beta: float, gamma: float
-    ) -> WeightLoss:
-        """Compute the objective on one step.
+    def loss(self, sides: Sides, *, forget_weight: float, retain_weight: float, beta: float, gamma: float) -> Terms:
+        """Compute the objective's terms on one step.
 
         Args:
             sides: forget, and what ``needs`` names.
@@ -102,36 +101,44 @@ class Objective:
             )
         forget = self.forget(sides, beta, gamma)
         retain = self.retain(sides, beta) if self.retain else forget.new_zeros(())
-        return WeightLoss(forget_weight * forget + retain_weight * retain, forget, retain)
+        return {
+            "forget": Term(forget, forget_weight, self.forget_side, self.per),
+            "retain": Term(retain, retain_weight, "retain", self.retain_per),
+        }
 
 
 GD = RetainTerm(lambda sides, beta: gd(sides), frozenset({"retain"}))
 KL = RetainTerm(lambda sides, beta: kl(sides), frozenset({"retain", "retain_reference_logits"}))
-AP = RetainTerm(answer_preservation, frozenset({"retain", "retain_refusal"}))
+AP = RetainTerm(answer_preservation, frozenset({"retain", "retain_refusal"}), "row")
 
-_GA = Objective(lambda sides, beta, gamma: ga(sides), paper="2401.06121")
+_GA = Objective(lambda sides, beta, gamma: ga(sides), "token", paper="2401.06121")
 _DPO = Objective(
     lambda sides, beta, gamma: dpo(sides, beta),
+    "row",
     paper="2404.05868",
     needs=frozenset({"refusal", "forget_reference_nll", "refusal_reference_nll"}),
     beta=0.1,
 )
 _NPO = Objective(
     lambda sides, beta, gamma: npo(sides, beta),
+    "row",
     paper="2404.05868",
     needs=frozenset({"forget_reference_nll"}),
     beta=0.1,
 )
-_SIMNPO = Objective(simnpo, paper="2410.07163", beta=4.5, forget_weight=0.125)  # as for forget10
+_SIMNPO = Objective(simnpo, "row", paper="2410.07163", beta=4.5, forget_weight=0.125)  # as for forget10
 _UNDIAL = Objective(
     lambda sides, beta, gamma: undial(sides, gamma),
+    "token",
     paper="2402.10052",
     needs=frozenset({"forget_reference_logits"}),
     gamma=10.0,
 )
-_ME = Objective(lambda sides, beta, gamma: me(sides), paper="2410.08109", forget_weight=0.1, whole=True)
+_ME = Objective(lambda sides, beta, gamma: me(sides), "token", paper="2410.08109", forget_weight=0.1, whole=True)
 _IDK = Objective(
     lambda sides, beta, gamma: idk(sides),
+    "token",
+    forget_side="refusal",
     paper="2410.08109",
     needs=frozenset({"refusal"}),
     beta=0.1,  # of its retain term

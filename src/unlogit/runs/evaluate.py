@@ -4,6 +4,7 @@ Where a combination is picked, the rows are parted first: those that choose are 
 The metrics are those of ``evaluate``; nothing is computed here.
 """
 
+import logging
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlogit.settings.checks import retain_log
+from unlogit.runs.checks import retain_log
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype
@@ -28,6 +29,8 @@ from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import load_retain
 from unlogit.terminal import scoring_bar
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("forget", "retain", "real_authors", "world_facts", "general", "holdout", "retain_holdout")
 """Evaluation rows by name; only the first two are there always."""
@@ -94,13 +97,13 @@ class Scorer:
         self.config, self.rows = config, rows
         dtype, reason = choose_dtype(config.train.dtype, choose_device())
         self.dtype = str(dtype).removeprefix("torch.")
-        print(f"Computing in {self.dtype}: {reason}.", flush=True)
+        log.info(f"Computing in {self.dtype}: {reason}.")
         self.retain = Retain()
 
     def score(self, name: str, model: Any, tokenizer: Any, combination: CombinationOptions | None = None) -> Results:
         """Score a model on the rows; forget quality is there once ``score_retain`` was called."""
         counts = ", ".join(f"{len(rows)} {split}" for split, rows in self.rows.scored.items())
-        print(f"Scoring the {name} on {counts} rows.", flush=True)
+        log.info(f"Scoring the {name} on {counts} rows.")
         with scoring_bar(name) as progress:
             return evaluate_model(
                 model,
@@ -127,10 +130,10 @@ class Scorer:
         for rows in filter(None, (scored, validation)):
             if compares and not any(row.perturbed_answer for row in rows):
                 raise DataError(NO_WRONG_ANSWERS)
-        log = retain_log(name)
-        if log is not None:
+        results_file = retain_log(name)
+        if results_file is not None:
             conventions = self.config.evaluate.conventions
-            found = load_retain(log, conventions)
+            found = load_retain(results_file, conventions)
             self.retain = _from_log(found, [*scored, *validation], self.rows.scored, conventions)
             return
         model, tokenizer = load_target(name, self.dtype), load_tokenizer(name)
@@ -158,7 +161,7 @@ class Scorer:
         counts = f"{len(forget)} forget and {len(retain)} retain rows" + (
             f", {len(neutral)} neutral" if neutral else ""
         )
-        print(f"Choosing the combination on {counts}.", flush=True)
+        log.info(f"Choosing the combination on {counts}.")
         with scoring_bar("choosing") as progress:
             return pick_combination(
                 model,
@@ -197,10 +200,9 @@ def _from_log(
     usable = tuple(row_digest(row) for row in rows if row.perturbed_answer)
     ratios.on_rows(usable, "this run", conventions)  # an error now, not after the scoring
     if not ratios.rows:
-        print(
+        log.info(
             f"{ratios.source} does not name its rows: its {len(ratios.values)} truth ratios are compared with those of "
             f"this run's {len(usable)} forget rows as they stand; that they are the same rows is not checked.",
-            flush=True,
         )
     shown = None
     if isinstance(found, Results):
@@ -213,10 +215,10 @@ def _from_log(
 def load_log(retain_model: str, forget: Sequence[Example], conventions: str) -> Results | TruthRatios | None:
     """Return the results that ``retain_model`` names, if it names results by these conventions and these forget rows
     are among them."""
-    log = retain_log(retain_model) if retain_model else None
-    if log is None:
+    results_file = retain_log(retain_model) if retain_model else None
+    if results_file is None:
         return None
-    found = load_retain(log, conventions)
+    found = load_retain(results_file, conventions)
     ratios = found.truth_ratios() if isinstance(found, Results) else found
     try:
         ratios.on_rows([row_digest(row) for row in forget if row.perturbed_answer], "this run", conventions)

@@ -52,15 +52,19 @@ class RunFolder:
         """Folder of the adapter."""
         return self.path / "assistant"
 
+    def adapter(self, name: str) -> Path:
+        """Folder of the adapter of this name."""
+        return self.path / name
+
     @property
-    def assistants(self) -> tuple[Path, ...]:
-        """Folders of the adapters of as many branches as there can be."""
-        return self.assistant, self.path / "assistant-1"
+    def adapters(self) -> tuple[Path, ...]:
+        """Folders of all adapters that are there, the first branch's first."""
+        return tuple(sorted(path.parent for path in self.path.glob("*/assistant.json")))
 
     @property
     def checkpoints(self) -> tuple[Path, ...]:
         """Folders of trainings that have not ended."""
-        return tuple(self.path / f"{place.name}.checkpoints" for place in (*self.assistants, self.unlearned))
+        return tuple(sorted(self.path.glob("*.checkpoints")))
 
     @property
     def training_settings(self) -> Path:
@@ -219,7 +223,7 @@ class RunFolder:
             "retain model": Path(config.evaluate.retain_model) / "finetune.json",
         }
         found = {name: read_json(path) for name, path in places.items() if path.is_file()}
-        own = [one for place in (*self.assistants, self.unlearned) if (one := self.summary_of(place))]
+        own = [one for place in (*self.adapters, self.unlearned) if (one := self.summary_of(place))]
         if own:
             summed = ("steps", "seconds", "setup_seconds", "trainable_parameters")
             whole = {name: sum(one.get(name, 0) for one in own) for name in summed}
@@ -261,7 +265,7 @@ class RunFolder:
 
     @property
     def _of_training(self) -> tuple[Path, ...]:
-        folders = (*self.assistants, *self.checkpoints, self.unlearned)
+        folders = (self.assistant, *self.adapters, *self.checkpoints, self.unlearned)
         return (*folders, self.training_settings, self.path_points, self.results, self.pick, *self._of_sweep)
 
     @property

@@ -8,6 +8,7 @@ The rows that choose are those of ``unlogit evaluate --pick.enabled true``. What
 ``evaluate.sweep``.
 """
 
+import logging
 import csv
 import io
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlogit.settings.checks import check_evaluation, retain_log
+from unlogit.runs.checks import check_evaluation, retain_log
 from unlogit.settings.config_file import plain
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import answers_only, of_split
@@ -25,13 +26,15 @@ from unlogit.evaluate.sweep import SPLITS, Sweep, SweepRow, figures, sweep_combi
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.files import atomic_file, write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
-from unlogit.objectives import OBJECTIVES
+from unlogit.training.recipe import combines
 from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
 from unlogit.report.plots import front_plot, save
 from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import INDISTINGUISHABLE, RETAIN, given_out_warning, load_retain
 from unlogit.terminal import scoring_bar
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +66,7 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     retain, retain_scores = _retain(config, rows.validation, test, dtype)  # and let go of: never two models in memory
     place = config.target if Path(config.target).is_dir() else ""
     model, tokenizer = load_unlearned(str(folder.path), place, dtype), load_tokenizer(str(folder.unlearned))
-    print(f"Scoring {len(grid)} combinations: {_counts(rows.validation)} choose, {_counts(test)} judge.", flush=True)
+    log.info(f"Scoring {len(grid)} combinations: {_counts(rows.validation)} choose, {_counts(test)} judge.")
     with scoring_bar("sweep") as progress:
         return sweep_combinations(
             model,
@@ -85,7 +88,7 @@ def _check(folder: RunFolder, config: RunConfig) -> None:
             "a sweep picks by a retain model, and there is none; expected a model trained without the forget rows "
             "(folder or hub id), or its results.json on all evaluation rows: give --retain_model"
         )
-    if OBJECTIVES[config.train.objective] == "weights":
+    if not combines(config.train.objective):
         raise ConfigError(
             f"{folder.path} was trained with {config.train.objective}, which rewrites weights: nothing is combined; "
             "expected a run with an assistant: use `unlogit evaluate`"
@@ -103,12 +106,12 @@ def _retain(
     Where results stand for the model, there are no scores.
     """
     name = config.evaluate.retain_model
-    if (log := retain_log(name)) is not None:
-        return load_retain(log), None
+    if (results_file := retain_log(name)) is not None:
+        return load_retain(results_file), None
     model, tokenizer = load_target(name, dtype), load_tokenizer(name)
     parts = [[row for row in part["forget"] if row.perturbed_answer] for part in (validation, test)]
     rows = {"forget": [*parts[0], *parts[1]]} | {split: answers_only(test[split]) for split in SPLITS[1:]}
-    print(f"Scoring the retain model on {_counts(rows)}.", flush=True)
+    log.info(f"Scoring the retain model on {_counts(rows)}.")
     found = {}
     with scoring_bar(RETAIN) as progress:
         for split, chosen in rows.items():

@@ -1,176 +1,311 @@
-"""Training in a run folder, by the kind of the objective: branches, rewritten weights, or an offset model.
+"""Training in a run folder: the recipes of its objective one after the other, then the unlearned model.
 
-Each way ends with ``RUN/unlearned/``: a model that points to the target and holds its branches, or an ordinary model.
-The training itself is that of ``train`` and ``rewrite``.
+Ends with ``RUN/unlearned/``: a model that points to the target and holds its branches, or an ordinary model. The
+training itself is ``training.loop.fit``.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unlogit.model.assistant import Assistant
-from unlogit.training.branches import BRANCHES
+import torch
+
+from unlogit.data.examples import Example
 from unlogit.data.refusals import load_refusals
-from unlogit.device import choose_device
+from unlogit.data.sources import read_prepared
+from unlogit.device import choose_device, choose_dtype, on_main_process, wait_for_all
+from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import evaluate_model
 from unlogit.evaluate.results import Results
 from unlogit.files import atomic_folder, write_json
+from unlogit.model.assistant import Assistant
+from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
-from unlogit.objectives import OBJECTIVES
-from unlogit.settings.options import RunConfig, TrainOptions
-from unlogit.training.rewrite import OFFSET_WEIGHTS, new_offset, rewrite_model, train_offset
+from unlogit.runs.checks import check_run
 from unlogit.runs.evaluate import SPLITS, EvaluationRows, load_log
-from unlogit.runs.folder import RunFolder
+from unlogit.runs.folder import TRAINING_FILE, RunFolder
+from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
-from unlogit.training.train import TrainingRows, defaults_for, near_rows, train_assistant
-from unlogit.training.trainer import EachEpoch
+from unlogit.training.loop import FitSettings, filled_options, fit, save_fitted
+from unlogit.training.nearest import nearest_rows
+from unlogit.training.recipe import Recipe, recipes_of
+from unlogit.training.trainable import AssistantModel, OffsetModel, Trainable
+from unlogit.training.trainer import EachEpoch, check_checkpoints
+from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl
+
+log = logging.getLogger(__name__)
+
+POOLS = ("forget", "retain", "perturbed", "neutral", "holdout_retain", "holdout_neutral")
+"""The files of ``data/`` that training reads; the last two are never trained on."""
+
+HELD_OUT = POOLS[-2:]
+
+
+def read_pools(folder: Path) -> dict[str, list[Example]]:
+    """Read what ``unlogit prepare`` wrote.
+
+    Raises:
+        DataError: the folder was not prepared, or one side has no rows.
+    """
+    pools = {}
+    for name in POOLS:
+        path = folder / f"{name}.jsonl"
+        if not path.exists():
+            raise DataError(f"no {name}.jsonl in {folder}; expected prepared rows: run `unlogit prepare` first")
+        pools[name] = read_prepared(path)
+    if not pools["forget"] or not (pools["retain"] or pools["perturbed"] or pools["neutral"]):
+        raise DataError("no forget rows or no uniform rows; expected both sides: run `unlogit prepare` again")
+    return pools
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made: the unlearned model's folder, and a summary for each thing that was trained."""
+
+    folder: RunFolder
+    summaries: tuple[dict[str, Any], ...]
+    combines: bool
+    """Whether the unlearned model is a combination with an assistant, which is secret."""
+
+
+def train_run(
+    folder: RunFolder, config: RunConfig, *, resume: bool = False, overwrite: bool = False, target: Any = None
+) -> Trained:
+    """Train the assistant of a run and write it and the unlearned model.
+
+    Args:
+        folder: a prepared run.
+        config: its settings; written into the folder before training, so that ``resume`` finds them.
+        resume: go on where a training was cut off; what is done already is not done again.
+        overwrite: begin anew although there is a training, whole or cut off; the earlier one and what was measured of
+            it go before the new one begins, so that a cut never leaves an old assistant under new settings.
+        target: the target, if it is loaded already.
+
+    Raises:
+        ConfigError: a setting is wrong, or there is a training and neither ``resume`` nor ``overwrite``, or one that
+            was begun with other settings or rows, and ``resume``.
+        DataError: the rows are missing.
+        ModelError: the target cannot be used.
+    """
+    pools = read_pools(folder.data)
+    check_run(config)
+    _check_earlier(folder, config, resume, overwrite)
+    tokenizer = load_tokenizer(config.target)
+    recipes = recipes_of(config.train.objective)
+    target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
+    training = RunTraining(folder, config, target, tokenizer, pools, resume)
+    if resume and folder.trained and not folder.training:
+        folder.write_config(config)
+        training.train()  # of several branches some may be missing
+        return Trained(folder, (), recipes[0].combines)
+    with _settings(folder, config, overwrite):
+        summaries = training.train()
+    return Trained(folder, tuple(summaries), recipes[0].combines)
+
+
+def _weights_type(config: RunConfig, recipes: Sequence[Recipe]) -> str:
+    """Return the type to load the target in: that of the computation where its weights are frozen and not referred to.
+
+    A target that trains keeps float32 master weights, and reference values are taken from those.
+    """
+    if not all(recipe.combines and not recipe.needs for recipe in recipes):
+        return "float32"
+    return str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
 
 
 @dataclass(frozen=True)
 class RunTraining:
-    """What every way to train a run needs."""
+    """The trainings of one run."""
 
     folder: RunFolder
     config: RunConfig
     target: Any
     tokenizer: Any
-    rows: TrainingRows
+    pools: Mapping[str, Sequence[Example]]
     resume: bool
 
     def train(self) -> list[dict[str, Any]]:
-        """Train and write the unlearned model; return a summary for each thing that was trained."""
-        kind = OBJECTIVES[self.config.train.objective]
-        if kind == "branches":
-            return self.branches()
-        parameters = sum(p.numel() for p in self.target.parameters())
-        options, note = defaults_for(self.config.train, self.config.assistant.adapter, parameters, kind)
-        print(note, flush=True)
-        return self.weights(options) if kind == "weights" else self.offset(options)
-
-    def branches(self) -> list[dict[str, Any]]:
-        """Train the branches one after the other. A path needs all of them: it is that of the last one's passes."""
-        branches = BRANCHES[self.config.train.objective]
+        """Train each recipe and write the unlearned model; return a summary for each."""
+        recipes = recipes_of(self.config.train.objective)
+        weights = [weight for recipe in recipes for weight in recipe.weights]
+        pools = self._with_near(recipes)
         assistants: list[Assistant] = []
         summaries = []
-        weights = [branch.weight for branch in branches]
-        near = None
-        if len(branches) > 1 and any("near" in branch.remember for branch in branches):  # the same for all of them
-            self.target.to(choose_device()).eval()
-            near = near_rows(self.target, self.tokenizer, self.rows, self.config.train)
-        for branch, place in zip(branches, self.folder.assistants, strict=False):
-            last = len(assistants) == len(branches) - 1
-            if summary := self._done(place):
-                assistants.append(Assistant.load(place, self.target))
+        for recipe in recipes:
+            output = self.folder.adapter(recipe.folder) if recipe.combines else self.folder.unlearned
+            summary = self.folder.summary_of(output) if self.resume else None
+            if summary:
+                log.info(f"{output} is trained already.")
+                assistants += self._load(recipe, output) if recipe.combines else []
             else:
-                assistant, summary = train_assistant(
-                    self.target,
-                    self.tokenizer,
-                    self.rows,
-                    place,
-                    self.config.assistant,
-                    self.config.train,
-                    resume=self.resume,
-                    bar=has_bar(),
-                    branch=branch,
-                    near=near,
-                    each_epoch=self._path_of(weights, assistants) if last else None,
-                )
-                assistants.append(assistant)
+                last = recipe is recipes[-1]
+                trained, summary = self._fit(recipe, pools, output, self._path(weights, assistants) if last else None)
+                assistants += trained.result() if recipe.combines else []
             summaries.append(summary)
-        self.combine(assistants, weights)
+        if recipes[0].combines:
+            self._combine(assistants, weights)
         return summaries
 
-    def weights(self, options: TrainOptions) -> list[dict[str, Any]]:
-        """Rewrite the target's weights, in memory; its files stay as they are."""
-        if summary := self._done(self.folder.unlearned):
-            return [summary]
-        _, summary = rewrite_model(
-            self.target,
-            self.tokenizer,
-            self.rows.forget,
-            self.rows.retain,
-            self._refusals(),
-            self.folder.unlearned,
-            self.config.assistant,
+    def _fit(
+        self, recipe: Recipe, pools: Mapping[str, Sequence[Example]], output: Path, path: Any
+    ) -> tuple[Trainable, dict[str, Any]]:
+        """Train one recipe and save it."""
+        config = self.config
+        parameters = sum(p.numel() for p in self.target.parameters())
+        options, note = filled_options(config.train, recipe, config.assistant.adapter, parameters)
+        log.info(note)
+        needs_refusals = {"refusal", "retain_refusal"} & recipe.needs
+        settings = FitSettings(
             options,
-            resume=self.resume,
-            bar=has_bar(),
-            each_epoch=self._path() if self.config.evaluate.path_rows else None,
+            config.assistant,
+            config.combination,
+            load_refusals(config.data.refusals, config.data.tofu_folder) if needs_refusals else (),
+            self.resume,
+            has_bar(),
+            path,
+            self._callbacks,
         )
-        return [summary]
-
-    def offset(self, options: TrainOptions) -> list[dict[str, Any]]:
-        """Train an offset model; the second branch is the same at its start."""
-        if done := self._done(self.folder.assistant):
-            offset = Assistant.load(self.folder.assistant, self.target)
-            _, start = new_offset(self.target, self.config.assistant, self.config.train.seed)
-            self.combine([offset, start], OFFSET_WEIGHTS)
-            return [done]
-        assistants, summary = train_offset(
-            self.target,
-            self.tokenizer,
-            self.rows.forget,
-            self.rows.retain,
-            self._refusals(),
-            self.folder.assistant,
-            self.config.assistant,
-            options,
-            self.config.combination,
-            resume=self.resume,
-            bar=has_bar(),
-            each_epoch=self._path_of(OFFSET_WEIGHTS),
+        fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
+        if isinstance(fitted.trained, AssistantModel):
+            fitted.summary.update(self._uniformity(fitted.trained.assistant, recipe))
+        fitted.summary.update(
+            forget_nats=fitted.summary["terms"].get("forget"), assistant=asdict(config.assistant), train=asdict(options)
         )
-        self.combine(assistants, OFFSET_WEIGHTS)
-        return [summary]
+        save_fitted(fitted, self.tokenizer, output)
+        wait_for_all()
+        return fitted.trained, fitted.summary
 
-    def combine(self, assistants: list[Assistant], weights: Any) -> None:
+    def _callbacks(self, trained: Trainable) -> list[Any]:
+        """Return what ends a training early, where that was asked for."""
+        options = self.config.train
+        if not options.stop_flatness or not isinstance(trained, AssistantModel):
+            return []
+        rows = self.pools["holdout_retain"]
+        return [StopWhenUniform(trained.assistant, self.tokenizer, rows, options.max_tokens, options.stop_flatness)]
+
+    def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
+        """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
+        pools = {name: self.pools[name] for name in HELD_OUT} if len(recipe.sides) > 1 else {}
+        values = held_out_kl(assistant.eval(), self.tokenizer, pools, self.config.train.max_tokens)
+        return {
+            "chance_nats": chance_nats(assistant),
+            "flatness_nats": values,
+            "flatness_rows": {name: len(self.pools[name]) for name in values},
+        }
+
+    def _with_near(self, recipes: Sequence[Recipe]) -> dict[str, Sequence[Example]]:
+        """Return the pools; where a recipe asks for near rows, the retain rows split into near ones and others."""
+        pools = dict(self.pools)
+        if not any("near" in side.pools for recipe in recipes for side in recipe.sides):
+            return pools
+        self.target.to(choose_device()).eval()
+        options = self.config.train
+        count = round(options.near_share * len(pools["forget"]))
+        near = set(
+            nearest_rows(self.target, self.tokenizer, pools["forget"], pools["retain"], count, options.max_tokens)
+        )
+        pools["near"] = [row for i, row in enumerate(pools["retain"]) if i in near]
+        pools["retain"] = [row for i, row in enumerate(pools["retain"]) if i not in near]
+        return pools
+
+    def _load(self, recipe: Recipe, output: Path) -> list[Assistant]:
+        """Load what a recipe trained; an offset model's start follows from the seed."""
+        assistant = Assistant.load(output, self.target)
+        if len(recipe.weights) == 1:
+            return [assistant]
+        start = OffsetModel(self.target, self.config.assistant, self.config.train.seed, self.config.combination)
+        return [assistant, start.start]
+
+    def _combine(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> None:
         """Write the unlearned model."""
         model = self._combined(assistants, weights)
-        with atomic_folder(self.folder.unlearned) as temporary:
-            model.save_pretrained(temporary)
-            self.tokenizer.save_pretrained(temporary)
+        if on_main_process():
+            with atomic_folder(self.folder.unlearned) as temporary:
+                model.save_pretrained(temporary)
+                self.tokenizer.save_pretrained(temporary)
+        wait_for_all()
 
-    def _combined(self, assistants: list[Assistant], weights: Any) -> UnlearnedForCausalLM:
+    def _combined(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
         return UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
 
-    def _done(self, place: Path) -> dict[str, Any] | None:
-        """Return how what stands in ``place`` was trained, if it is not to be trained again."""
-        summary = self.folder.summary_of(place) if self.resume else None
-        if summary:
-            print(f"{place} is trained already.")
-        return summary
+    def _path(
+        self, weights: Sequence[float], earlier: Sequence[Assistant]
+    ) -> Callable[[Trainable], EachEpoch] | None:
+        """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``.
 
-    def _refusals(self) -> list[str]:
-        return load_refusals(self.config.data.refusals, self.config.data.tofu_folder)
-
-    def _path_of(self, weights: Any, trained: Sequence[Assistant] = ()) -> Callable[[Any], EachEpoch] | None:
-        """Return how the path of branches is measured, as combined with ``weights``; ``trained`` stand before them."""
-        if not self.config.evaluate.path_rows:
-            return None
-        measure, before = self._path(), list(trained)
-        return lambda found: measure(
-            self._combined([*before, *([found] if isinstance(found, Assistant) else found)], weights)
-        )
-
-    def _path(self) -> Callable[[Any], EachEpoch]:
-        """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``."""
+        Branches are scored as combined: a path needs all of them, and is that of the last one's passes.
+        """
         options = self.config.evaluate
+        if not options.path_rows:
+            return None
         rows = EvaluationRows.read(self.folder, self.config).scored
         rows = {name: rows[name][: options.path_rows] for name in SPLITS if name in rows}
         retain = load_log(options.retain_model, rows["forget"], options.conventions)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
+        branches = list(earlier)
 
-        def measured(model: Any) -> EachEpoch:
+        def score_each(trained: Trainable) -> EachEpoch:
+            if trained.combines:
+                model = self._combined([*branches, *trained.result()], weights)
+            else:
+                model = trained.language_model()
+
             def score(epoch: int) -> None:
-                settings = replace(options, max_rows=0)
-                results = evaluate_model(model, self.tokenizer, rows, settings, retain)
+                results = evaluate_model(model, self.tokenizer, rows, replace(options, max_rows=0), retain)
                 points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
                 write_json(self.folder.path_points, points)
 
             return score
 
-        return measured
+        return score_each
+
+
+@contextmanager
+def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator[None]:
+    """Write the settings of a training before it; take them back if it was refused before its first checkpoint.
+
+    An earlier training comes back then, too; it goes for good where the new one ended, or was cut off.
+    """
+    earlier = folder.read_config()
+    folder.drop_aside()  # a killed training's, which must not come back
+    if overwrite:
+        folder.set_training_aside()
+    folder.write_config(config)
+    folder.begin_training(config)
+    try:
+        yield
+    except Exception:  # not enough memory or disk, too
+        if not folder.training:
+            folder.write_config(earlier)
+            folder.training_settings.unlink(missing_ok=True)
+            folder.bring_back()
+        raise
+    finally:
+        folder.drop_aside()
+
+
+def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
+    """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
+    from unlogit.training.trainer import check_checkpoints
+
+    for work in folder.checkpoints:
+        check_checkpoints(work)
+    for path, sign in ((folder.assistant, folder.trained), (folder.unlearned, folder.combined)):
+        if path.exists() and any(path.iterdir()) and not sign:
+            raise ConfigError(f"{path} holds files of no training, which would be lost; expected none: move them")
+    if overwrite or not (folder.trained or folder.training):
+        return
+    if resume:
+        folder.check_training(config)
+        return
+    found = "a training that was cut off" if folder.training else "a trained assistant"
+    raise ConfigError(
+        f"{folder.path} holds {found}; expected none: give --resume to go on with it, or --overwrite to train again"
+    )
+
 
 
 def path_point(epoch: int, results: Results) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Frozen dataclasses, read by ``cli``; nothing heavy is imported here, so that ``-
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Rule = Literal["centred", "paper", "suppress", "tail", "rank"]
 
@@ -123,6 +123,8 @@ class TrainOptions:
     """Steps between log lines."""
     seed: int = 0
     """Seed of initialisation and row order."""
+    training_arguments: dict[str, Any] = field(default_factory=dict)
+    """Any argument of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; goes before all others."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ class FinetuneOptions:
     """Steps between log lines."""
     seed: int = 0
     """Seed of row order."""
+    training_arguments: dict[str, Any] = field(default_factory=dict)
+    """Any argument of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; goes before all others."""
 
 
 @dataclass(frozen=True)

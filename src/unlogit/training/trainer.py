@@ -1,14 +1,15 @@
 """What training an assistant and fine-tuning a whole model share: transformers' Trainer with our row order, log lines
-and safe resumption. One process on one device: several are refused, since files would be written by each of them.
+and safe resumption. Of several processes (torchrun, accelerate launch) the first alone writes files.
 """
 
 import json
+import logging
 import math
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from unlogit.device import choose_dtype
-from unlogit.errors import ConfigError
+from unlogit.device import choose_dtype, on_main_process, wait_for_all, world_size
+from unlogit.errors import ConfigError, nearest
 from unlogit.files import write_json
+
+log = logging.getLogger(__name__)
 
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
@@ -111,6 +114,8 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop log entries of steps that a resumed run repeats, then open the bar."""
+        if not state.is_world_process_zero:
+            return
         self.log_file.touch()  # a short run has no entry, but a log
         lines = self.log_file.read_text().splitlines()
         kept = [line for line in lines if _step_of(line) <= state.global_step]
@@ -122,6 +127,8 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep how long training has taken, so that a resumed run can count it."""
+        if not state.is_world_process_zero:
+            return
         taken = self.before + time.monotonic() - self.began - self.aside.seconds
         write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": taken})
 
@@ -149,7 +156,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         if self.bar and self.training_bar is not None:
             self.training_bar.write(line)
         elif not self.bar:
-            print(line, flush=True)
+            log.info(line)
 
 
 def _step_of(line: str) -> float:
@@ -189,37 +196,56 @@ def training_arguments(
     bar: bool,
 ) -> TrainingArguments:
     """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            f"training was started as {os.environ['WORLD_SIZE']} processes; expected one: start it without torchrun or "
-            "accelerate launch"
-        )
     total = max(1, math.ceil(options.epochs * steps_a_epoch))
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=row_batch,
-        max_steps=total,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        warmup_steps=math.ceil(options.warmup_share * total),
-        lr_scheduler_type="cosine",
-        max_grad_norm=getattr(options, "max_grad_norm", 1.0),
-        logging_steps=options.logging_steps,
-        logging_nan_inf_filter=False,
-        save_steps=options.save_steps,
-        save_total_limit=2,
-        seed=options.seed,
-        bf16=dtype == torch.bfloat16,
-        use_cpu=device.type == "cpu",
-        report_to=[],
-        disable_tqdm=not bar,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
-        optim="adamw_torch",
-    )
+    values: dict[str, Any] = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": row_batch,
+        "max_steps": total,
+        "learning_rate": options.learning_rate,
+        "weight_decay": options.weight_decay,
+        "warmup_steps": math.ceil(options.warmup_share * total),
+        "lr_scheduler_type": "cosine",
+        "max_grad_norm": getattr(options, "max_grad_norm", 1.0),
+        "logging_steps": options.logging_steps,
+        "logging_nan_inf_filter": False,
+        "save_steps": options.save_steps,
+        "save_total_limit": 2,
+        "seed": options.seed,
+        "bf16": dtype == torch.bfloat16,
+        "use_cpu": device.type == "cpu",
+        "report_to": [],
+        "disable_tqdm": not bar,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": device.type == "cuda",
+        "optim": "adamw_torch",
+    }
+    if world_size() > 1:
+        values |= {"ddp_find_unused_parameters": False} | ({"ddp_backend": "gloo"} if device.type == "cpu" else {})
+    arguments = TrainingArguments(**values | dict(options.training_arguments))
     # With several GPUs in one process the Trainer would copy the model to each, but not the views it computes with.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def pieces_of(options: Any) -> int:
+    """Return into how many batches a step is cut: processes × accumulated batches.
+
+    Raises:
+        ConfigError: ``training_arguments`` has names that the Trainer does not know, or that other options set.
+    """
+    chosen = options.training_arguments
+    names = [field.name for field in fields(TrainingArguments) if field.init]
+    if unknown := [name for name in chosen if name not in names]:
+        raise ConfigError(
+            f"training_arguments.{unknown[0]} is unknown{nearest(unknown[0], names)}; expected an argument of "
+            "transformers.TrainingArguments: change or remove it"
+        )
+    if fixed := [name for name in chosen if name in ("output_dir", "max_steps", "per_device_train_batch_size")]:
+        raise ConfigError(
+            f"training_arguments.{fixed[0]} is given; expected it to follow from batch_size, epochs and the run's "
+            "folder: change those"
+        )
+    return world_size() * int(chosen.get("gradient_accumulation_steps", 1))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -245,8 +271,10 @@ def resolved_dtype(wanted: str, device: torch.device, work: Path, resuming: bool
     else:
         dtype, reason = choose_dtype(wanted, device)
         name = str(dtype).removeprefix("torch.")
-        path.write_text(name)
-    print(f"Computing in {name} on {device.type}: {reason}.", flush=True)
+        if on_main_process():
+            path.write_text(name)
+    if on_main_process():
+        log.info(f"Computing in {name} on {device.type}: {reason}.")
     found: torch.dtype = getattr(torch, name)
     return found
 
@@ -266,21 +294,29 @@ def check_checkpoints(work: Path) -> None:
         )
 
 
+def checkpoints_beside(output: Path) -> Path:
+    """Return the folder for the checkpoints of what will stand in ``output``."""
+    return output.parent / f"{output.name}.checkpoints"
+
+
 def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
     """Return the folder for the checkpoints of what will stand in ``output``, and the one to go on from.
 
     It stands beside ``output``, in ``<output>.checkpoints``, and is emptied unless there is something to resume. Its
     owner alone can read it, since an adapter in there is as secret as the forget set.
     """
-    work = output.parent / f"{output.name}.checkpoints"
+    work = checkpoints_beside(output)
     check_checkpoints(work)
     checkpoint = last_checkpoint(work) if resume else None
-    if checkpoint is None:
-        shutil.rmtree(work, ignore_errors=True)
-    else:
-        print(f"Resuming from {checkpoint}.", flush=True)
-    work.mkdir(parents=True, exist_ok=True)
-    work.chmod(0o700)
+    wait_for_all()  # before the first process empties what the others look at
+    if on_main_process():
+        if checkpoint is None:
+            shutil.rmtree(work, ignore_errors=True)
+        else:
+            log.info(f"Resuming from {checkpoint}.")
+        work.mkdir(parents=True, exist_ok=True)
+        work.chmod(0o700)
+    wait_for_all()
     return work, checkpoint
 
 

@@ -38,7 +38,7 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Score, print the table, and say where the results are."""
-    from unlogit.objectives import OBJECTIVES
+    from unlogit.training.recipe import combines
 
     folder = RunFolder(Path(given["run"]))
     tree = sectioned(given, "evaluate", "combination")
@@ -48,7 +48,7 @@ def run(given: dict[str, Any]) -> None:
             raise ConfigError("--model and --target were given; expected one: --target is of the run's own model")
         evaluate_other(folder, config, given["model"])
     else:
-        if tree.get("combination") and OBJECTIVES[config.train.objective] == "weights":
+        if tree.get("combination") and not combines(config.train.objective):
             raise ConfigError(
                 f"{', '.join(tree['combination'])} given, and {config.train.objective} rewrote the weights of this "
                 "run: nothing is combined; leave it out"
@@ -79,10 +79,10 @@ def evaluate_run(
     from unlogit.files import write_json
     from unlogit.model.loading import model_place
     from unlogit.model.logit_difference import check_combination
-    from unlogit.objectives import OBJECTIVES
     from unlogit.runs import evaluate as runs
+    from unlogit.runs.checks import check_evaluation, check_pick
     from unlogit.runs.results import RETAIN, RunResults
-    from unlogit.settings.checks import check_evaluation, check_pick
+    from unlogit.training.recipe import combines
 
     check_evaluation(config.evaluate, config.pick)
     check_pick(config)
@@ -94,7 +94,7 @@ def evaluate_run(
     rows = runs.EvaluationRows.read(folder, config)
     scorer = runs.Scorer(config, rows)
     scorer.score_retain()  # and let go of, before the others are loaded: never two models in memory
-    own = _score_rewritten if OBJECTIVES[config.train.objective] == "weights" else _score_combined
+    own = _score_combined if combines(config.train.objective) else _score_rewritten
     found, notes, picked = own(folder, config, scorer, target)
     if scorer.retain.shown is not None:
         first = {"target": found["target"]} if "target" in found else {}
@@ -178,8 +178,8 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
     """
     from unlogit.model.loading import load_target, load_tokenizer
     from unlogit.runs import evaluate as runs
+    from unlogit.runs.checks import check_evaluation
     from unlogit.runs.results import RETAIN, RunResults
-    from unlogit.settings.checks import check_evaluation
 
     config = replace(config, pick=replace(config.pick, enabled=False))
     check_evaluation(config.evaluate, config.pick)

@@ -42,7 +42,7 @@ def run(given: dict[str, Any]) -> None:
     """Train, and say where the model is."""
     from unlogit.data.sources import check_sources, read_examples
     from unlogit.model.loading import load_target, load_tokenizer, new_model
-    from unlogit.training.finetune import finetune
+    from unlogit.runs.finetune import finetune
 
     names = {field.name for field in fields(FinetuneOptions)}
     options = FinetuneOptions(**{name: value for name, value in given.items() if name in names})
@@ -73,7 +73,7 @@ def run(given: dict[str, Any]) -> None:
 
 def _check(options: FinetuneOptions, chunk_tokens: int) -> None:
     """Refuse what cannot work before anything long begins; all problems at once."""
-    from unlogit.settings.checks import seed_problems
+    from unlogit.runs.checks import seed_problems
 
     positive = ("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps")
     problems = [f"{n} is {getattr(options, n)}; expected more than 0" for n in positive if getattr(options, n) <= 0]

@@ -51,7 +51,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> None:
     from unlogit.data.prepare import check_replaceable, prepare
     from unlogit.data.sources import check_sources
     from unlogit.model.loading import load_tokenizer
-    from unlogit.settings.checks import check_run
+    from unlogit.runs.checks import check_run
 
     folder = RunFolder(Path(config.output))
     if folder.prepared and not overwrite:

@@ -51,8 +51,9 @@ def whole_run(config: RunConfig, *, resume: bool = False, overwrite: bool = Fals
     """
     from unlogit.cli.commands.evaluate import evaluate_run
     from unlogit.cli.commands.prepare import prepare_run
-    from unlogit.cli.commands.train import train_run
-    from unlogit.settings.checks import check_run
+    from unlogit.cli.commands.train import show_trained
+    from unlogit.runs.checks import check_run
+    from unlogit.runs.train import train_run
 
     folder = RunFolder(Path(config.output))
     check_run(config)
@@ -68,7 +69,7 @@ def whole_run(config: RunConfig, *, resume: bool = False, overwrite: bool = Fals
         folder.check_training(config)
         print(f"{folder.path} is trained already.")
     else:
-        train_run(folder, config, resume=resume, overwrite=overwrite)
+        show_trained(train_run(folder, config, resume=resume, overwrite=overwrite))
     if resume and _evaluated(folder, config):
         print(f"The results are in {folder.results} already.")
     else:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.model.loading import depth_of, model_place
@@ -27,9 +28,9 @@ def check_run(config: RunConfig) -> None:
 
 def check_pick(config: RunConfig) -> None:
     """Refuse to choose a combination where nothing is combined."""
-    from unlogit.objectives import OBJECTIVES
+    from unlogit.training.recipe import combines
 
-    if config.pick.enabled and OBJECTIVES[config.train.objective] == "weights":
+    if config.pick.enabled and not combines(config.train.objective):
         raise ConfigError(
             f"pick.enabled is true and {config.train.objective} rewrites weights, so that nothing is combined; "
             "expected an objective with branches, as uld: leave pick out"
@@ -58,23 +59,12 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
 
 def check_train(options: TrainOptions) -> None:
     """Refuse settings of training out of range, or an objective that there is not."""
-    from unlogit.objectives import OBJECTIVES
-    from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
+    from unlogit.training.recipe import recipes_of
 
-    problems = []
-    objective = {**WEIGHT_OBJECTIVES, **OFFSET_OBJECTIVES}.get(options.objective)
-    if objective and objective.beta and options.beta == 0:
-        problems.append(f"beta is 0; expected more than 0 ({objective.beta:g} in the paper of {options.objective})")
-    if options.objective not in OBJECTIVES:
-        problems.append(f"objective {options.objective!r} is unknown{nearest(options.objective, list(OBJECTIVES))}")
-    own: dict[str, tuple[str, ...]] = dict.fromkeys(("stop_flatness", "perturbed_share", "common_share"), ("uld",))
-    own |= dict.fromkeys(("uniform_ratio",), ("uld", "dual_uld"))
-    for name, objectives in own.items():
-        if getattr(options, name) != getattr(TrainOptions, name) and options.objective not in objectives:
-            problems.append(
-                f"{name} is {getattr(options, name)} with the objective {options.objective}; expected it with "
-                f"{' or '.join(objectives)} only"
-            )
+    recipe = recipes_of(options.objective)[0]
+    problems = _foreign_options(options, recipe)
+    if (recipe.numbers or {}).get("beta") and options.beta == 0:
+        problems.append(f"beta is 0; expected more than 0 (leave it out for {options.objective}'s own)")
     for name in ("learning_rate", "epochs", "batch_size", "uniform_ratio", "max_tokens", "save_steps", "logging_steps"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
@@ -104,6 +94,20 @@ def check_train(options: TrainOptions) -> None:
     problems += seed_problems(options.seed)
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
+
+
+def _foreign_options(options: TrainOptions, recipe: Any) -> list[str]:
+    """Say which options were set that belong to other objectives."""
+    from unlogit.training.recipe import OBJECTIVES
+
+    foreign = {name for one in OBJECTIVES.values() for name in one[0].settings.__dataclass_fields__}
+    known = list(recipe.settings.__dataclass_fields__)
+    return [
+        f"{name} is {getattr(options, name)} and the objective {options.objective} has no such option; expected "
+        f"{', '.join(known) or 'none'}"
+        for name in sorted(foreign - set(known))
+        if getattr(options, name) != getattr(TrainOptions, name)
+    ]
 
 
 def seed_problems(seed: int) -> list[str]:

@@ -1,16 +1,6 @@
-"""The branches of an unlearned model, by objective: what each remembers, where it is flat, and its sign.
-
-All of them stand in one combination, ``z = z_target − alpha · Σ weight_i · d_i`` (see ``logit_difference``):
-
-* ``uld``: one branch that remembers what must go. Ji et al., NeurIPS 2024, arXiv 2406.08607.
-* ``dual_uld``: a second one protects the neighbours (Dual-ULD, EASE). The first remembers the forget rows and the
-  retain rows nearest to them, the second those retain rows only; subtracted and added, what both know cancels out.
-* ``divergence``: two small models, one trained with the forget rows and one without, neither of them flat anywhere
-  (divergence decoding, arXiv 2605.31293, linear; with the rule ``rank``, its other form).
-"""
+"""Which retain rows are nearest to the forget rows, by the target's own hidden states."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,29 +11,6 @@ from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 
 ROWS_AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One assistant: its weight in the combination and the pools that it remembers and is flat on.
-
-    Pools are ``forget``, ``retain``, ``near`` (those retain rows that are nearest to the forget rows; where a branch
-    names it, ``retain`` means the others), ``perturbed`` and ``neutral``.
-    """
-
-    weight: float
-    remember: tuple[str, ...]
-    flat: tuple[str, ...]
-
-
-FLAT = ("retain", "perturbed", "neutral")
-
-BRANCHES: dict[str, tuple[Branch, ...]] = {
-    "uld": (Branch(1.0, ("forget",), FLAT),),
-    "dual_uld": (Branch(1.0, ("forget", "near"), FLAT), Branch(-1.0, ("near",), ("forget", *FLAT))),
-    "divergence": (Branch(1.0, ("forget", "retain"), ()), Branch(-1.0, ("retain",), ())),
-}
-"""Branches by objective."""
 
 
 @torch.no_grad()

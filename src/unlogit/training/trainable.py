@@ -1,0 +1,185 @@
+"""What a training trains: an assistant, the target's own weights, or an offset model beside it.
+
+Each is the module that the Trainer holds and whose forward is computed, so that DDP, FSDP and gradient accumulation
+see every step. ``forward`` returns the predictions at the kept positions: hidden states [N, H] where a frozen ``head``
+reads them, else logits [N, V].
+
+* **Assistant** (ULD, Ji et al., arXiv 2406.08607): the target's first blocks with LoRA; the target is not run.
+* **Weights**: the target itself, whole or by LoRA (peft, merged at the end).
+* **Offset** (δ-unlearning, Huang et al., arXiv 2404.11045): the loss is taken on the combined distribution
+  ``z_target + alpha · (z_offset − z_offset at its start)``; gradients go into the offset model alone.
+
+Shape legend: B rows, T tokens, N kept positions, H hidden, V vocabulary.
+"""
+
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unlogit.errors import ModelError
+from unlogit.model.assistant import Assistant, new_assistant
+from unlogit.model.decoder import answer_logits
+from unlogit.model.logit_difference import combine_logits
+from unlogit.objectives.head import FrozenHead
+from unlogit.settings.options import AssistantOptions, CombinationOptions
+
+
+class Trainable(nn.Module):
+    """A model in training."""
+
+    combines: ClassVar[bool] = True
+    """Whether what comes out is a branch beside the target; else an ordinary model."""
+    head: FrozenHead | None = None
+    """The frozen head that reads what ``forward`` returns; None where that is logits."""
+    reference_model: Any
+    """The language model that the objective's reference values are measured on, before the first step."""
+    reference_head_frozen = True
+
+    def result(self) -> Any:
+        """What was trained: the assistants to be combined, or a model."""
+        raise ModelError(f"{type(self).__name__} gives no result; expected a subclass that does")
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Compute activations again in the backward pass in place of keeping them."""
+        given = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
+        lm = self.language_model()
+        lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given)
+        lm.train()
+
+    def language_model(self) -> Any:
+        """The transformers model that is run in a step."""
+        raise ModelError(f"{type(self).__name__} runs no model; expected a subclass that does")
+
+    def save(self, folder: Path, tokenizer: Any) -> None:
+        """Write what was trained."""
+        raise ModelError(f"{type(self).__name__} cannot be saved; expected a subclass that can")
+
+
+class AssistantModel(Trainable):
+    """An assistant that learns by itself; the target's weights are shared and frozen."""
+
+    def __init__(self, target: Any, options: AssistantOptions, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.assistant = new_assistant(target, options, target.name_or_path)
+        self.__dict__["head"] = FrozenHead(self.assistant.view)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """Return the assistant's hidden states [N, H] at the kept positions."""
+        return self.assistant.hidden(input_ids, attention_mask, keep)
+
+    def language_model(self) -> Any:
+        """The assistant's view of the target."""
+        return self.assistant.view
+
+    def result(self) -> list[Assistant]:
+        """The assistant, ready to be combined."""
+        return [self.assistant.eval()]
+
+    def save(self, folder: Path, tokenizer: Any) -> None:
+        """Write the adapter."""
+        self.assistant.save(folder)
+
+
+class OffsetModel(Trainable):
+    """An assistant whose change since its start is added to the target's logits."""
+
+    WEIGHTS = (-1.0, 1.0)
+    """Weights of the offset model and of the same at its start: what it has learnt is added to the target's logits."""
+    start: Assistant
+
+    def __init__(self, target: Any, options: AssistantOptions, seed: int, combination: CombinationOptions) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.assistant, start = (new_assistant(target, options, target.name_or_path) for _ in range(2))
+        start.load_state_dict(self.assistant.state_dict())
+        self.__dict__["start"] = start.eval().requires_grad_(False)
+        self.__dict__["reference_model"] = target
+        self.combination = combination
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """Return the combined logits [N, V] at the kept positions."""
+        with torch.no_grad():
+            target, start = (
+                answer_logits(lm, input_ids, attention_mask, keep) for lm in (self.reference_model, self.start.view)
+            )
+        offset = self.assistant(input_ids, attention_mask, keep)
+        combination = self.combination
+        return combine_logits(
+            target.float(),
+            [offset, start],
+            self.WEIGHTS,
+            rule=combination.rule,
+            alpha=combination.alpha,
+            filter_rate=combination.filter_rate,
+        )
+
+    def language_model(self) -> Any:
+        """The offset model's view of the target."""
+        return self.assistant.view
+
+    def result(self) -> list[Assistant]:
+        """The offset model and the same at its start."""
+        return [self.assistant.eval(), self.start]
+
+    def save(self, folder: Path, tokenizer: Any) -> None:
+        """Write the offset model; its start follows from the seed."""
+        self.assistant.save(folder)
+
+
+class WeightsModel(Trainable):
+    """The model itself, in place: all of its weights, or LoRA deltas that are merged at the end."""
+
+    combines = False
+
+    def __init__(self, model: Any, lora: AssistantOptions | None, seed: int) -> None:
+        super().__init__()
+        if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
+            raise ModelError(
+                f"{type(model).__name__} takes no logits_to_keep; expected a causal language model of transformers "
+                "that does: choose another"
+            )
+        if lora is None:
+            model.requires_grad_(True)
+        self.model = model if lora is None else with_lora(model, lora, seed)
+        self.__dict__["reference_model"] = model
+        self.reference_head_frozen = lora is not None
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
+        """Return the model's logits [N, V] at the kept positions."""
+        return answer_logits(self.reference_model, input_ids, attention_mask, keep)
+
+    def language_model(self) -> Any:
+        """The model."""
+        return self.reference_model
+
+    def result(self) -> Any:
+        """The trained model, LoRA merged."""
+        if self.model is not self.reference_model:
+            self.model = self.__dict__["reference_model"] = self.model.merge_and_unload()
+        return self.model.eval().requires_grad_(False)
+
+    def save(self, folder: Path, tokenizer: Any) -> None:
+        """Write the whole model with its tokenizer."""
+        self.result().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def with_lora(model: Any, shape: AssistantOptions, seed: int) -> Any:
+    """Return the model with deltas on every linear layer but the head, wrapped by peft; the deltas alone train."""
+    import peft
+
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.lora_alpha,  # type: ignore[arg-type]
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for what has a new name
+        return peft.get_peft_model(model, config)
