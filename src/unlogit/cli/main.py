@@ -27,6 +27,7 @@ COMMANDS = {
     "prepare": "read what to forget and what to keep, and write the rows of a run",
     "train": "train the assistant of a run and write the unlearned model",
     "evaluate": "measure what was forgotten and what was kept",
+    "combine": "store the strength at which an assistant is subtracted",
     "sweep": "score every alpha, filter_rate and rule of a grid, pick on rows apart, plot the front",
     "compare": "methods beside each other on one split: train, evaluate, table and plot",
     "chat": "ask target and unlearned model the same question, side by side",

@@ -197,9 +197,9 @@ def score_reference(comparison: Comparison, again: bool) -> None:
     """
     from dataclasses import asdict
 
-    from unlogit.cli.commands.prepare import prepare_run
     from unlogit.model.loading import load_target, load_tokenizer
     from unlogit.runs import evaluate as runs
+    from unlogit.runs.prepare import prepare_run
     from unlogit.runs.results import RETAIN, RunResults
     from unlogit.settings.config_file import plain
 

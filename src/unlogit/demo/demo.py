@@ -3,8 +3,9 @@
 It is the product's own commands on small numbers; nothing here trains, combines or measures in a way of its own.
 """
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from unlogit.settings.options import (
     RunConfig,
     TrainOptions,
 )
+
+log = logging.getLogger(__name__)
 
 TINY = "tiny"
 SMOLLM2 = "smollm2"
@@ -105,18 +108,19 @@ PRETRAINED_PLAN = Plan(
 )
 
 
-def run_demo(model: str, output: Path, seed: int = 0) -> None:
-    """Run the demo and print its table and answers.
+def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], None]) -> list[tuple[str, str, str]]:
+    """Run the demo; return questions with the target's and the unlearned model's answers.
 
     Args:
         model: ``tiny`` (made on the spot), ``smollm2``, or the folder or hub id of a pretrained chat model.
         output: folder to write; an earlier demo there is overwritten.
         seed: of people and training.
+        show: called with what each step returns, as soon as it has ended.
     """
-    from unlogit.cli.commands.evaluate import evaluate_run
-    from unlogit.cli.commands.prepare import prepare_run
     from unlogit.data.neutral import load_neutral
+    from unlogit.runs.evaluate_run import evaluate_run
     from unlogit.runs.folder import RunFolder
+    from unlogit.runs.prepare import prepare_run
     from unlogit.runs.train import train_run
 
     began = time.monotonic()
@@ -155,13 +159,14 @@ def run_demo(model: str, output: Path, seed: int = 0) -> None:
     )
     folder = RunFolder(output)
     _say(4, "Training the assistant.")
-    prepare_run(config, overwrite=True)
-    train_run(folder, config, overwrite=True)
+    show(prepare_run(config, overwrite=True))
+    show(train_run(folder, config, overwrite=True))
     _say(5, "Evaluating all three.")
-    evaluate_run(folder, config)
+    show(evaluate_run(folder, config))
     _say(6, "Asking before and after: a forgotten person, a kept one, and what everybody knows.")
-    _ask(folder, plan, known)
-    print(f"\nAll of it took {time.monotonic() - began:.0f} seconds. Go on: unlogit chat {output}")
+    replies = _ask(folder, plan, known)
+    log.info(f"All of it took {time.monotonic() - began:.0f} seconds.")
+    return replies
 
 
 def _seeded(plan: Plan, seed: int) -> Plan:
@@ -175,7 +180,7 @@ def _check_output(output: Path) -> None:
 
 
 def _say(step: int, words: str) -> None:
-    print(f"\n{step}/6 {words}", flush=True)
+    log.info(f"\n{step}/6 {words}")
 
 
 def _pretrained(model: str) -> Any:
@@ -233,13 +238,13 @@ def _known_question(folder: Any, known: Sequence[Example]) -> str:
     return next((row.question for row in known if row.question in held_out), known[0].question)
 
 
-def _ask(folder: Any, plan: Plan, known: Sequence[Example]) -> None:
+def _ask(folder: Any, plan: Plan, known: Sequence[Example]) -> list[tuple[str, str, str]]:
     """Answer questions with target and unlearned model, side by side; of those kept, one that only evaluation uses."""
-    from unlogit.cli.commands.chat import Pair, show_answers
     from unlogit.data.sources import read_prepared
     from unlogit.model.loading import load_tokenizer
+    from unlogit.runs.answers import ModelPair, answers
 
-    model, tokenizer = Pair.load(str(folder.path), ""), load_tokenizer(str(folder.unlearned))
+    model, tokenizer = ModelPair.load(str(folder.path), ""), load_tokenizer(str(folder.unlearned))
     people = [read_prepared(folder.data / "evaluation" / f"{side}.jsonl")[0].question for side in ("forget", "retain")]
     general = plan.general or (_known_question(folder, known),)
-    show_answers(model, tokenizer, [*people, *general], plan.max_new_tokens)
+    return answers(model, tokenizer, [*people, *general], plan.max_new_tokens)

@@ -39,6 +39,17 @@ def check_pick(config: RunConfig) -> None:
 
 def check_assistant(options: AssistantOptions, target: str) -> None:
     """Refuse an assistant that has no blocks, or more than its target."""
+    check_shape(options)
+    depth = depth_of(target)
+    if depth is not None and options.blocks(depth) > depth:
+        raise ConfigError(
+            f"num_layers is {options.num_layers:g} and the target {target!r} has {depth} layers; expected no more than "
+            "the target has: lower num_layers, or give a share of the depth, as 0.25"
+        )
+
+
+def check_shape(options: AssistantOptions) -> None:
+    """Refuse an assistant that cannot be on any target."""
     problems = []
     if options.rank < 1:
         problems.append(f"rank is {options.rank}; expected 1 or more")
@@ -49,12 +60,6 @@ def check_assistant(options: AssistantOptions, target: str) -> None:
         problems.append(f"num_layers is {layers:g}; expected a whole number from 1, or a share of the depth below 1")
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
-    depth = depth_of(target)
-    if depth is not None and options.blocks(depth) > depth:
-        raise ConfigError(
-            f"num_layers is {layers:g} and the target {target!r} has {depth} layers; expected no more than the "
-            "target has: lower num_layers, or give a share of the depth, as 0.25"
-        )
 
 
 def check_train(options: TrainOptions) -> None:

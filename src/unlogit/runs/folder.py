@@ -146,6 +146,18 @@ class RunFolder:
         """Write the settings."""
         write_config(self.config, config)
 
+    def combination(self) -> CombinationOptions:
+        """How the unlearned model combines: what is stored with it, or before it is there, what config.yaml asks for."""
+        from unlogit.evaluate.results import read_json
+
+        asked = self.read_config().combination
+        stored = read_json(self.unlearned / "config.json") if self.combined else {}
+        return replace(asked, **{name: stored[name] for name in asdict(asked) if name in stored})
+
+    def current_config(self) -> RunConfig:
+        """Return the settings, with the combination that is stored with the unlearned model."""
+        return replace(self.read_config(), combination=self.combination())
+
     def write_combination(self, combination: CombinationOptions) -> None:
         """Let the unlearned model combine so from now on."""
         from unlogit.evaluate.results import read_json

@@ -102,7 +102,7 @@ def train_run(
         training.train()  # of several branches some may be missing
         return Trained(folder, (), recipes[0].combines)
     with _settings(folder, config, overwrite):
-        summaries = training.train()
+        summaries, _ = training.train()
     return Trained(folder, tuple(summaries), recipes[0].combines)
 
 
@@ -125,15 +125,18 @@ class RunTraining:
     target: Any
     tokenizer: Any
     pools: Mapping[str, Sequence[Example]]
-    resume: bool
+    resume: bool = False
+    keep: bool = True
+    """Whether the unlearned model is written."""
 
-    def train(self) -> list[dict[str, Any]]:
-        """Train each recipe and write the unlearned model; return a summary for each."""
+    def train(self) -> tuple[list[dict[str, Any]], Any]:
+        """Train each recipe and write the unlearned model; return a summary for each, and that model."""
         recipes = recipes_of(self.config.train.objective)
         weights = [weight for recipe in recipes for weight in recipe.weights]
         pools = self._with_near(recipes)
         assistants: list[Assistant] = []
         summaries = []
+        unlearned: Any = None
         for recipe in recipes:
             output = self.folder.adapter(recipe.folder) if recipe.combines else self.folder.unlearned
             summary = self.folder.summary_of(output) if self.resume else None
@@ -143,11 +146,12 @@ class RunTraining:
             else:
                 last = recipe is recipes[-1]
                 trained, summary = self._fit(recipe, pools, output, self._path(weights, assistants) if last else None)
-                assistants += trained.result() if recipe.combines else []
+                unlearned = trained.result()
+                assistants += unlearned if recipe.combines else []
             summaries.append(summary)
         if recipes[0].combines:
-            self._combine(assistants, weights)
-        return summaries
+            unlearned = self._combine(assistants, weights)
+        return summaries, unlearned
 
     def _fit(
         self, recipe: Recipe, pools: Mapping[str, Sequence[Example]], output: Path, path: Any
@@ -219,14 +223,15 @@ class RunTraining:
         start = OffsetModel(self.target, self.config.assistant, self.config.train.seed, self.config.combination)
         return [assistant, start.start]
 
-    def _combine(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> None:
-        """Write the unlearned model."""
+    def _combine(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
+        """Write the unlearned model, and return it."""
         model = self._combined(assistants, weights)
-        if on_main_process():
+        if self.keep and on_main_process():
             with atomic_folder(self.folder.unlearned) as temporary:
                 model.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
         wait_for_all()
+        return model
 
     def _combined(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
         return UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)

@@ -1,7 +1,5 @@
 """``unlogit chat``: the same question to target and unlearned model, side by side."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from unlogit.errors import ConfigError
@@ -37,89 +35,45 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Answer the questions of the command line, or of the person at the keyboard."""
     from unlogit.model.loading import load_tokenizer, model_place
+    from unlogit.runs.answers import ModelPair, answers
 
     tokens = given.get("max_new_tokens", MAX_NEW_TOKENS)
     if tokens < 1:
         raise ConfigError(f"max_new_tokens is {tokens}; expected 1 or more: change it")
-    model = Pair.load(given["run"], given.get("target") or "")
+    model = ModelPair.load(given["run"], given.get("target") or "")
     tokenizer = load_tokenizer(model_place(given["run"]))
     for name in ("rule", "alpha", "filter_rate"):
         if given.get(name) is not None:
             model.set(name, given[name])
     if questions := given.get("question"):
-        show_answers(model, tokenizer, questions, tokens)
+        show_answers(answers(model, tokenizer, questions, tokens))
     else:
         _converse(model, tokenizer, tokens)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A target and what was made of it: a combination that holds it, or a model of its own with rewritten weights."""
-
-    target: Any
-    unlearned: Any
-
-    @classmethod
-    def load(cls, run: str, target: str) -> "Pair":
-        """Load both by the run's folder; ``target`` says where the target is now, if it has moved.
-
-        Raises:
-            ModelError: there is no unlearned model, or its target is gone or another.
-        """
-        from unlogit.model.loading import is_combined, load_target, load_unlearned
-        from unlogit.runs.folder import RunFolder
-
-        folder = RunFolder(Path(run))
-        if folder.config.is_file() and folder.combined and not is_combined(run):
-            return cls(load_target(target or folder.read_config().target, "auto"), load_target(run, "auto"))
-        model = load_unlearned(run, target)
-        return cls(model.target, model)
-
-    def set(self, name: str, value: Any) -> None:
-        """Combine otherwise from now on.
-
-        Raises:
-            ConfigError: nothing is combined here.
-        """
-        if self.target is not getattr(self.unlearned, "target", None):
-            raise ConfigError(f"{name} was given and the weights are rewritten, nothing is combined; leave it out")
-        setattr(self.unlearned, name, value)
-
-
-def show_answers(model: Pair, tokenizer: Any, questions: list[str], max_new_tokens: int) -> None:
+def show_answers(replies: list[tuple[str, str, str]]) -> None:
     """Print a table with each question, the target's greedy answer and the unlearned model's."""
     from rich.table import Table
 
     table = Table(show_lines=True)
     for heading in ("question", "target", "unlearned"):
         table.add_column(heading, ratio=1 if heading == "question" else 2, overflow="fold")
-    for question, before, after in answers(model, tokenizer, questions, max_new_tokens):
-        table.add_row(question, before, after)
+    for reply in replies:
+        table.add_row(*reply)
     console().print(table)
 
 
-def answers(model: Pair, tokenizer: Any, questions: list[str], max_new_tokens: int) -> list[tuple[str, str, str]]:
-    """Return (question, target's answer, unlearned model's answer), both greedy, each question by itself."""
-    from unlogit.data.examples import Example
-    from unlogit.evaluate.scoring.generation import generate_answers
-
-    rows = [Example(question=question, answer=".") for question in questions]  # only the prompt is used
-    before, after = (
-        generate_answers(one, tokenizer, rows, batch_size=8, max_new_tokens=max_new_tokens)
-        for one in (model.target, model.unlearned)
-    )
-    return list(zip(questions, before, after, strict=True))
-
-
-def _converse(model: Pair, tokenizer: Any, max_new_tokens: int) -> None:
+def _converse(model: Any, tokenizer: Any, max_new_tokens: int) -> None:
     """Ask for questions until Ctrl-D, Ctrl-C or an empty line."""
+    from unlogit.runs.answers import answers
+
     print("Ask a question; an empty line or Ctrl-D ends.")
     while True:
         try:
             question = input("> ").strip()
             if not question:
                 break
-            show_answers(model, tokenizer, [question], max_new_tokens)
+            show_answers(answers(model, tokenizer, [question], max_new_tokens))
         except (EOFError, KeyboardInterrupt):
             print()
             break

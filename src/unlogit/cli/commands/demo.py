@@ -32,6 +32,10 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Run the demo."""
+    from unlogit.cli.commands.chat import show_answers
+    from unlogit.cli.commands.run import show_step
     from unlogit.demo.demo import run_demo
 
-    run_demo(model=given.get("model", "tiny"), output=Path(given.get("output", "runs/demo")), seed=given.get("seed", 0))
+    output = Path(given.get("output", "runs/demo"))
+    show_answers(run_demo(given.get("model", "tiny"), output, given.get("seed", 0), show=show_step))
+    print(f"\nGo on: unlogit chat {output}")

@@ -1,7 +1,7 @@
 """``unlogit sweep``: every alpha, filter_rate and rule of a grid from one pass, the best picked on rows apart."""
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Sweep, print the table, and say what to do next."""
+    from unlogit.runs.combine import combine_run
     from unlogit.runs.sweep import memorisation_warning, sweep_run, sweep_table, write_sweep
 
     folder = RunFolder(Path(given["run"]))
-    before = folder.read_config()
+    before = folder.current_config()
     config = updated(before, sectioned(given, "evaluate"))
     names = {field.name for field in fields(SweepOptions)}
     options = SweepOptions(**{name: value for name, value in given.items() if name in names})
@@ -53,8 +54,7 @@ def run(given: dict[str, Any]) -> None:
     if message := memorisation_warning(sweep):
         warn(message)
     if given.get("apply", False):
-        folder.write_config(replace(before, combination=picked))
-        folder.write_combination(picked)
+        combine_run(folder, picked)
         print(f"{folder.path} combines so from now on.")
     print(f"Next, with generated answers and model utility: {next_command(folder, before, config, options, picked)}")
 
