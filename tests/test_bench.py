@@ -13,7 +13,6 @@ from benchmarks.findings import (
     Finding,
     cells,
     compared,
-    conditions,
     counted,
     markdown,
     read_findings,
