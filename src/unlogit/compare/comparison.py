@@ -195,13 +195,12 @@ def score_reference(comparison: Comparison, again: bool) -> None:
 
     What the methods were measured against is then another one: their results go, and they are measured again.
     """
-    from dataclasses import asdict
 
     from unlogit.model.loading import load_target, load_tokenizer
     from unlogit.runs import evaluate as runs
     from unlogit.runs.prepare import prepare_run
     from unlogit.runs.results import RETAIN, RunResults
-    from unlogit.settings.config_file import plain
+    from unlogit.settings.config_file import record
 
     folder = comparison.reference
     pick = replace(comparison.base.pick, enabled=False)
@@ -219,7 +218,7 @@ def score_reference(comparison: Comparison, again: bool) -> None:
         found[RETAIN] = scorer.retain.shown
     for _, _, run in comparison.runs():  # before: cut off in between, none may stay that was measured against the old
         run.results.unlink(missing_ok=True)
-    RunResults(found, plain(asdict(config)), "all", folder.trainings(config)).write(folder.results)
+    RunResults(found, record(config), "all", folder.trainings(config)).write(folder.results)
 
 
 def run_methods(

@@ -12,7 +12,7 @@ from unlogit.evaluate.metrics.knowledge_retention import kept_answers
 from unlogit.evaluate.results import Results
 from unlogit.evaluate.subset import on_rows
 from unlogit.runs.results import RETAIN, RunResults
-from unlogit.settings.config_file import plain
+from unlogit.settings.config_file import plain, record
 
 SHOWN = ("unlearned", "picked")
 """The models of a run that are rows: as its settings combine it, and as was picked."""
@@ -86,7 +86,7 @@ def _about(comparison: Comparison, target: Results) -> dict[str, Any]:
         for method in comparison.methods
     }
     return {
-        "config": plain(asdict(comparison.base)),
+        "config": record(comparison.base),
         "methods": plain(methods),
         "rows": {split: len(part.rows) for split, part in target.splits.items()},
         "machine": target.machine,

@@ -22,6 +22,7 @@ from typing import Any
 from unlogit.settings.config_file import differences, plain, read_config, write_config
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import write_json
+from unlogit.settings.retired import SETTINGS_VERSION, up_to_date
 from unlogit.settings.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
 
 TRAINING_FILE = "training.json"
@@ -196,8 +197,8 @@ class RunFolder:
                 "it was trained on: give --overwrite to train again"
             )
         fresh = {"assistant": asdict(AssistantOptions()), "train": asdict(TrainOptions())}  # options of later versions
-        was = _flat(plain(fresh)) | _flat(read_json(self.training_settings))
-        is_ = _flat(self._settings_of(config))
+        was = _flat(plain(fresh)) | _flat(up_to_date(read_json(self.training_settings), "the record", recorded=True))
+        is_ = _flat(up_to_date(self._settings_of(config), "the settings"))
         keys = list(dict.fromkeys([*is_, *was]))
         changed = [key for key in keys if was.get(key) != is_.get(key)]
         words = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
@@ -286,7 +287,9 @@ class RunFolder:
 
     def _settings_of(self, config: RunConfig) -> dict[str, Any]:
         options = {"assistant": asdict(config.assistant), "train": asdict(config.train)}
-        settings: dict[str, Any] = plain({"target": config.target, **options, "rows": self._digests()})
+        settings: dict[str, Any] = plain(
+            {"version": SETTINGS_VERSION, "target": config.target, **options, "rows": self._digests()}
+        )
         return settings
 
     def _digests(self) -> dict[str, str]:

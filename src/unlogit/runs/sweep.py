@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlogit.runs.checks import check_evaluation, retain_log
-from unlogit.settings.config_file import plain
+from unlogit.settings.config_file import plain, record
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
@@ -138,7 +138,7 @@ def write_sweep(folder: RunFolder, sweep: Sweep, config: RunConfig, options: Swe
     save(front_plot(sweep), folder.sweep.with_suffix(".png"))
     with atomic_file(folder.sweep.with_suffix(".csv")) as temporary:
         temporary.write_text(sweep_csv(sweep), encoding="utf-8")
-    settings = plain(asdict(config) | {"sweep": asdict(options)})
+    settings = record(config) | {"sweep": plain(asdict(options))}
     write_json(folder.sweep, {"format": FORMAT, "config": settings, **sweep.to_json()})
 
 

@@ -23,6 +23,7 @@ from unlogit.settings.options import (
     RunConfig,
     TrainOptions,
 )
+from unlogit.settings.retired import SETTINGS_VERSION, up_to_date
 
 SECTIONS: dict[str, type] = {
     "data": DataOptions,
@@ -63,12 +64,13 @@ def load_yaml(path: Path) -> dict[Any, Any]:
     return tree
 
 
-def tree_of(tree: Mapping[Any, Any], where: str) -> dict[str, Any]:
+def tree_of(tree: Mapping[Any, Any], where: str, *, recorded: bool = False) -> dict[str, Any]:
     """Return a tree of a config's keys with typed values; ``where`` stands before a key in messages.
 
     Raises:
         ConfigError: unknown keys (all of them are said), or values of the wrong type.
     """
+    tree = up_to_date(tree, where, recorded=recorded)
     if unknown := [str(name) for name in tree if name not in _TOP]:
         words = "; ".join(f"{where}: {name} is unknown{_near(name)}" for name in unknown)
         raise ConfigError(f"{words}; expected one of {', '.join(_TOP)}: mend or remove it")
@@ -135,19 +137,24 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: see ``read_yaml`` and ``build_config``.
     """
-    return build_config(read_yaml(path))
+    return build_config(tree_of(load_yaml(path), str(path), recorded=True))
 
 
 def write_config(path: Path, config: RunConfig) -> None:
     """Write a config with every setting, defaults included, so that it says what a run was made with."""
     with atomic_file(path) as temporary:
-        text = yaml.safe_dump(plain(asdict(config)), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(record(config), sort_keys=False, allow_unicode=True)
         temporary.write_text(f"# Every setting of this run, defaults included.\n{text}", encoding="utf-8")
+
+
+def record(config: RunConfig) -> dict[str, Any]:
+    """Return settings as results and run folders keep them: plain values, with the version of their keys."""
+    return {"version": SETTINGS_VERSION, **plain(asdict(config))}
 
 
 def recorded(settings: Mapping[str, Any]) -> RunConfig:
     """Return settings as results keep them, options that have come since at their defaults."""
-    return updated(RunConfig(output="", target=""), tree_of(settings, "the recorded settings"))
+    return updated(RunConfig(output="", target=""), tree_of(settings, "the recorded settings", recorded=True))
 
 
 def differences(old: RunConfig, new: RunConfig, names: tuple[str, ...]) -> list[str]:
