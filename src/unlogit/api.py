@@ -48,16 +48,16 @@ def forget(
         ConfigError, DataError, ModelError: as the command line's steps.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(output) if output is not None else Path(scratch) / "run"
+        run_path = Path(output) if output is not None else Path(scratch) / "run"
         rows = {"forget": forget, "retain": retain}
-        sources = {name: _source(side, place / f"{name}.jsonl") for name, side in rows.items()}
-        config = build_config({"output": str(place), "target": model.name_or_path or "model"})
+        sources = {name: _source(side, run_path / f"{name}.jsonl") for name, side in rows.items()}
+        config = build_config({"output": str(run_path), "target": model.name_or_path or "model"})
         config = updated(config, {"data": sources})
         for section, values in settings.items():
             config = updated(config, {section: dict(values)})
         check_shape(config.assistant)
         check_train(config.train)
-        folder = RunFolder(place)
+        folder = RunFolder(run_path)
         prepare(config, tokenizer, finish=lambda: folder.write_config(config))
         folder.begin_training(config)
         training = RunTraining(

@@ -44,19 +44,19 @@ EXIT_BROKEN_PIPE = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name; by default that of the process) and return the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    arguments_list = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        return _dispatch(arguments_list)
     except UnlogitError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print(f"unlogit: interrupted; {_how_to_go_on(words)}", file=sys.stderr)
+        print(f"unlogit: interrupted; {_how_to_go_on(arguments_list)}", file=sys.stderr)
         return EXIT_ERROR
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except Exception as error:
-        if message := _machine_trouble(error, words):
+        if message := _machine_trouble(error, arguments_list):
             return _fail(message)
         raise
 
@@ -88,11 +88,11 @@ def _dispatch(words: list[str]) -> int:
         print(f"unlogit {__version__}")
         return 0
     try:
-        module, given = parse(words)
+        module, values = parse(words)
     except SystemExit as exit_:  # --help of a command
         return int(exit_.code or 0)
     show_progress()
-    module.run(given)
+    module.run(values)
     return 0
 
 
@@ -129,13 +129,13 @@ def _how_to_go_on(words: Sequence[str]) -> str:
     return f"nothing is half-written; to go on: {shlex.join(['unlogit', *again])}"
 
 
-def _machine_trouble(error: Exception, words: Sequence[str]) -> str:
+def _machine_trouble(error: Exception, arguments: Sequence[str]) -> str:
     """Return one line for a full disk, memory that ran out or a file that the system refuses; else an empty string."""
     text = str(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or any(words in text for words in DISK_FULL):
-        place = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return f"the disk is full, there is no space{place}; expected room to write: free some; {_how_to_go_on(words)}"
+    if full or any(phrase in text for phrase in DISK_FULL):
+        location = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return f"the disk is full, there is no space{location}; expected room to write: free some; {_how_to_go_on(arguments)}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         reason = (text.strip().splitlines() or ["out of memory"])[0]
         return f"memory ran out ({reason}); expected enough for model and batch: lower batch_size or max_tokens"

@@ -105,12 +105,12 @@ def _foreign_options(options: TrainOptions, recipe: Any) -> list[str]:
     """Say which options were set that belong to other objectives."""
     from unlogit.training.recipe import OBJECTIVES
 
-    foreign = {name for one in OBJECTIVES.values() for name in one[0].settings.__dataclass_fields__}
-    known = list(recipe.settings.__dataclass_fields__)
+    foreign = {name for recipes in OBJECTIVES.values() for name in recipes[0].settings.__dataclass_fields__}
+    own_options = list(recipe.settings.__dataclass_fields__)
     return [
         f"{name} is {getattr(options, name)} and the objective {options.objective} has no such option; expected "
-        f"{', '.join(known) or 'none'}"
-        for name in sorted(foreign - set(known))
+        f"{', '.join(own_options) or 'none'}"
+        for name in sorted(foreign - set(own_options))
         if getattr(options, name) != getattr(TrainOptions, name)
     ]
 

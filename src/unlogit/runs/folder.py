@@ -105,7 +105,7 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether something trained is there: an assistant, or rewritten weights."""
-        return any((place / TRAINING_FILE).is_file() for place in (self.assistant, self.unlearned))
+        return any((folder / TRAINING_FILE).is_file() for folder in (self.assistant, self.unlearned))
 
     @property
     def combined(self) -> bool:
@@ -122,8 +122,8 @@ class RunFolder:
         from unlogit.evaluate.results import read_json
 
         path = place / TRAINING_FILE
-        found: dict[str, Any] | None = read_json(path) if path.is_file() else None
-        return found
+        summary: dict[str, Any] | None = read_json(path) if path.is_file() else None
+        return summary
 
     def read_path(self) -> list[dict[str, Any]]:
         """Return the figures after each pass that were written so far."""
@@ -151,9 +151,9 @@ class RunFolder:
         """How the unlearned model combines: what is stored with it, or before it is there, what config.yaml asks for."""
         from unlogit.evaluate.results import read_json
 
-        asked = self.read_config().combination
+        configured = self.read_config().combination
         stored = read_json(self.unlearned / "config.json") if self.combined else {}
-        return replace(asked, **{name: stored[name] for name in asdict(asked) if name in stored})
+        return replace(configured, **{name: stored[name] for name in asdict(configured) if name in stored})
 
     def current_config(self) -> RunConfig:
         """Return the settings, with the combination that is stored with the unlearned model."""
@@ -201,12 +201,12 @@ class RunFolder:
         is_ = _flat(up_to_date(self._settings_of(config), "the settings"))
         keys = list(dict.fromkeys([*is_, *was]))
         changed = [key for key in keys if was.get(key) != is_.get(key)]
-        words = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
-        if len(words) < len(changed):
-            words.append(f"the rows of {self.data.name}/ have changed since")
-        if words:
+        differences = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
+        if len(differences) < len(changed):
+            differences.append(f"the rows of {self.data.name}/ have changed since")
+        if differences:
             raise ConfigError(
-                f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(words)}); expected "
+                f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(differences)}); expected "
                 "the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
             )
 
@@ -218,8 +218,8 @@ class RunFolder:
         """
         from unlogit.evaluate.results import read_json
 
-        found = read_json(self.training_settings) if self.training_settings.is_file() else {}
-        if not isinstance(found, dict) or found.get("rows") != self._digests():
+        record = read_json(self.training_settings) if self.training_settings.is_file() else {}
+        if not isinstance(record, dict) or record.get("rows") != self._digests():
             raise ConfigError(
                 f"the rows of {self.data} have changed since {self.assistant} was trained, or nothing is recorded of "
                 "those; expected the same, since it may have been trained on what would be scored: run `unlogit train "
@@ -231,18 +231,18 @@ class RunFolder:
         steps, seconds, options."""
         from unlogit.evaluate.results import read_json
 
-        places = {
+        model_files = {
             "target": Path(config.target) / "finetune.json",
             "retain model": Path(config.evaluate.retain_model) / "finetune.json",
         }
-        found = {name: read_json(path) for name, path in places.items() if path.is_file()}
-        own = [one for place in (*self.adapters, self.unlearned) if (one := self.summary_of(place))]
-        if own:
+        summaries = {name: read_json(path) for name, path in model_files.items() if path.is_file()}
+        adapter_summaries = [summary for folder in (*self.adapters, self.unlearned) if (summary := self.summary_of(folder))]
+        if adapter_summaries:
             summed = ("steps", "seconds", "setup_seconds", "trainable_parameters")
-            whole = {name: sum(one.get(name, 0) for one in own) for name in summed}
-            whole["peak_memory_bytes"] = max(one.get("peak_memory_bytes", 0) for one in own)
-            found["unlearned"] = own[0] | whole | ({"branches": own} if len(own) > 1 else {})
-        return found
+            total = {name: sum(summary.get(name, 0) for summary in adapter_summaries) for name in summed}
+            total["peak_memory_bytes"] = max(summary.get("peak_memory_bytes", 0) for summary in adapter_summaries)
+            summaries["unlearned"] = adapter_summaries[0] | total | ({"branches": adapter_summaries} if len(adapter_summaries) > 1 else {})
+        return summaries
 
     def move_target(self, target: str) -> None:
         """Record where the target of the trained assistant is now."""
@@ -306,5 +306,5 @@ def _flat(settings: Any) -> dict[str, Any]:
     """Return ``section.key: value`` of settings as they are recorded."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {f"{name}.{key}": value_ for key, value_ in value.items()} if isinstance(value, dict) else {name: value}
     return flat

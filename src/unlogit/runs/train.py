@@ -306,9 +306,9 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     if resume:
         folder.check_training(config)
         return
-    found = "a training that was cut off" if folder.training else "a trained assistant"
+    earlier = "a training that was cut off" if folder.training else "a trained assistant"
     raise ConfigError(
-        f"{folder.path} holds {found}; expected none: give --resume to go on with it, or --overwrite to train again"
+        f"{folder.path} holds {earlier}; expected none: give --resume to go on with it, or --overwrite to train again"
     )
 
 

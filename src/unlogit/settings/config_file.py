@@ -72,12 +72,12 @@ def tree_of(tree: Mapping[Any, Any], where: str, *, recorded: bool = False) -> d
     """
     tree = up_to_date(tree, where, recorded=recorded)
     if unknown := [str(name) for name in tree if name not in _TOP]:
-        words = "; ".join(f"{where}: {name} is unknown{_near(name)}" for name in unknown)
-        raise ConfigError(f"{words}; expected one of {', '.join(_TOP)}: mend or remove it")
+        problems = "; ".join(f"{where}: {name} is unknown{_near(name)}" for name in unknown)
+        raise ConfigError(f"{problems}; expected one of {', '.join(_TOP)}: mend or remove it")
     for name, value in tree.items():
-        wanted = dict if name in SECTIONS else str
-        if not isinstance(value, wanted):
-            kind = "a section of `key: value` lines" if wanted is dict else "text"
+        expected_type = dict if name in SECTIONS else str
+        if not isinstance(value, expected_type):
+            kind = "a section of `key: value` lines" if expected_type is dict else "text"
             raise ConfigError(f"{where}: {name} is {value!r}; expected {kind}: write it so, or leave it out")
     return {
         name: typed(SECTIONS[name], value, f"{where}: {name}.") if name in SECTIONS else value
@@ -159,22 +159,22 @@ def recorded(settings: Mapping[str, Any]) -> RunConfig:
 
 def differences(old: RunConfig, new: RunConfig, names: tuple[str, ...]) -> list[str]:
     """Return ``section.key old → new`` for every setting of the named sections that differs."""
-    found = []
+    changes = []
     for name in names:
-        before, after = getattr(old, name), getattr(new, name)
-        if not is_dataclass(before):
-            pairs = [(name, before, after)]
+        old_section, new_section = getattr(old, name), getattr(new, name)
+        if not is_dataclass(old_section):
+            pairs = [(name, old_section, new_section)]
         else:
-            keys = [field.name for field in fields(before)]
-            pairs = [(f"{name}.{key}", getattr(before, key), getattr(after, key)) for key in keys]
-        found += [f"{key} {was!r} → {is_!r}" for key, was, is_ in pairs if was != is_]
-    return found
+            keys = [field.name for field in fields(old_section)]
+            pairs = [(f"{name}.{key}", getattr(old_section, key), getattr(new_section, key)) for key in keys]
+        changes += [f"{key} {was!r} → {is_!r}" for key, was, is_ in pairs if was != is_]
+    return changes
 
 
 def plain(value: Any) -> Any:
     """Return the tree with lists in place of tuples, which YAML does not have."""
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return value

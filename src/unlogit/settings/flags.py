@@ -56,17 +56,17 @@ def add_options(parser: Any, options: type, key: str | None = None) -> None:
 
 def bracketed(arguments: Sequence[str], list_flags: Set[str]) -> list[str]:
     """Return a command line whose lists stand in brackets: ``--alphas 0.5,0.7`` is what people write first."""
-    words = []
-    before = ""
+    arguments_out = []
+    previous = ""
     for word in arguments:
         flag, equals, value = word.partition("=")
         if equals and flag in list_flags and not value.startswith("["):
             word = f"{flag}=[{value}]"
-        elif before in list_flags and not word.startswith("["):
+        elif previous in list_flags and not word.startswith("["):
             word = f"[{word}]"
-        words.append(word)
-        before = word
-    return words
+        arguments_out.append(word)
+        previous = word
+    return arguments_out
 
 
 def parse_flags(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
@@ -77,11 +77,11 @@ def parse_flags(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
         SystemExit: help was asked for and printed.
     """
     try:
-        words = bracketed(arguments, getattr(parser, "list_flags", set()))
-        parsed = parser.parse_args(words, defaults=False)
+        bracketed_arguments = bracketed(arguments, getattr(parser, "list_flags", set()))
+        parsed = parser.parse_args(bracketed_arguments, defaults=False)
     except argparse.ArgumentError as error:
-        known = sorted(set(re.findall(r"--[\w.]+", parser.format_help())))
-        _refuse(str(error), "--", known, f"see `{parser.prog} --help`")
+        known_flags = sorted(set(re.findall(r"--[\w.]+", parser.format_help())))
+        _refuse(str(error), "--", known_flags, f"see `{parser.prog} --help`")
     return dict(parsed.items())
 
 
@@ -91,10 +91,10 @@ def typed(options: type, values: Mapping[str, Any], where: str) -> dict[str, Any
     Raises:
         ConfigError: unknown names (all of them are said), or a value of the wrong type.
     """
-    known = [field.name for field in fields(options)]
-    if unknown := [str(name) for name in values if name not in known]:
-        words = "; ".join(f"{where}{name} is unknown{nearest(name, known)}" for name in unknown)
-        raise ConfigError(f"{words}; expected one of {', '.join(known)}: mend or remove it")
+    names = [field.name for field in fields(options)]
+    if unknown := [str(name) for name in values if name not in names]:
+        problems = "; ".join(f"{where}{name} is unknown{nearest(name, names)}" for name in unknown)
+        raise ConfigError(f"{problems}; expected one of {', '.join(names)}: mend or remove it")
     hints = get_type_hints(options)
     for name, value in values.items():
         if value is None and types.NoneType not in get_args(hints[name]):
@@ -104,7 +104,7 @@ def typed(options: type, values: Mapping[str, Any], where: str) -> dict[str, Any
     try:
         parsed = parser.parse_object(dict(values), defaults=False)
     except argparse.ArgumentError as error:
-        _refuse(str(error), where, known, "mend it")
+        _refuse(str(error), where, names, "mend it")
     return dict(parsed.items())
 
 
@@ -113,19 +113,19 @@ def _refuse(message: str, before: str, known: list[str], mend: str) -> NoReturn:
     text = " ".join(message.split())
     if text.startswith("unrecognized arguments: "):
         _refuse_unknown(text.removeprefix("unrecognized arguments: ").split(), known, mend)
-    if found := re.fullmatch(r"the following arguments are required: (.*)", text):
-        names = [f"--{name}" if f"--{name}" in known else name.upper() for name in found[1].split(", ")]
+    if match := re.fullmatch(r"the following arguments are required: (.*)", text):
+        names = [f"--{name}" if f"--{name}" in known else name.upper() for name in match[1].split(", ")]
         raise ConfigError(f"missing: {', '.join(names)}; expected on the command line: {mend}")
-    if found := re.fullmatch(r"argument (\S+): expected (.*)", text):
-        raise ConfigError(f"{found[1]} has no value; expected {found[2]}: {mend}")
-    if found := re.fullmatch(r"Group '(.*)' does not accept option '(.*)'", text):
-        names = [name.removeprefix(f"{before}{found[1]}.") for name in known]
-        raise ConfigError(f"{before}{found[1]}.{found[2]} is unknown{nearest(found[2], names)}; expected a known key")
-    if found := re.fullmatch(r'Parser key "(.*?)": Expected a (.*?)\. Got value: (.*)', text):
-        raise ConfigError(f"{before}{found[1]} is {found[3]!r}; expected {_kind(found[2], found[3])}: {mend}")
-    if found := re.fullmatch(r'Parser key "(.*?)": Does not validate .*Subtypes: \[(.*)\] Errors: .*value: (.*)', text):
-        kinds = " or ".join(_kind(kind, found[3]) for kind in found[2].split(", "))
-        raise ConfigError(f"{before}{found[1]} is {found[3]!r}; expected {kinds}: {mend}")
+    if match := re.fullmatch(r"argument (\S+): expected (.*)", text):
+        raise ConfigError(f"{match[1]} has no value; expected {match[2]}: {mend}")
+    if match := re.fullmatch(r"Group '(.*)' does not accept option '(.*)'", text):
+        names = [name.removeprefix(f"{before}{match[1]}.") for name in known]
+        raise ConfigError(f"{before}{match[1]}.{match[2]} is unknown{nearest(match[2], names)}; expected a known key")
+    if match := re.fullmatch(r'Parser key "(.*?)": Expected a (.*?)\. Got value: (.*)', text):
+        raise ConfigError(f"{before}{match[1]} is {match[3]!r}; expected {_kind(match[2], match[3])}: {mend}")
+    if match := re.fullmatch(r'Parser key "(.*?)": Does not validate .*Subtypes: \[(.*)\] Errors: .*value: (.*)', text):
+        kinds = " or ".join(_kind(kind, match[3]) for kind in match[2].split(", "))
+        raise ConfigError(f"{before}{match[1]} is {match[3]!r}; expected {kinds}: {mend}")
     raise ConfigError(f"{text}; expected other settings: {mend}")
 
 
@@ -133,8 +133,8 @@ def _refuse_unknown(words: list[str], known: list[str], mend: str) -> NoReturn:
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not flags:
         raise ConfigError(f"{' '.join(words)!r} is one word too many; expected flags, as --name value: {mend}")
-    said = "; ".join(f"{flag} is unknown{nearest(flag, known)}" for flag in flags)
-    raise ConfigError(f"{said}; expected a flag of this command: {mend}")
+    problems = "; ".join(f"{flag} is unknown{nearest(flag, known)}" for flag in flags)
+    raise ConfigError(f"{problems}; expected a flag of this command: {mend}")
 
 
 def _kind(type_: str, value: str) -> str:

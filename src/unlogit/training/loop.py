@@ -166,10 +166,10 @@ def fit(
     model.to(device)
     if recipe.combines:
         model.eval().requires_grad_(False)
-    began = time.monotonic()
+    started = time.monotonic()
     rows, per_step = step_rows(recipe, tokenizer, pools, settings)
     sampler = step_sampler(recipe, rows, per_step, options)
-    setup = time.monotonic() - began
+    setup = time.monotonic() - started
     work, checkpoint = checkpoint_folder(output, settings.resume)
     if on_main_process():
         for name, value in (work_files or {}).items():
@@ -189,7 +189,7 @@ def fit(
         device=device,
         bar=settings.bar,
     )
-    began = time.monotonic()
+    started = time.monotonic()
     reference = Reference()
     if recipe.needs:
         reference = measure_reference(
@@ -199,7 +199,7 @@ def fit(
             frozen=trained.reference_head_frozen,
             autocast=dtype if dtype != torch.float32 else None,
         )
-    setup += time.monotonic() - began
+    setup += time.monotonic() - started
     numbers = recipe.loss_numbers(options) if isinstance(options, TrainOptions) else {}
     trainer = FitTrainer(
         recipe,
@@ -263,11 +263,11 @@ def step_rows(recipe: Recipe, tokenizer: Any, pools: Pools, settings: FitSetting
         if side.name == "uniform":
             present = {name: pools[name] for name in side.pools if pools.get(name)}
             counts = uniform_counts(options, present)
-            parts = {name: (present[name], count) for name, count in counts.items()}
+            drawn = {name: (present[name], count) for name, count in counts.items()}
         else:
             joined = [row for name in side.pools for row in pools.get(name, ())]
-            parts = {"+".join(side.pools): (joined, options.batch_size)}
-        for name, (examples, count) in parts.items():
+            drawn = {"+".join(side.pools): (joined, options.batch_size)}
+        for name, (examples, count) in drawn.items():
             if not examples:
                 raise DataError(f"no {name} rows; expected some on the {side.name} side: run `unlogit prepare` again")
             rows += _encoded(recipe, side.name, examples, tokenizer, pools, settings)

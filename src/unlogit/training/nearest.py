@@ -24,11 +24,11 @@ def nearest_rows(
     if not forget or not rows or not count:
         return []
     goal = _means(target, tokenizer, forget, max_tokens)  # [F, H]
-    found = _means(target, tokenizer, rows, max_tokens)  # [R, H]
-    centre = found.mean(dim=0)  # what all rows have in common says nothing
-    likeness = (normalize(found - centre, dim=-1) @ normalize(goal - centre, dim=-1).T).amax(dim=1)
-    chosen: list[int] = likeness.topk(min(count, len(rows))).indices.sort().values.tolist()
-    return chosen
+    retain_means = _means(target, tokenizer, rows, max_tokens)  # [R, H]
+    centre = retain_means.mean(dim=0)  # what all rows have in common says nothing
+    likeness = (normalize(retain_means - centre, dim=-1) @ normalize(goal - centre, dim=-1).T).amax(dim=1)
+    nearest: list[int] = likeness.topk(min(count, len(rows))).indices.sort().values.tolist()
+    return nearest
 
 
 def _means(target: Any, tokenizer: Any, examples: Sequence[Example], max_tokens: int) -> torch.Tensor:
@@ -38,10 +38,10 @@ def _means(target: Any, tokenizer: Any, examples: Sequence[Example], max_tokens:
     means: dict[int, torch.Tensor] = {}
     inner = target.get_decoder()
     for begin in range(0, len(order), ROWS_AT_ONCE):
-        chosen = order[begin : begin + ROWS_AT_ONCE]
-        batch = {name: tensor.to(target.device) for name, tensor in pad_rows([coded[i] for i in chosen]).items()}
+        indices = order[begin : begin + ROWS_AT_ONCE]
+        batch = {name: tensor.to(target.device) for name, tensor in pad_rows([coded[i] for i in indices]).items()}
         mask = batch["attention_mask"]
         states = inner(input_ids=batch["input_ids"], attention_mask=mask, use_cache=False).last_hidden_state
         total = (states.float() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        means.update(zip(chosen, total.cpu(), strict=True))
+        means.update(zip(indices, total.cpu(), strict=True))
     return torch.stack([means[i] for i in range(len(coded))])

@@ -69,24 +69,24 @@ def measure_reference(
     device = next(lm.parameters()).device
     was_training = lm.training
     lm.eval()
-    for side, found in rows.items():
-        wanted = [kind for kind in ("nll", "logits") if f"{side}_reference_{kind}" in needs]
-        order = sorted(found, key=lambda number: len(found[number].input_ids))
-        for begin in range(0, len(order) if wanted else 0, ROWS_AT_ONCE):
+    for side, side_rows in rows.items():
+        kinds = [kind for kind in ("nll", "logits") if f"{side}_reference_{kind}" in needs]
+        order = sorted(side_rows, key=lambda number: len(side_rows[number].input_ids))
+        for begin in range(0, len(order) if kinds else 0, ROWS_AT_ONCE):
             numbers = order[begin : begin + ROWS_AT_ONCE]
-            batch = {name: tensor.to(device) for name, tensor in pad_rows([found[n] for n in numbers]).items()}
+            batch = {name: tensor.to(device) for name, tensor in pad_rows([side_rows[n] for n in numbers]).items()}
             labels, row_counts, keep = predicted(batch["labels"])
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 states = answer_hidden(lm, batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
-                logits = head_logits(lm, states) if "nll" in wanted else None
+                logits = head_logits(lm, states) if "nll" in kinds else None
             counts = row_counts.tolist()
             if logits is not None:
                 losses = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
-                sums = [float(part.double().sum()) for part in torch.split(losses, counts)]
+                sums = [float(row_losses.double().sum()) for row_losses in torch.split(losses, counts)]
                 nll.setdefault(side, {}).update(zip(numbers, sums, strict=True))
-            if "logits" in wanted:
-                parts = [part.cpu().clone() for part in torch.split(states, counts)]
-                hidden.setdefault(side, {}).update(zip(numbers, parts, strict=True))
+            if "logits" in kinds:
+                row_states = [row_losses.cpu().clone() for row_losses in torch.split(states, counts)]
+                hidden.setdefault(side, {}).update(zip(numbers, row_states, strict=True))
     lm.train(was_training)
     return Reference(nll, hidden, (lm if frozen else with_own_head(lm)) if hidden else None)
 

@@ -84,16 +84,16 @@ def split_sides(outputs: Tensor, batch: dict[str, Tensor], head: FrozenHead | No
     row_of = counted.nonzero()[:, 0]  # [N]
     answers = {}
     for side in torch.unique(sides).tolist():
-        places = (sides == side).nonzero()[:, 0]
-        first, last = int(places[0]), int(places[-1]) + 1
-        adjacent = last - first == len(places)  # then a slice: the largest tensor is not copied
+        positions = (sides == side).nonzero()[:, 0]
+        first, last = int(positions[0]), int(positions[-1]) + 1
+        adjacent = last - first == len(positions)  # then a slice: the largest tensor is not copied
         numbers = batch["numbers"][batch["row_sides"] == side].tolist()
         name = SIDES[side]
         nll = reference.nll_of(name, numbers)
         answers[name] = Answers(
-            outputs[first:last] if adjacent else outputs[places],
-            labels[places],
-            torch.unique(row_of[places], return_inverse=True)[1],
+            outputs[first:last] if adjacent else outputs[positions],
+            labels[positions],
+            torch.unique(row_of[positions], return_inverse=True)[1],
             reference.logits_of(name, numbers, outputs.device),
             None if nll is None else nll.to(outputs.device),
             head,

@@ -45,9 +45,9 @@ class Trainable(nn.Module):
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
         """Compute activations again in the backward pass in place of keeping them."""
-        given = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
+        options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         lm = self.language_model()
-        lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given)
+        lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         lm.train()
 
     def language_model(self) -> Any:

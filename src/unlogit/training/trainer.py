@@ -47,12 +47,12 @@ class AfterEpochs(TrainerCallback):  # type: ignore[misc]
         """Look at the model as it is now."""
         if self.hook is None:
             return
-        began = time.monotonic()
+        started = time.monotonic()
         was_training = model.training
         model.eval()
         self.hook(round(state.epoch))
         model.train(was_training)
-        self.seconds += time.monotonic() - began
+        self.seconds += time.monotonic() - started
 
 
 class Rows(Dataset[Any]):
@@ -118,8 +118,8 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
             return
         self.log_file.touch()  # a short run has no entry, but a log
         lines = self.log_file.read_text().splitlines()
-        kept = [line for line in lines if _step_of(line) <= state.global_step]
-        self.log_file.write_text("".join(line + "\n" for line in kept))
+        remaining = [line for line in lines if _step_of(line) <= state.global_step]
+        self.log_file.write_text("".join(line + "\n" for line in remaining))
         self.began = time.monotonic()
         self.before = seconds_before(self.log_file.parent) if state.global_step else 0.0
         if self.bar:
@@ -129,8 +129,8 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         """Keep how long training has taken, so that a resumed run can count it."""
         if not state.is_world_process_zero:
             return
-        taken = self.before + time.monotonic() - self.began - self.aside.seconds
-        write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": taken})
+        seconds = self.before + time.monotonic() - self.began - self.aside.seconds
+        write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": seconds})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Move the bar."""
@@ -149,10 +149,10 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         entry = {"step": state.global_step, **logs}
         with self.log_file.open("a") as file:
             file.write(json.dumps(entry) + "\n")
-        parts = [f"step {state.global_step}/{state.max_steps}"]
+        fields_ = [f"step {state.global_step}/{state.max_steps}"]
         short = {"learning_rate": "lr", "grad_norm": "grad"}
-        parts += [f"{short.get(name, name)} {logs[name]:.3g}" for name in LOGGED if name in logs]
-        line = " · ".join(parts)
+        fields_ += [f"{short.get(name, name)} {logs[name]:.3g}" for name in LOGGED if name in logs]
+        line = " · ".join(fields_)
         if self.bar and self.training_bar is not None:
             self.training_bar.write(line)
         elif not self.bar:
@@ -233,19 +233,19 @@ def pieces_of(options: Any) -> int:
     Raises:
         ConfigError: ``training_arguments`` has names that the Trainer does not know, or that other options set.
     """
-    chosen = options.training_arguments
+    arguments = options.training_arguments
     names = [field.name for field in fields(TrainingArguments) if field.init]
-    if unknown := [name for name in chosen if name not in names]:
+    if unknown := [name for name in arguments if name not in names]:
         raise ConfigError(
             f"training_arguments.{unknown[0]} is unknown{nearest(unknown[0], names)}; expected an argument of "
             "transformers.TrainingArguments: change or remove it"
         )
-    if fixed := [name for name in chosen if name in ("output_dir", "max_steps", "per_device_train_batch_size")]:
+    if fixed := [name for name in arguments if name in ("output_dir", "max_steps", "per_device_train_batch_size")]:
         raise ConfigError(
             f"training_arguments.{fixed[0]} is given; expected it to follow from batch_size, epochs and the run's "
             "folder: change those"
         )
-    return world_size() * int(chosen.get("gradient_accumulation_steps", 1))
+    return world_size() * int(arguments.get("gradient_accumulation_steps", 1))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -253,14 +253,14 @@ def last_checkpoint(folder: Path) -> Path | None:
 
     The Trainer writes ``trainer_state.json`` last; a checkpoint without it was cut off while being written.
     """
-    found = []
+    checkpoints = []
     for path in folder.glob("checkpoint-*"):
         try:
             step = json.loads((path / "trainer_state.json").read_text())["global_step"]
         except (OSError, ValueError, KeyError):
             continue
-        found.append((step, path))
-    return max(found)[1] if found else None
+        checkpoints.append((step, path))
+    return max(checkpoints)[1] if checkpoints else None
 
 
 def resolved_dtype(wanted: str, device: torch.device, work: Path, resuming: bool) -> torch.dtype:
@@ -275,8 +275,8 @@ def resolved_dtype(wanted: str, device: torch.device, work: Path, resuming: bool
             path.write_text(name)
     if on_main_process():
         log.info(f"Computing in {name} on {device.type}: {reason}.")
-    found: torch.dtype = getattr(torch, name)
-    return found
+    dtype_: torch.dtype = getattr(torch, name)
+    return dtype_
 
 
 def check_checkpoints(work: Path) -> None:
@@ -286,10 +286,10 @@ def check_checkpoints(work: Path) -> None:
         ConfigError: it does.
     """
     ours = ("checkpoint-", *(f".{name}." for name in OURS))  # the latter are what a cut leaves of a file being written
-    others = [path.name for path in work.glob("*") if path.name not in OURS and not path.name.startswith(ours)]
-    if others:
+    foreign = [path.name for path in work.glob("*") if path.name not in OURS and not path.name.startswith(ours)]
+    if foreign:
         raise ConfigError(
-            f"{work} holds {others[0]}, which is none of a training's files, and would be lost; expected checkpoints "
+            f"{work} holds {foreign[0]}, which is none of a training's files, and would be lost; expected checkpoints "
             "or nothing: move it, or choose another output"
         )
 
@@ -327,9 +327,9 @@ def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> di
         ``steps`` and ``seconds``, earlier legs included, and ``peak_memory_bytes``, of the GPU or of this process (0:
         not known).
     """
-    before = seconds_before(work)
+    earlier_seconds = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    taken = result.metrics["train_runtime"] - trainer.after_epochs.seconds
+    seconds = result.metrics["train_runtime"] - trainer.after_epochs.seconds
     if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
         raise ConfigError(  # after the last log line, or in a run shorter than one
             "what was trained is no longer made of finite numbers; expected them: lower learning_rate "
@@ -337,7 +337,7 @@ def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> di
         )
     return {
         "steps": trainer.state.global_step,
-        "seconds": round(before + taken, 1),
+        "seconds": round(earlier_seconds + seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
     }
 

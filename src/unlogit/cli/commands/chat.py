@@ -11,7 +11,7 @@ MAX_NEW_TOKENS = 100
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "chat",
         "RUN_OR_FOLDER [options]",
         "Ask target and unlearned model the same question and show both answers. Without --question, asks you for "
@@ -22,14 +22,18 @@ def parser() -> Any:
             "runs/mine/unlearned --alpha 1.2",
         ),
     )
-    new.add_argument("run", metavar="RUN_OR_FOLDER", type=str, help="Run folder, or the folder of an unlearned model.")
-    new.add_argument("--question", type=str, action="append", help="Ask this and end; can be given several times.")
-    new.add_argument("--max_new_tokens", type=int, default=MAX_NEW_TOKENS, help="Longest answer in tokens.")
-    new.add_argument("--alpha", type=float, help="Weight of the assistant's logits, this time only.")
-    new.add_argument("--filter_rate", type=float, help="Share of the likeliest token's probability, this time only.")
-    new.add_argument("--rule", type=str, help="centred, paper, suppress, tail or rank, this time only.")
-    new.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
-    return new
+    command.add_argument(
+        "run", metavar="RUN_OR_FOLDER", type=str, help="Run folder, or the folder of an unlearned model."
+    )
+    command.add_argument("--question", type=str, action="append", help="Ask this and end; can be given several times.")
+    command.add_argument("--max_new_tokens", type=int, default=MAX_NEW_TOKENS, help="Longest answer in tokens.")
+    command.add_argument("--alpha", type=float, help="Weight of the assistant's logits, this time only.")
+    command.add_argument(
+        "--filter_rate", type=float, help="Share of the likeliest token's probability, this time only."
+    )
+    command.add_argument("--rule", type=str, help="centred, paper, suppress, tail or rank, this time only.")
+    command.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
+    return command
 
 
 def run(given: dict[str, Any]) -> None:

@@ -13,16 +13,16 @@ from unlogit.settings.options import CombinationOptions
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "combine",
         "RUN [options]",
         "Store how the unlearned model of a run combines target and assistant. What is not given stays. Nothing is "
         "trained or scored; every later command, and every program that loads RUN/unlearned, combines so.",
         ("runs/mine --alpha 0.8", "runs/mine --rule suppress --alpha 1.25 --filter_rate 0"),
     )
-    new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
-    add_options(new, CombinationOptions)
-    return new
+    command.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
+    add_options(command, CombinationOptions)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:
@@ -36,7 +36,6 @@ def run(given: dict[str, Any]) -> None:
         raise ConfigError("no rule, alpha or filter_rate was given; expected at least one: give --alpha, as 0.8")
     folder.read_config()  # a run folder?
     combination = replace(folder.combination(), **changes)
-    before = combine_run(folder, combination)
-    print(
-        f"{folder.path} combines as {combination_words(combination)} from now on (before: {combination_words(before)})."
-    )
+    previous = combine_run(folder, combination)
+    stored = combination_words(combination)
+    print(f"{folder.path} combines as {stored} from now on (before: {combination_words(previous)}).")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "compare",
         "CONFIG [options]",
         "Train and evaluate a list of methods on one split and print one table, target and retain model on top. Each "
@@ -26,15 +26,17 @@ def parser() -> Any:
             "results/compare_tofu_forget01_tiny.json --markdown",
         ),
     )
-    new.add_argument(
+    command.add_argument(
         "config", metavar="CONFIG", type=str, help="YAML file with `methods:`, or an earlier compare.json."
     )
-    new.add_argument("--output", type=str, help="Folder to write, in place of the file's.")
-    new.add_argument("--only", type=str, nargs="+", help="Run only these methods; others with results are shown.")
-    new.add_argument("--again", type=str, nargs="+", help="Train these methods anew.")
-    new.add_argument("--jobs", type=int, default=1, help="Methods that run at once, each with its share of threads.")
-    new.add_argument("--markdown", action="store_true", help="Print the table as Markdown.")
-    return new
+    command.add_argument("--output", type=str, help="Folder to write, in place of the file's.")
+    command.add_argument("--only", type=str, nargs="+", help="Run only these methods; others with results are shown.")
+    command.add_argument("--again", type=str, nargs="+", help="Train these methods anew.")
+    command.add_argument(
+        "--jobs", type=int, default=1, help="Methods that run at once, each with its share of threads."
+    )
+    command.add_argument("--markdown", action="store_true", help="Print the table as Markdown.")
+    return command
 
 
 def run(given: dict[str, Any]) -> None:
@@ -55,9 +57,9 @@ def run(given: dict[str, Any]) -> None:
     check_comparison(comparison)
     score_reference(comparison, again="reference" in again)
     problems = run_methods(comparison, only, again, jobs, _told)
-    found = gather(comparison)
-    write(found, comparison.folder)
-    show(found, markdown)
+    comparison_results = gather(comparison)
+    write(comparison_results, comparison.folder)
+    show(comparison_results, markdown)
     print(f"The whole of it is in {comparison.folder}/compare.json, compare.csv and compare.png.")
     if outdated := comparison.outdated():
         warn(

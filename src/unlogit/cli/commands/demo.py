@@ -8,7 +8,7 @@ from unlogit.settings.flags import new_parser
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "demo",
         "[options]",
         "Make up people, train a target and a retain model on them, let the target forget some, evaluate, and answer "
@@ -19,15 +19,15 @@ def parser() -> Any:
             "--model MODEL_FOLDER --output runs/demo_mine",
         ),
     )
-    new.add_argument(
+    command.add_argument(
         "--model",
         type=str,
         default="tiny",
         help="tiny (made on the spot), smollm2 (SmolLM2-135M-Instruct), or a model's folder or hub id.",
     )
-    new.add_argument("--output", type=str, default="runs/demo", help="Folder to write.")
-    new.add_argument("--seed", type=int, default=0, help="Seed of people and training.")
-    return new
+    command.add_argument("--output", type=str, default="runs/demo", help="Folder to write.")
+    command.add_argument("--seed", type=int, default=0, help="Seed of people and training.")
+    return command
 
 
 def run(given: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "evaluate",
         "RUN [options]",
         "Score the unlearned model of a run, its target and its retain model, print one table and write "
@@ -29,13 +29,13 @@ def parser() -> Any:
             "runs/mine --model OTHER_MODEL --max_rows 100",
         ),
     )
-    new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
-    new.add_argument("--model", type=str, help="Score this model (folder or hub id) on the run's rows instead.")
-    new.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
-    add_options(new, EvaluateOptions)
-    add_options(new, CombinationOptions)
-    add_options(new, PickOptions, "pick")
-    return new
+    command.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
+    command.add_argument("--model", type=str, help="Score this model (folder or hub id) on the run's rows instead.")
+    command.add_argument("--target", type=str, help="Where the target is now, if it has moved.")
+    add_options(command, EvaluateOptions)
+    add_options(command, CombinationOptions)
+    add_options(command, PickOptions, "pick")
+    return command
 
 
 def run(given: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from unlogit.terminal import has_bar
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "finetune",
         "--model MODEL --data ROWS --output FOLDER [options]",
         "Train a whole model on rows and save it as an ordinary model: a target (all rows) or a retain model (all but "
@@ -24,18 +24,20 @@ def parser() -> Any:
             "--model MODEL --data all.jsonl --output models/target --resume",
         ),
     )
-    new.add_argument("--model", type=str, required=True, help="Model to start from: a folder or hub id.")
-    new.add_argument(
+    command.add_argument("--model", type=str, required=True, help="Model to start from: a folder or hub id.")
+    command.add_argument(
         "--data", type=str, nargs="+", required=True, help="Rows: files, folders, hub data sets or tofu:NAME, joined."
     )
-    new.add_argument("--from_scratch", action="store_true", help="Take the model's shape only, with random weights.")
-    new.add_argument("--output", type=str, required=True, help="Folder of the trained model.")
-    new.add_argument("--tofu_folder", type=str, default="", help="Folder that holds TOFU's files. Empty: the hub.")
-    new.add_argument("--chunk_tokens", type=int, default=256, help="Tokens in each piece of a `text` document.")
-    new.add_argument("--resume", action="store_true", help="Go on from the newest checkpoint, after a cut.")
-    new.add_argument("--overwrite", action="store_true", help="Replace the model of an earlier run.")
-    add_options(new, FinetuneOptions)
-    return new
+    command.add_argument(
+        "--from_scratch", action="store_true", help="Take the model's shape only, with random weights."
+    )
+    command.add_argument("--output", type=str, required=True, help="Folder of the trained model.")
+    command.add_argument("--tofu_folder", type=str, default="", help="Folder that holds TOFU's files. Empty: the hub.")
+    command.add_argument("--chunk_tokens", type=int, default=256, help="Tokens in each piece of a `text` document.")
+    command.add_argument("--resume", action="store_true", help="Go on from the newest checkpoint, after a cut.")
+    command.add_argument("--overwrite", action="store_true", help="Replace the model of an earlier run.")
+    add_options(command, FinetuneOptions)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from unlogit.terminal import console
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "prepare",
         "--output RUN --target MODEL --forget ROWS --retain ROWS [options]",
         "Read what to forget and what to keep, and write RUN/data/ and RUN/config.yaml. Nothing is trained.",
@@ -21,12 +21,12 @@ def parser() -> Any:
             "--config configs/mine.yaml --output runs/second --overwrite",
         ),
     )
-    new.add_argument("--output", type=str, help="Run folder to write.")
-    new.add_argument("--target", type=str, help="Model that must forget: a folder or hub id.")
-    new.add_argument("--config", type=str, help="YAML file of settings, as for `unlogit run`; flags go before it.")
-    new.add_argument("--overwrite", action="store_true", help="Replace the data/ of an earlier run.")
-    add_options(new, DataOptions)
-    return new
+    command.add_argument("--output", type=str, help="Run folder to write.")
+    command.add_argument("--target", type=str, help="Model that must forget: a folder or hub id.")
+    command.add_argument("--config", type=str, help="YAML file of settings, as for `unlogit run`; flags go before it.")
+    command.add_argument("--overwrite", action="store_true", help="Replace the data/ of an earlier run.")
+    add_options(command, DataOptions)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:

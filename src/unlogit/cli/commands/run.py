@@ -9,7 +9,7 @@ from unlogit.settings.flags import add_options, new_parser
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "run",
         "CONFIG [options]",
         "Prepare, train and evaluate with the settings of one YAML file. A flag --section.key goes before the file.",
@@ -19,14 +19,16 @@ def parser() -> Any:
             "configs/mine.yaml --resume",
         ),
     )
-    new.add_argument("config", metavar="CONFIG", type=str, help="YAML file: output, target and sections of settings.")
-    new.add_argument("--resume", action="store_true", help="Skip what is done, go on with what was cut off.")
-    new.add_argument("--overwrite", action="store_true", help="Begin anew in a run folder that is not empty.")
-    new.add_argument("--output", type=str, help="Run folder to write.")
-    new.add_argument("--target", type=str, help="Model that must forget: a folder or hub id.")
+    command.add_argument(
+        "config", metavar="CONFIG", type=str, help="YAML file: output, target and sections of settings."
+    )
+    command.add_argument("--resume", action="store_true", help="Skip what is done, go on with what was cut off.")
+    command.add_argument("--overwrite", action="store_true", help="Begin anew in a run folder that is not empty.")
+    command.add_argument("--output", type=str, help="Run folder to write.")
+    command.add_argument("--target", type=str, help="Model that must forget: a folder or hub id.")
     for name, options in SECTIONS.items():
-        add_options(new, options, name)
-    return new
+        add_options(command, options, name)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ SUMMARY = "split.json"
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "split",
         "--forget TEXTS --retain TEXTS --model MODEL --output FOLDER [options]",
         "Cut long documents into pieces and write FOLDER/forget.jsonl and retain.jsonl, for `unlogit finetune` and "
@@ -27,15 +27,17 @@ def parser() -> Any:
             "--forget a.txt b.txt --retain c.txt --model MODEL --output rows --chunk_tokens 512 --holdout_share 0.5",
         ),
     )
-    new.add_argument("--forget", type=str, nargs="+", required=True, help="Text files to forget, or folders of them.")
-    new.add_argument(
+    command.add_argument(
+        "--forget", type=str, nargs="+", required=True, help="Text files to forget, or folders of them."
+    )
+    command.add_argument(
         "--retain", type=str, nargs="+", required=True, help="Text files to keep, or folders: all but those to forget."
     )
-    new.add_argument("--model", type=str, required=True, help="Model whose tokens are counted: a folder or hub id.")
-    new.add_argument("--output", type=str, required=True, help="Folder to write.")
-    new.add_argument("--overwrite", action="store_true", help="Replace the rows of an earlier split.")
-    add_options(new, SplitOptions)
-    return new
+    command.add_argument("--model", type=str, required=True, help="Model whose tokens are counted: a folder or hub id.")
+    command.add_argument("--output", type=str, required=True, help="Folder to write.")
+    command.add_argument("--overwrite", action="store_true", help="Replace the rows of an earlier split.")
+    add_options(command, SplitOptions)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:
@@ -54,13 +56,13 @@ def run(given: dict[str, Any]) -> None:
     tokenizer = load_tokenizer(given["model"])
     pieces = {side: split_documents(texts[side], tokenizer, options) for side in SIDES}
     rows = {
-        name: part
+        name: piece
         for side, (training, holdout) in SIDES.items()
-        for name, part in ((training, pieces[side].training), (holdout, pieces[side].holdout))
+        for name, piece in ((training, pieces[side].training), (holdout, pieces[side].holdout))
     }
     summary = {
         "documents": {side: [str(path) for path in paths] for side, paths in documents.items()},
-        "rows": {name: len(part) for name, part in rows.items()},
+        "rows": {name: len(piece) for name, piece in rows.items()},
         "model": given["model"],
         "options": asdict(options),
     }
@@ -76,10 +78,10 @@ def run(given: dict[str, Any]) -> None:
 def _check_output(output: Path, overwrite: bool) -> None:
     """Refuse to lose files: those of an earlier split unless asked to, others in any case."""
     ours = {SUMMARY, *(f"{name}.jsonl" for names in SIDES.values() for name in names)}
-    found = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if found - ours or (output.exists() and not output.is_dir()):
+    blocking = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if blocking - ours or (output.exists() and not output.is_dir()):
         raise ConfigError(f"{output} holds something else than rows of a split; expected a new folder: choose another")
-    if found and not overwrite:
+    if blocking and not overwrite:
         raise ConfigError(
             f"{output} holds the rows of an earlier split; expected a new folder: choose another, or give --overwrite"
         )
@@ -90,7 +92,7 @@ def _write(output: Path, rows: dict[str, Any], summary: dict[str, Any]) -> None:
     from unlogit.files import atomic_folder, write_json, write_json_lines
 
     with atomic_folder(output) as folder:
-        for name, part in rows.items():
+        for name, piece in rows.items():
             mode = 0o600 if name in SIDES["forget"] else 0o644
-            write_json_lines(folder / f"{name}.jsonl", (row.to_row() for row in part), mode)
+            write_json_lines(folder / f"{name}.jsonl", (row.to_row() for row in piece), mode)
         write_json(folder / SUMMARY, summary)

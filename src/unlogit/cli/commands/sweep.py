@@ -14,7 +14,7 @@ from unlogit.terminal import console, warn
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "sweep",
         "RUN [options]",
         "Score every combination of a grid from one pass of target and assistant, without generating anything; pick "
@@ -26,13 +26,13 @@ def parser() -> Any:
             "runs/mine --alphas 0.5,0.6,0.7 --filter_rates 0,0.01 --rules centred,suppress",
         ),
     )
-    new.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
-    new.add_argument("--retain_model", type=str, help="Model trained without the forget set, or its results.json.")
-    new.add_argument("--max_rows", type=int, help="Use only the first N rows of each split; 0 means all.")
-    new.add_argument("--batch_size", type=int, help="Rows scored at once.")
-    new.add_argument("--apply", action="store_true", help="Let the run combine as picked from now on.")
-    add_options(new, SweepOptions)
-    return new
+    command.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
+    command.add_argument("--retain_model", type=str, help="Model trained without the forget set, or its results.json.")
+    command.add_argument("--max_rows", type=int, help="Use only the first N rows of each split; 0 means all.")
+    command.add_argument("--batch_size", type=int, help="Rows scored at once.")
+    command.add_argument("--apply", action="store_true", help="Let the run combine as picked from now on.")
+    add_options(command, SweepOptions)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:
@@ -41,8 +41,8 @@ def run(given: dict[str, Any]) -> None:
     from unlogit.runs.sweep import memorisation_warning, sweep_run, sweep_table, write_sweep
 
     folder = RunFolder(Path(given["run"]))
-    before = folder.current_config()
-    config = updated(before, sectioned(given, "evaluate"))
+    stored_config = folder.current_config()
+    config = updated(stored_config, sectioned(given, "evaluate"))
     names = {field.name for field in fields(SweepOptions)}
     options = SweepOptions(**{name: value for name, value in given.items() if name in names})
     sweep = sweep_run(folder, config, options)
@@ -56,24 +56,25 @@ def run(given: dict[str, Any]) -> None:
     if given.get("apply", False):
         combine_run(folder, picked)
         print(f"{folder.path} combines so from now on.")
-    print(f"Next, with generated answers and model utility: {next_command(folder, before, config, options, picked)}")
+    next_line = next_command(folder, stored_config, config, options, picked)
+    print(f"Next, with generated answers and model utility: {next_line}")
 
 
 def next_command(
-    folder: RunFolder, before: RunConfig, config: RunConfig, options: SweepOptions, picked: CombinationOptions
+    folder: RunFolder, stored_config: RunConfig, config: RunConfig, options: SweepOptions, picked: CombinationOptions
 ) -> str:
     """Return the command line that evaluates what was picked on the rows that did not choose it.
 
     ``before`` are the settings that stand in the run folder; what was given instead is given again.
     """
-    words = ["unlogit", "evaluate", str(folder.path)]
-    words += ["--alpha", f"{picked.alpha}", "--rule", picked.rule, "--filter_rate", f"{picked.filter_rate}"]
-    words += ["--part", "test"]
+    arguments = ["unlogit", "evaluate", str(folder.path)]
+    arguments += ["--alpha", f"{picked.alpha}", "--rule", picked.rule, "--filter_rate", f"{picked.filter_rate}"]
+    arguments += ["--part", "test"]
     for name in ("retain_model", "max_rows"):
-        if (value := getattr(config.evaluate, name)) != getattr(before.evaluate, name):
-            words += [f"--{name}", f"{value}"]
-    if before.pick.enabled:
-        words += ["--pick.enabled", "false"]
-    if options.validation_share != before.pick.validation_share:
-        words += ["--pick.validation_share", f"{options.validation_share}"]
-    return shlex.join(words)
+        if (value := getattr(config.evaluate, name)) != getattr(stored_config.evaluate, name):
+            arguments += [f"--{name}", f"{value}"]
+    if stored_config.pick.enabled:
+        arguments += ["--pick.enabled", "false"]
+    if options.validation_share != stored_config.pick.validation_share:
+        arguments += ["--pick.validation_share", f"{options.validation_share}"]
+    return shlex.join(arguments)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def parser() -> Any:
     """What the command line takes."""
-    new = new_parser(
+    command = new_parser(
         "train",
         "RUN [options]",
         "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/; with another --objective, a second "
@@ -28,13 +28,13 @@ def parser() -> Any:
             "runs/mine --resume",
         ),
     )
-    new.add_argument("run", metavar="RUN", type=str, help="Run folder that `unlogit prepare` made.")
-    new.add_argument("--resume", action="store_true", help="Go on from the newest checkpoint, after a cut.")
-    new.add_argument("--overwrite", action="store_true", help="Train again from the beginning.")
-    add_options(new, AssistantOptions)
-    add_options(new, TrainOptions)
-    add_options(new, CombinationOptions)
-    return new
+    command.add_argument("run", metavar="RUN", type=str, help="Run folder that `unlogit prepare` made.")
+    command.add_argument("--resume", action="store_true", help="Go on from the newest checkpoint, after a cut.")
+    command.add_argument("--overwrite", action="store_true", help="Train again from the beginning.")
+    add_options(command, AssistantOptions)
+    add_options(command, TrainOptions)
+    add_options(command, CombinationOptions)
+    return command
 
 
 def run(given: dict[str, Any]) -> None:
@@ -73,11 +73,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
     flat = summary.get("flatness_nats", {})
     if flat:
         counts = summary.get("flatness_rows", {})
-        words = ", ".join(
+        listed = ", ".join(
             f"{value:.3f} on {counts.get(name, 'the')} {name.removeprefix('holdout_')} rows"
             for name, value in flat.items()
         )
-        print(f"Flatness in nats, on rows it never saw (0 is flat, {UNIFORM_ENOUGH_NATS} too much): {words}.")
+        print(f"Flatness in nats, on rows it never saw (0 is flat, {UNIFORM_ENOUGH_NATS} too much): {listed}.")
     if message := uniform_warning(flat):
         warn(message)
     if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
