@@ -135,7 +135,8 @@ def _machine_trouble(error: Exception, arguments: Sequence[str]) -> str:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(phrase in text for phrase in DISK_FULL):
         location = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return f"the disk is full, there is no space{location}; expected room to write: free some; {_how_to_go_on(arguments)}"
+        resume = _how_to_go_on(arguments)
+        return f"the disk is full, there is no space{location}; expected room to write: free some; {resume}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         reason = (text.strip().splitlines() or ["out of memory"])[0]
         return f"memory ran out ({reason}); expected enough for model and batch: lower batch_size or max_tokens"

@@ -236,12 +236,16 @@ class RunFolder:
             "retain model": Path(config.evaluate.retain_model) / "finetune.json",
         }
         summaries = {name: read_json(path) for name, path in model_files.items() if path.is_file()}
-        adapter_summaries = [summary for folder in (*self.adapters, self.unlearned) if (summary := self.summary_of(folder))]
+        adapter_summaries = [
+            summary for folder in (*self.adapters, self.unlearned) if (summary := self.summary_of(folder))
+        ]
         if adapter_summaries:
             summed = ("steps", "seconds", "setup_seconds", "trainable_parameters")
             total = {name: sum(summary.get(name, 0) for summary in adapter_summaries) for name in summed}
             total["peak_memory_bytes"] = max(summary.get("peak_memory_bytes", 0) for summary in adapter_summaries)
-            summaries["unlearned"] = adapter_summaries[0] | total | ({"branches": adapter_summaries} if len(adapter_summaries) > 1 else {})
+            summaries["unlearned"] = (
+                adapter_summaries[0] | total | ({"branches": adapter_summaries} if len(adapter_summaries) > 1 else {})
+            )
         return summaries
 
     def move_target(self, target: str) -> None:

@@ -236,9 +236,7 @@ class RunTraining:
     def _combined(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
         return UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
 
-    def _path(
-        self, weights: Sequence[float], earlier: Sequence[Assistant]
-    ) -> Callable[[Trainable], EachEpoch] | None:
+    def _path(self, weights: Sequence[float], earlier: Sequence[Assistant]) -> Callable[[Trainable], EachEpoch] | None:
         """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``.
 
         Branches are scored as combined: a path needs all of them, and is that of the last one's passes.
@@ -310,7 +308,6 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     raise ConfigError(
         f"{folder.path} holds {earlier}; expected none: give --resume to go on with it, or --overwrite to train again"
     )
-
 
 
 def path_point(epoch: int, results: Results) -> dict[str, Any]:

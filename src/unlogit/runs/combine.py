@@ -1,0 +1,36 @@
+"""Storing how an unlearned model combines: rule, alpha and filter_rate, in ``RUN/unlearned/config.json`` alone."""
+
+from unlogit.errors import ConfigError
+from unlogit.model.loading import model_place
+from unlogit.model.logit_difference import check_combination
+from unlogit.runs.folder import RunFolder
+from unlogit.settings.options import CombinationOptions, RunConfig
+from unlogit.training.recipe import combines
+
+
+def combine_run(folder: RunFolder, combination: CombinationOptions) -> CombinationOptions:
+    """Let the unlearned model of a run combine so from now on; return how it did before.
+
+    Raises:
+        ConfigError: a value means nothing, or nothing is combined in this run.
+        ModelError: there is no unlearned model.
+    """
+    model_place(str(folder.path))
+    check_combines(folder, folder.read_config(), "rule, alpha or filter_rate")
+    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    previous = folder.combination()
+    folder.write_combination(combination)
+    return previous
+
+
+def check_combines(folder: RunFolder, config: RunConfig, *names: str) -> None:
+    """Refuse to combine where a model of its own was trained.
+
+    Raises:
+        ConfigError: nothing is combined in this run.
+    """
+    if not combines(config.train.objective):
+        raise ConfigError(
+            f"{', '.join(names)} given, and {folder.path} was trained by {config.train.objective}, full-model "
+            "unlearning: nothing is combined; leave it out"
+        )
