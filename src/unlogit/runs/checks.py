@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from unlogit.errors import ConfigError, DataError, nearest
+from unlogit.errors import ConfigError, DataError
 from unlogit.model.loading import depth_of, model_place
 from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import AssistantOptions, EvaluateOptions, PickOptions, RunConfig, TrainOptions

@@ -4,8 +4,8 @@ Where a combination is picked, the rows are parted first: those that choose are 
 The metrics are those of ``evaluate``; nothing is computed here.
 """
 
-import logging
 import hashlib
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,21 +13,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlogit.runs.checks import retain_log
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import evaluate_model, running_text
+from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import Picked, pick_combination, split_validation
 from unlogit.evaluate.results import Results, TruthRatios, row_digest
 from unlogit.evaluate.scoring.score import score_examples
 from unlogit.evaluate.subset import on_rows
-from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.model.loading import load_target, load_tokenizer
-from unlogit.settings.options import CombinationOptions, RunConfig
+from unlogit.runs.checks import retain_log
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import load_retain
+from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.terminal import scoring_bar
 
 log = logging.getLogger(__name__)

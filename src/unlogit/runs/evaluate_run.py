@@ -5,7 +5,7 @@ is picked is scored beside it and not stored. ``runs.combine`` stores a combinat
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 

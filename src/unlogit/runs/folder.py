@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unlogit.settings.config_file import differences, plain, read_config, write_config
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import write_json
-from unlogit.settings.retired import SETTINGS_VERSION, up_to_date
+from unlogit.settings.config_file import differences, plain, read_config, write_config
 from unlogit.settings.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
+from unlogit.settings.retired import SETTINGS_VERSION, up_to_date
 
 TRAINING_FILE = "training.json"
 """Stands beside what was trained: settings, steps, seconds."""
@@ -148,7 +148,7 @@ class RunFolder:
         write_config(self.config, config)
 
     def combination(self) -> CombinationOptions:
-        """How the unlearned model combines: what is stored with it, or before it is there, what config.yaml asks for."""
+        """How the unlearned model combines: as is stored with it; before it is there, as config.yaml asks."""
         from unlogit.evaluate.results import read_json
 
         configured = self.read_config().combination
@@ -206,8 +206,8 @@ class RunFolder:
             differences.append(f"the rows of {self.data.name}/ have changed since")
         if differences:
             raise ConfigError(
-                f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(differences)}); expected "
-                "the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
+                f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(differences)}); "
+                "expected the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
             )
 
     def check_rows(self) -> None:

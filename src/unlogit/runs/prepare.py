@@ -21,9 +21,6 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]
         DataError: rows cannot be read or used.
         ModelError: the target or its tokenizer cannot be used.
     """
-    from unlogit.data.prepare import check_replaceable, prepare
-    from unlogit.data.sources import check_sources
-    from unlogit.model.loading import load_tokenizer
 
     folder = RunFolder(Path(config.output))
     if folder.prepared and not overwrite:

@@ -8,31 +8,31 @@ The rows that choose are those of ``unlogit evaluate --pick.enabled true``. What
 ``evaluate.sweep``.
 """
 
-import logging
 import csv
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlogit.runs.checks import check_evaluation, retain_log
-from unlogit.settings.config_file import plain, record
 from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.evaluate.sweep import SPLITS, Sweep, SweepRow, figures, sweep_combinations, sweep_grid
-from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.files import atomic_file, write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
-from unlogit.training.recipe import combines
-from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
 from unlogit.report.plots import front_plot, save
+from unlogit.runs.checks import check_evaluation, retain_log
 from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import INDISTINGUISHABLE, RETAIN, given_out_warning, load_retain
+from unlogit.settings.config_file import plain, record
+from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
 from unlogit.terminal import scoring_bar
+from unlogit.training.recipe import combines
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unlogit.data.examples import Example
 from unlogit.data.refusals import load_refusals
 from unlogit.data.sources import read_prepared
@@ -26,7 +24,7 @@ from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run
 from unlogit.runs.evaluate import SPLITS, EvaluationRows, load_log
-from unlogit.runs.folder import TRAINING_FILE, RunFolder
+from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, filled_options, fit, save_fitted
@@ -292,7 +290,6 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
-    from unlogit.training.trainer import check_checkpoints
 
     for work in folder.checkpoints:
         check_checkpoints(work)
