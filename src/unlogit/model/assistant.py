@@ -184,7 +184,7 @@ class Assistant(nn.Module):
         """Return what the head makes those logits of, [N, H]."""
         return answer_hidden(self.view, input_ids, attention_mask, keep)
 
-    def narrow(self, dtype: torch.dtype) -> None:
+    def cast_deltas(self, dtype: torch.dtype) -> None:
         """Keep the deltas in the type that they are computed in: nothing changes but their memory. Not for training."""
         if self.settings.adapter == "lora":
             self.deltas.to(dtype)  # the gain stays, which is multiplied before it is cast

@@ -87,7 +87,7 @@ def evaluate_run(
     check_evaluation(config.evaluate, config.pick)
     check_pick(config)
     combination = config.combination
-    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    check_combination(combination)
     for name in filter(None, (str(folder.path), target)):
         model_place(name)  # an error now, not after the retain model was scored
     folder.check_rows()
