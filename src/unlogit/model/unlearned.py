@@ -286,8 +286,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 "attentions and hidden states belong to target and assistant, the unlearned model has none of its "
                 "own; expected output_attentions and output_hidden_states to be off: ask model.target for them"
             )
-        if cache is None:
-            cache = past_key_values
+        cache = past_key_values if cache is None else cache
         if cache is None and (self.config.use_cache if use_cache is None else use_cache):
             cache = DynamicCache(config=self.config)
         inputs = {
@@ -304,18 +303,14 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         logits = self._logits(inputs, cache, logits_to_keep)
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                vocab_size=self.config.vocab_size,
-                num_items_in_batch=num_items_in_batch,
-            )
+            counts = {"vocab_size": self.config.vocab_size, "num_items_in_batch": num_items_in_batch}
+            loss = self.loss_function(logits=logits, labels=labels, **counts)
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{OUTPUT_CACHE: cache})
 
     def parts(
         self, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor, position_ids: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return what ``combine_logits`` combines, where it is wanted only: the head is not computed anywhere else.
+        """Return what ``combine_logits`` combines, at some positions: the head is not computed anywhere else.
 
         Args:
             input_ids: [B, T].
@@ -334,15 +329,14 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         plan = self._plan()
         caches = None if cache is None else split_cache(cache, self._depths())
         hidden = plan.hidden(inputs, caches, "cache" if "cache" in self.forward_parameters else "past_key_values")
-        if not isinstance(logits_to_keep, Tensor):
-            positions: Any = slice(-(logits_to_keep or 0) or None, None)
-        else:
-            positions = logits_to_keep
+        last = slice(-logits_to_keep if isinstance(logits_to_keep, int) and logits_to_keep else None, None)
+        positions = logits_to_keep if isinstance(logits_to_keep, Tensor) else last
         hidden = [states[:, positions] for states in hidden]  # [S·B, T, H] of each pass, T those to keep from here on
         rows, length = len(hidden[0]) // len(plan.passes[0].streams), hidden[0].shape[1]
+        sizes = [(len(states) // rows, rows * length, states.shape[-1]) for states in hidden]
         by_stream = [
-            states.reshape(len(states) // rows, rows * length, states.shape[-1]) for states in hidden
-        ]  # [S, B·T, H]
+            states.reshape(size) for states, size in zip(hidden, sizes, strict=True)
+        ]  # [S·B, T, H] → [S, B·T, H]
         offloaded = self.get_output_embeddings().weight.is_meta
         logits = in_chunks(lambda chunk: self._combined(plan, chunk), by_stream, self.config.vocab_size, offloaded)
         return logits.reshape(rows, length, logits.shape[-1])  # [B·T, V] → [B, T, V]
@@ -397,7 +391,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """Return a tensor on a device; anything else, and a place that has no memory, as it is."""
+    """Return a tensor on a device; anything else, and all on a device without memory, as it is."""
     return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value
 
 

@@ -1,4 +1,4 @@
-"""ULD's reversed objective: remember the forget side, be flat on the uniform side.
+"""ULD's reversed objective: remember the forget side, stay uniform on the uniform side.
 
 Paper: Ji et al., NeurIPS 2024, arXiv 2406.08607, equations 3 to 5.
 
@@ -6,8 +6,11 @@ Paper: Ji et al., NeurIPS 2024, arXiv 2406.08607, equations 3 to 5.
 
     CE(Uniform, p) = −(1/V) Σ_v log p_v = logsumexp(z) − mean(z)
 
-The uniform term is given as its excess over log V, the least it can be: CE(Uniform, p) − log V = KL(Uniform ‖ p), 0
-where the assistant is flat. Both terms are means over answer tokens; both are bounded below, so nothing collapses.
+The uniform term is taken less log V, its least value, which makes it the KL from uniform: KL(Uniform ‖ p) =
+CE(Uniform, p) − log V, 0 where the assistant is uniform. Both terms are means over answer tokens and bounded below, so
+nothing collapses. ``head`` computes both without holding the logits of a batch.
+
+Shape legend: N positions, V vocabulary.
 """
 
 import math
@@ -24,10 +27,10 @@ class Loss(NamedTuple):
     uniform: Tensor
 
 
-def uniform_excess(logits: Tensor) -> Tensor:
-    """KL(Uniform ‖ softmax(logits)) for each position: [N, V] → [N]; at least 0, and 0 where the logits are equal."""
-    logits = logits.float()
-    return logits.logsumexp(dim=-1) - logits.mean(dim=-1) - math.log(logits.shape[-1])
+def uniform_kl(logits: Tensor) -> Tensor:
+    """KL from uniform at each position, KL(Uniform ‖ softmax(logits)): at least 0, and 0 where the logits are equal."""
+    logits = logits.float()  # [N, V]
+    return logits.logsumexp(dim=-1) - logits.mean(dim=-1) - math.log(logits.shape[-1])  # [N]
 
 
 def uld(forget: Tensor, uniform: Tensor, retain_weight: float) -> Loss:
@@ -35,7 +38,7 @@ def uld(forget: Tensor, uniform: Tensor, retain_weight: float) -> Loss:
 
     Args:
         forget: cross-entropy of the forget side's answers, a scalar.
-        uniform: ``uniform_excess`` of the uniform side, a scalar; 0 where a step has no uniform rows.
+        uniform: ``uniform_kl`` of the uniform side, a scalar; 0 where a step has no uniform rows.
         retain_weight: β ≥ 0 (paper: 6.5).
     """
     return Loss(forget + retain_weight * uniform, forget, uniform)

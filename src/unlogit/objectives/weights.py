@@ -73,7 +73,7 @@ class Objective:
     forget_weight: float = 1.0
     retain_weight: float = 1.0
     """Not looked at without a retain term."""
-    whole: bool = False
+    with_questions: bool = False
     """The forget side has the positions of the question as well as those of the answer."""
 
     def plus(self, term: RetainTerm) -> "Objective":
@@ -129,7 +129,7 @@ _UNDIAL = Objective(
     needs=frozenset({"forget_reference_logits"}),
     gamma=10.0,
 )
-_ME = Objective(lambda sides, beta, gamma: me(sides), paper="2410.08109", forget_weight=0.1, whole=True)
+_ME = Objective(lambda sides, beta, gamma: me(sides), paper="2410.08109", forget_weight=0.1, with_questions=True)
 _IDK = Objective(
     lambda sides, beta, gamma: idk(sides),
     paper="2410.08109",

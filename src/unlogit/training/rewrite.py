@@ -82,7 +82,7 @@ def make_items(
     items = []
     for number, example in enumerate(examples):
         answer = encode(example, tokenizer, options.max_tokens)
-        if objective.whole and pool == "forget":
+        if objective.with_questions and pool == "forget":
             answer = replace(answer, prompt_tokens=1)
         refusal = None
         if REFUSAL_OF[pool] in objective.needs:

@@ -111,7 +111,7 @@ class AssistantTrainer(RowTrainer):
                 count = len(labels)
             forget = self.head.cross_entropy(hidden[:count], labels[:count])
             flat = hidden[count:]
-            uniform = self.head.uniform_excess(flat) if len(flat) else forget.new_zeros(())
+            uniform = self.head.uniform_kl(flat) if len(flat) else forget.new_zeros(())
         loss = uld(forget, uniform, self.retain_weight)
         self.keep_terms(forget=loss.forget, uniform=loss.uniform)
         return (loss.total, hidden) if return_outputs else loss.total
@@ -373,7 +373,7 @@ def flatness(assistant: Assistant, tokenizer: Any, rows: TrainingRows, max_token
             batch = {k: v.to(device) for k, v in pad_rows(coded[begin : begin + 16]).items()}
             _, _, keep = predicted(batch["labels"])
             hidden = assistant.hidden(batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
-            total, count = total + head.uniform_excess(hidden).item() * len(hidden), count + len(hidden)
+            total, count = total + head.uniform_kl(hidden).item() * len(hidden), count + len(hidden)
         if count:
             values[name] = total / count
     return values
