@@ -60,7 +60,7 @@ def loss(setting: Setting, target: Any, chunks: bool) -> Way:
 
     def run() -> None:
         if chunks:
-            terms = head.cross_entropy(hidden[:half], labels), head.uniform_excess(hidden[half:])
+            terms = head.cross_entropy(hidden[:half], labels), head.uniform_kl(hidden[half:])
             total = combined(*terms, 1.0).total
         else:
             logits = head_logits(target, hidden)

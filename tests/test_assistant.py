@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from tiny_models import CONFIGS, random_assistant, tiny_target, truncated
 from unlogit.errors import ModelError
-from unlogit.model.assistant import Assistant, check_fingerprint, fingerprint, load_config, new_assistant
+from unlogit.model.assistant import Assistant, new_assistant
+from unlogit.model.assistant_config import check_fingerprint, fingerprint, load_config
 from unlogit.settings.options import AssistantOptions
 
 IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41]])

@@ -18,7 +18,7 @@ from models_for_tests import tiny_tokenizer
 from tiny_models import VOCABULARY, Reference, random_assistant, tiny_target
 from unlogit import UnlearnedConfig, UnlearnedForCausalLM, combine_logits
 from unlogit.errors import ConfigError, ModelError, UnlogitError
-from unlogit.model import unlearned as modeling
+from unlogit.model import forward as forward_module
 from unlogit.model.assistant import Assistant
 from unlogit.model.configuration import MODES
 from unlogit.model.loading import load_unlearned
@@ -124,7 +124,7 @@ def test_logits_in_chunks_are_those_at_once(mode: str, positions: int, monkeypat
         with torch.no_grad():
             expected = [model(IDS, logits_to_keep=some).logits for some in kept]
             with monkeypatch.context() as patch:
-                patch.setattr(modeling, "CHUNK_LOGITS", positions * model.config.vocab_size)
+                patch.setattr(forward_module, "CHUNK_LOGITS", positions * model.config.vocab_size)
                 found = [model(IDS, logits_to_keep=some).logits for some in kept]
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -142,14 +142,14 @@ def test_chunks_are_no_larger_than_said(mode: str, monkeypatch: pytest.MonkeyPat
     model = build()
     model.mode = mode
     seen: list[int] = []
-    apply = modeling.view_logits
+    apply = forward_module.view_logits
 
     def watched(view: Any, hidden: torch.Tensor) -> torch.Tensor:
         seen.append(len(hidden))
         return apply(view, hidden)
 
-    monkeypatch.setattr(modeling, "CHUNK_LOGITS", 5 * VOCABULARY)
-    monkeypatch.setattr(modeling, "view_logits", watched)
+    monkeypatch.setattr(forward_module, "CHUNK_LOGITS", 5 * VOCABULARY)
+    monkeypatch.setattr(forward_module, "view_logits", watched)
     with torch.no_grad():
         model(IDS)
     assert len(seen) >= 3  # 12 positions, 5 at a time
@@ -160,7 +160,7 @@ def test_labels_and_gradients_go_through_chunks(monkeypatch: pytest.MonkeyPatch)
     model = build()
     found = []
     for positions in (100, 5):
-        monkeypatch.setattr(modeling, "CHUNK_LOGITS", positions * VOCABULARY)
+        monkeypatch.setattr(forward_module, "CHUNK_LOGITS", positions * VOCABULARY)
         embedded = model.get_input_embeddings()(IDS).detach().requires_grad_()
         loss = model(inputs_embeds=embedded, labels=IDS, use_cache=False).loss
         loss.backward()

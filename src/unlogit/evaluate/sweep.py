@@ -111,13 +111,13 @@ def sweep_grid(options: SweepOptions) -> list[CombinationOptions]:
     names = ("alphas", "filter_rates", "rules")
     problems = [f"{name} is empty; expected at least one value" for name in names if not getattr(options, name)]
     tried = [
-        *(("centred", alpha, 0.0) for alpha in options.alphas),
-        *(("centred", 1.0, filter_rate) for filter_rate in options.filter_rates),
-        *((rule, 1.0, 0.0) for rule in options.rules),
+        *(CombinationOptions("centred", alpha, 0.0) for alpha in options.alphas),
+        *(CombinationOptions("centred", 1.0, filter_rate) for filter_rate in options.filter_rates),
+        *(CombinationOptions(rule, 1.0, 0.0) for rule in options.rules),
     ]
     for combination in tried:
         try:
-            check_combination(*combination)
+            check_combination(combination)
         except ConfigError as error:
             problems.append(str(error))
     problems += [f"alpha is {alpha}; expected 0 or more" for alpha in options.alphas if -math.inf < alpha < 0]

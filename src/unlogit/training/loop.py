@@ -282,7 +282,7 @@ def _encoded(
     common = None
     if side == "forget" and isinstance(options, TrainOptions) and options.common_share:
         common = common_words(pools["retain"], options.common_share)
-    all_tokens = (recipe.whole and side == "forget") or getattr(options, "loss_on", "answer") == "all"
+    all_tokens = (recipe.with_questions and side == "forget") or getattr(options, "loss_on", "answer") == "all"
     rows = []
     for number, example in enumerate(examples):
         answer = encode(example, tokenizer, options.max_tokens, common)

@@ -185,7 +185,7 @@ def measure_settings(
     from unlogit.model.logit_difference import check_combination
 
     for chosen in combinations:
-        check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
+        check_combination(chosen)
 
     def forward(batch: Batch) -> list[Tensor]:
         target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
