@@ -23,7 +23,8 @@ from unlogit.evaluate.results import (
     role_of,
     row_digest,
 )
-from unlogit.evaluate.scoring.score import Progress, Score, score_examples
+from unlogit.evaluate.scoring.batching import Progress
+from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.settings.options import EvaluateOptions
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")

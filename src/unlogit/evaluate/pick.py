@@ -32,7 +32,8 @@ from unlogit.evaluate.metrics.probability import answer_probability, probability
 from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, truth_ratio
 from unlogit.evaluate.results import Results, TruthRatios, mean, row_digest
 from unlogit.evaluate.scoring.answer_trees import fits_trees
-from unlogit.evaluate.scoring.score import Measured, Progress, Score, evaluating, measure_settings
+from unlogit.evaluate.scoring.batching import Progress, evaluating
+from unlogit.evaluate.scoring.score import Measured, Score, measure_settings
 from unlogit.settings.options import CombinationOptions, PickOptions
 
 

@@ -21,7 +21,8 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.pick import PickRow, Wanted, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.results import Results, TruthRatios
-from unlogit.evaluate.scoring.score import Progress, Score
+from unlogit.evaluate.scoring.batching import Progress
+from unlogit.evaluate.scoring.score import Score
 from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions, SweepOptions
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from unlogit.data.examples import Example
+from unlogit.evaluate.scoring.batching import Progress, evaluating, length_batches, padding_id
 from unlogit.evaluate.scoring.continuation import longest_answer
 from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading, as_ids
-from unlogit.evaluate.scoring.score import Progress, evaluating, length_batches, padding_id
 
 
 def generate_answers(

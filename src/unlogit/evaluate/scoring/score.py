@@ -12,7 +12,6 @@ Losses are in nats per answer token, the token that ends the answer included.
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,22 +24,25 @@ from unlogit.data.examples import Example, Kind
 from unlogit.errors import ModelError
 from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, split_rows, tree_of, try_trees
 from unlogit.evaluate.scoring.batch import Batch, Forward, right_padded
+from unlogit.evaluate.scoring.batching import (
+    MAX_BATCH_LOGITS,
+    MAX_BATCH_TOKENS,
+    Progress,
+    evaluating,
+    length_batches,
+    padding_id,
+    silent,
+)
+from unlogit.evaluate.scoring.combined_losses import combined_losses
 from unlogit.evaluate.scoring.continuation import continuation
+from unlogit.evaluate.scoring.generation import generate_answers
 from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading
+from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many rows are done, and how many there are."""
 
 Parts = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
 """(input_ids, attention_mask, keep, position_ids or None) -> logits of target and of each branch where ``keep`` is
 true."""
-
-MAX_BATCH_TOKENS = 4096
-"""Most padded tokens of a batch."""
-
-MAX_BATCH_LOGITS = 2**27
-"""Most numbers that a batch's logits may hold (512 MiB in float32); a large vocabulary lowers the tokens by it."""
 
 _CHUNK = 256  # answer positions whose float32 softmax is held at once
 _NOTHING = torch.empty(0)
@@ -117,8 +119,6 @@ def score_examples(
         DataError: an answer has no token.
         ModelError: a loss is not a finite number.
     """
-    from unlogit.evaluate.scoring.generation import generate_answers
-
     words = inspect.signature(model.forward).parameters
     takes_keep = "logits_to_keep" in words
     share = "position_ids" in words and fits_trees(model.config)
@@ -138,7 +138,7 @@ def score_examples(
 
     with evaluating(model):
         measured = _measure_all(
-            forward, measure, tokenizer, examples, model.device, batch_size, progress or _silent, reading, share=share
+            forward, measure, tokenizer, examples, model.device, batch_size, progress or silent, reading, share=share
         )
         generated: list[str | None] = [None] * len(examples)
         if generate:
@@ -181,9 +181,6 @@ def measure_settings(
         ConfigError: a combination means nothing.
         DataError: an answer has no token.
     """
-    from unlogit.evaluate.scoring.combined_losses import combined_losses
-    from unlogit.model.logit_difference import check_combination
-
     for chosen in combinations:
         check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
 
@@ -194,50 +191,7 @@ def measure_settings(
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
         return combined_losses(logits[0], logits[1:], weights, tokens, combinations)
 
-    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or _silent, share=share)
-
-
-def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS) -> Iterator[list[int]]:
-    """Yield positions in ``lengths``, at most ``batch_size`` and ``max_tokens`` padded tokens at once.
-
-    The longest come first so that a batch too large for memory fails at once. One row may exceed
-    ``max_tokens``.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        rows = max(1, min(batch_size, max_tokens // lengths[order[start]]))
-        yield order[start : start + rows]
-        start += rows
-
-
-def padding_id(tokenizer: Any) -> int:
-    """Return the id to pad with; the attention mask hides it, so that any will do."""
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout and without gradients; the model is afterwards as it was.
-
-    The head is given whole tensors: of a prompt, transformers gives it a slice of the last position, and a product of
-    bfloat16 on a processor takes hundreds of times as long over that.
-    """
-    was_training = model.training
-    model.eval()
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    hook = head.register_forward_pre_hook(_contiguous) if isinstance(head, torch.nn.Module) else None
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if hook is not None:
-            hook.remove()
-        model.train(was_training)
-
-
-def _contiguous(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(one.contiguous() if isinstance(one, Tensor) else one for one in inputs)
+    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or silent, share=share)
 
 
 def _measure_all(
@@ -375,7 +329,3 @@ def _score(
         token_log_probs=tuple(tokens[0].tolist()) if len(tokens) else (),
         token_z_scores=tuple(tokens[1].tolist()) if len(tokens) else (),
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """The progress of those who asked for none."""
