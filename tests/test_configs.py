@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from unlogit.compare.comparison import METHOD_KEYS, read_comparison
-from unlogit.compare.results import ComparisonResults, markdown_table
+from unlogit.compare.results import ComparisonResults
+from unlogit.report.compare_table import comparison_markdown
 from unlogit.runs.results import RunResults
 from unlogit.settings.config_file import read_config, recorded
 
@@ -58,7 +59,7 @@ def test_comparison_has_its_results(config: Path) -> None:
     wanted = {(method.name, seed) for method, seed, _ in comparison.runs()}
     assert {(row.name, row.seed) for row in found.rows if row.seed is not None} == wanted
     pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "results/README.md")]
-    assert sum(markdown_table(found) in page for page in pages) == 1
+    assert sum(comparison_markdown(found) in page for page in pages) == 1
 
 
 def test_whole_blocks_are_the_same_run_but_for_its_flags() -> None:

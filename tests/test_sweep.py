@@ -413,7 +413,7 @@ def test_interrupted_it_leaves_what_was_there(
     def cut(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.runs.sweep.front_plot", "os.replace"):
+    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.report.plots.front_plot", "os.replace"):
         with monkeypatch.context() as patch:
             patch.setattr(where, cut)
             assert main(line(place, "--rules=[tail]", "--apply")) == 2

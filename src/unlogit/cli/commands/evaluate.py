@@ -192,10 +192,11 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> None:
 
 
 def _show(path: Path, results: Any, notes: Mapping[str, str]) -> None:
-    from unlogit.runs.results import results_table, write_run_open_unlearning
+    from unlogit.report.run_table import run_table
+    from unlogit.runs.results import write_run_open_unlearning
 
     results.write(path)
-    console().print(results_table(results, notes))
+    console().print(run_table(results, notes))
     print(f"The whole of it is in {path}.")
     if results.config["evaluate"]["open_unlearning"]:
         written = write_run_open_unlearning(results, path)
