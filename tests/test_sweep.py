@@ -26,7 +26,7 @@ from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.results import TruthRatios
-from unlogit.evaluate.sweep import Sweep, figures, not_dominated, sweep_combinations, sweep_grid
+from unlogit.evaluate.sweep import Sweep, figures, pareto_front, sweep_combinations, sweep_grid
 from unlogit.files import write_json_lines
 from unlogit.model.loading import load_unlearned
 from unlogit.model.logit_difference import combine_logits
@@ -196,7 +196,7 @@ def test_the_front_is_what_nothing_dominates() -> None:
         brute = {
             i for i, (a, b) in enumerate(points) if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in points)
         }
-        found = not_dominated(points)
+        found = pareto_front(points)
         assert set(found) == brute
         assert len(found) == len(brute)
         assert [points[i][0] for i in found] == sorted((points[i][0] for i in found), reverse=True)

@@ -8,7 +8,7 @@ from unlogit.compare.comparison import METHOD_KEYS, Comparison
 from unlogit.compare.results import ComparisonResults, Row, costs_of, figures_of, flatness_of
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain
-from unlogit.evaluate.metrics.knowledge_retention import kept_answers
+from unlogit.evaluate.metrics.knowledge_retention import knowledge_retention
 from unlogit.evaluate.results import Results
 from unlogit.evaluate.subset import on_rows
 from unlogit.runs.results import RETAIN, RunResults
@@ -43,7 +43,7 @@ def gather(comparison: Comparison) -> ComparisonResults:
 
 def _figures(results: Results, target: Results) -> dict[str, float]:
     """All metrics, and how many of the target's right answers to general questions are left."""
-    return figures_of(results) | kept_answers(results, target)
+    return figures_of(results) | knowledge_retention(results, target)
 
 
 def _rows_of(

@@ -14,7 +14,7 @@ from unlogit.errors import DataError
 from unlogit.evaluate.metrics.forget_quality import forget_quality
 from unlogit.evaluate.metrics.membership_inference import privleak
 from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
-from unlogit.evaluate.protocol import CONVENTIONS
+from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.results import (
     MetricResult,
     Results,
@@ -78,12 +78,12 @@ def evaluate_model(
             keep_generated=keep_generated,
             token_scores=split in told_apart,
         )
-    rules = CONVENTIONS[options.conventions]
+    protocol = PROTOCOLS[options.conventions]
     results = Results(
         model=called,
         splits=found,
-        model_utility=rules.model_utility(found),
-        membership_inference=rules.membership_inference(scores["forget"], scores["holdout"]) if told_apart else None,
+        model_utility=protocol.model_utility(found),
+        membership_inference=protocol.membership_inference(scores["forget"], scores["holdout"]) if told_apart else None,
         machine=_machine(model.device),
         versions={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         config={"evaluate": asdict(options), **(config or {})},
@@ -162,7 +162,7 @@ def _evaluate_split(
         if progress is not None:
             progress(f"{what} {name}", done, total)
 
-    rules = CONVENTIONS[options.conventions]
+    protocol = PROTOCOLS[options.conventions]
     scores = score_examples(
         model,
         tokenizer,
@@ -172,13 +172,13 @@ def _evaluate_split(
         generate_rows=options.generate_rows,
         max_new_tokens=options.max_new_tokens,
         progress=named,
-        reading=rules.reading,
+        prompt_format=protocol.prompt_format,
         token_scores=token_scores,
     )
     generated = [score.generated for score in scores if score.generated is not None]
     result = SplitResult(
         name,
-        compute_metrics(scores, role_of(name), rules.metrics),
+        compute_metrics(scores, role_of(name), protocol.metrics),
         tuple(row_digest(row) for row in rows),
         tuple(generated) if keep_generated else (),
         answer_losses(scores) if options.open_unlearning else (),

@@ -33,19 +33,19 @@ from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, truth_ratio
 from unlogit.evaluate.results import Results, TruthRatios, mean, row_digest
 from unlogit.evaluate.scoring.answer_trees import fits_trees
 from unlogit.evaluate.scoring.batching import Progress, evaluating
-from unlogit.evaluate.scoring.score import Measured, Score, measure_settings
+from unlogit.evaluate.scoring.score import CombinationScores, Score, measure_settings
 from unlogit.settings.options import CombinationOptions, PickOptions
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReferenceFigures:
     """The retain model's figures on the forget rows that choose (or judge); None: not known."""
 
     truth_ratios: Sequence[float]
     exact_memorisation: float | None = None
 
     @classmethod
-    def of(cls, forget: Sequence[Example], retain: Results | TruthRatios) -> tuple[list[Example], "Wanted"]:
+    def of(cls, forget: Sequence[Example], retain: Results | TruthRatios) -> tuple[list[Example], "ReferenceFigures"]:
         """Return the forget rows that have wrong answers, and what the retain model is on them.
 
         Raises:
@@ -121,7 +121,7 @@ def pick_combination(
             f"there is no combination to try: got rules {options.rules}, alphas {options.alphas}, "
             f"filter_rates {options.filter_rates}; expected at least one of each: set them under pick"
         )
-    forget, wanted = Wanted.of(forget_rows, retain)
+    forget, wanted = ReferenceFigures.of(forget_rows, retain)
     if not retain_rows:
         raise DataError("there are no retain rows to choose alpha on; expected at least one: give retain rows")
     tried = [replace(combinations[0], alpha=0.0), *combinations]  # alpha 0 is the target, to the bit
@@ -151,7 +151,7 @@ def measure_rows(
     *,
     batch_size: int,
     progress: Progress | None = None,
-) -> dict[str, Measured]:
+) -> dict[str, CombinationScores]:
     """Measure rows by split under every combination, from one pass of target and branches.
 
     Only forget rows need truth ratios; the other answers of all others would be scored for nothing, and are not.
@@ -193,7 +193,7 @@ def pick_row(
     forget: Sequence[Score],
     retain: Sequence[Score],
     target_retain: Sequence[Score],
-    wanted: Wanted,
+    wanted: ReferenceFigures,
     *,
     neutral: Sequence[Score] = (),
     target_neutral: Sequence[Score] = (),

@@ -12,7 +12,7 @@ from typing import Any
 
 from unlogit.errors import DataError
 from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
-from unlogit.evaluate.protocol import CONVENTIONS
+from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.results import Results, SplitResult, TruthRatios, read_json, role_of, text_digest
 from unlogit.evaluate.scoring.score import Score
 
@@ -42,7 +42,7 @@ def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
             "eval_log_aggregated.json: check the path"
         )
     splits = {}
-    chosen = CONVENTIONS[conventions]
+    chosen = PROTOCOLS[conventions]
     for split, name in LOGS.items():
         if name in logs:
             try:

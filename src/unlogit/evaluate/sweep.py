@@ -19,14 +19,14 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.pick import PickRow, Wanted, best_row, measure_rows, merit, pick_row
+from unlogit.evaluate.pick import PickRow, ReferenceFigures, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import Score
 from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions, SweepOptions
 
-SPLITS = ("forget", "retain", "neutral")
+SWEEP_SPLITS = ("forget", "retain", "neutral")
 """What is scored, by name; neutral rows may be missing."""
 
 
@@ -80,11 +80,11 @@ class Sweep:
     def front(self, kept: str = "retain_kept") -> list[SweepRow]:
         """Return the rows, the target among them, that no other beats on test rows: both forgetting and keeping more.
 
-        They are ``not_dominated`` by ``kept`` (or ``neutral_kept``) and the KS statistic, with which forget quality
+        They are the ``pareto_front`` of ``kept`` (or ``neutral_kept``) and the KS statistic, with which forget quality
         falls. Those that keep most come first.
         """
         rows = [self.target, *self.rows]
-        return [rows[i] for i in not_dominated([(getattr(row.test, kept), -row.test.ks_statistic) for row in rows])]
+        return [rows[i] for i in pareto_front([(getattr(row.test, kept), -row.test.ks_statistic) for row in rows])]
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree of plain values."""
@@ -149,7 +149,7 @@ def sweep_combinations(
     Args:
         model: an unlearned model; its ``parts`` and ``weights`` are used, its own combination is not.
         tokenizer: the target's.
-        validation: rows that choose, by split (``SPLITS``; forget and retain at least).
+        validation: rows that choose, by split (``SWEEP_SPLITS``; forget and retain at least).
         test: rows that judge, likewise. Forget rows without wrong answers are left out.
         retain: the retain model's results on the forget rows of both parts at least.
         combinations: what to score, see ``sweep_grid``.
@@ -164,12 +164,12 @@ def sweep_combinations(
     parts: dict[str, dict[str, Sequence[Example]]] = {}
     wanted = {}
     for name, given in (("validation", validation), ("test", test)):
-        forget, wanted[name] = Wanted.of(given["forget"], retain)
+        forget, wanted[name] = ReferenceFigures.of(given["forget"], retain)
         if not given["retain"]:
             raise DataError(f"there are no retain rows for {name}; expected at least one: give more retain rows")
         parts[name] = {"forget": forget, "retain": given["retain"], "neutral": given.get("neutral", ())}
     tried = [CombinationOptions(combinations[0].rule, 0.0, 0.0), *combinations]
-    rows = {split: [*parts["validation"][split], *parts["test"][split]] for split in SPLITS}
+    rows = {split: [*parts["validation"][split], *parts["test"][split]] for split in SWEEP_SPLITS}
     measured = measure_rows(model, tokenizer, rows, tried, batch_size=batch_size, progress=progress)
 
     def scores(number: int) -> dict[str, dict[str, list[Score]]]:
@@ -199,7 +199,7 @@ def sweep_combinations(
     )
 
 
-def not_dominated(points: Sequence[tuple[float, float]]) -> list[int]:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Return the positions of points (larger is better in both) that no other point beats, the largest first first.
 
     A point beats another if it is at least as large in both and larger in one; equal points do not beat each other.
@@ -219,7 +219,7 @@ def _row(
     combination: CombinationOptions,
     scores: Mapping[str, Sequence[Score]],
     target: Mapping[str, Sequence[Score]],
-    wanted: Wanted,
+    wanted: ReferenceFigures,
 ) -> PickRow:
     return pick_row(
         combination,

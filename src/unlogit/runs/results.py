@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unlogit.settings.config_file import recorded
 from unlogit.errors import DataError
 from unlogit.evaluate.results import Results, TruthRatios, read_json
 from unlogit.files import write_json
-from unlogit.settings.config_file import recorded
 from unlogit.settings.options import RunConfig
 
 FORMAT = "unlogit run 1"

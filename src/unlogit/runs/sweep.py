@@ -14,21 +14,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from unlogit.settings.checks import check_evaluation, retain_log
+from unlogit.settings.config_file import plain
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.score import Score, score_examples
-from unlogit.evaluate.sweep import SPLITS, Sweep, figures, sweep_combinations, sweep_grid
+from unlogit.evaluate.sweep import SWEEP_SPLITS, Sweep, figures, sweep_combinations, sweep_grid
+from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.files import atomic_file, write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
 from unlogit.objectives import OBJECTIVES
+from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
 from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RETAIN, given_out_warning, load_retain
-from unlogit.settings.checks import check_evaluation, retain_log
-from unlogit.settings.config_file import plain
-from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
 from unlogit.terminal import scoring_bar
 
 FORMAT = "unlogit sweep 1"
@@ -99,7 +99,7 @@ def _retain(
         return load_retain(log), None
     model, tokenizer = load_target(name, dtype), load_tokenizer(name)
     parts = [[row for row in part["forget"] if row.perturbed_answer] for part in (validation, test)]
-    rows = {"forget": [*parts[0], *parts[1]]} | {split: answers_only(test[split]) for split in SPLITS[1:]}
+    rows = {"forget": [*parts[0], *parts[1]]} | {split: answers_only(test[split]) for split in SWEEP_SPLITS[1:]}
     print(f"Scoring the retain model on {_counts(rows)}.", flush=True)
     found = {}
     with scoring_bar(RETAIN) as progress:
@@ -118,7 +118,7 @@ def _retain(
 
 def _counts(rows: Mapping[str, Any]) -> str:
     """Say how many rows of each split there are."""
-    counts = [f"{len(rows[split])} {split}" for split in SPLITS if rows.get(split)]
+    counts = [f"{len(rows[split])} {split}" for split in SWEEP_SPLITS if rows.get(split)]
     return f"{', '.join(counts[:-1])} and {counts[-1]} rows"
 
 

@@ -20,7 +20,7 @@ from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.objectives import OBJECTIVES
 from unlogit.settings.options import RunConfig, TrainOptions
 from unlogit.training.rewrite import OFFSET_WEIGHTS, new_offset, rewrite_model, train_offset
-from unlogit.runs.evaluate import SPLITS, EvaluationRows, load_log
+from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import RunFolder
 from unlogit.terminal import has_bar
 from unlogit.training.train import TrainingRows, defaults_for, near_rows, train_assistant
@@ -157,7 +157,7 @@ class RunTraining:
         """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``."""
         options = self.config.evaluate
         rows = EvaluationRows.read(self.folder, self.config).scored
-        rows = {name: rows[name][: options.path_rows] for name in SPLITS if name in rows}
+        rows = {name: rows[name][: options.path_rows] for name in EVALUATION_SPLITS if name in rows}
         retain = load_log(options.retain_model, rows["forget"], options.conventions)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
 

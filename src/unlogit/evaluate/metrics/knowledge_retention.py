@@ -17,7 +17,7 @@ def right_answers(results: Results) -> set[tuple[str, str]]:
     return {question for question, recall in _recalls(results).items() if recall >= RIGHT}
 
 
-def kept_answers(results: Results, target: Results) -> dict[str, float]:
+def knowledge_retention(results: Results, target: Results) -> dict[str, float]:
     """Return ``general_right``, the questions that the target answers right, and ``general_kept``, of these the
     number that this model does.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.errors import DataError
-from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, SPLITS
+from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, UTILITY_SPLITS
 from unlogit.evaluate.results import AnswerLosses, MetricResult, Results, SplitResult, TruthRatios, mean, read_json
 from unlogit.files import write_json
 
@@ -105,7 +105,7 @@ def _overall_entries(results: Results) -> dict[str, Entry]:
         if metric is not None:
             values[name] = metric.value
     utility = results.model_utility
-    if utility is not None and utility.count == len(SPLITS) * len(METRICS_OF_EACH):
+    if utility is not None and utility.count == len(UTILITY_SPLITS) * len(METRICS_OF_EACH):
         values["model_utility"] = utility.value
     if results.membership_inference is not None:
         values |= {f"mia_{name}": value for name, value in results.membership_inference.parts.items()}

@@ -25,7 +25,7 @@ from dataclasses import replace
 
 from unlogit.evaluate.metrics.extraction_strength import shortest_prefix
 from unlogit.evaluate.metrics.membership_inference import membership_inference as ours_membership_inference
-from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, SPLITS, model_utility, utility_parts
+from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, UTILITY_SPLITS, model_utility, utility_parts
 from unlogit.evaluate.metrics.probability import answer_probability
 from unlogit.evaluate.metrics.table import METRICS, Metric
 from unlogit.evaluate.results import Direction, MetricResult, Role, SplitResult, mean
@@ -115,6 +115,6 @@ METRICS_OF_OPEN_UNLEARNING: dict[str, Metric] = {
 
 def utility_of_nine(splits: Mapping[str, SplitResult]) -> MetricResult | None:
     """Return the harmonic mean of the nine numbers, or None where one is missing: fewer are another number."""
-    if len(utility_parts(splits)) < len(SPLITS) * len(METRICS_OF_EACH):
+    if len(utility_parts(splits)) < len(UTILITY_SPLITS) * len(METRICS_OF_EACH):
         return None
     return model_utility(splits)

@@ -27,7 +27,7 @@ from typing import Any
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
-from unlogit.evaluate.scoring.prompt_format import Reading
+from unlogit.evaluate.scoring.prompt_format import PromptFormat
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 DATE = "10 Apr 2025"
@@ -89,7 +89,7 @@ def text(tokenizer: Any, tokens: list[int]) -> str:
     return words.strip()
 
 
-READING = Reading(encode_answers, prompt_ids, hidden_id, generation, text)
+PROMPT_FORMAT = PromptFormat(encode_answers, prompt_ids, hidden_id, generation, text)
 
 
 def _with_answer(example: Example, tokenizer: Any, answer: str, prompt_tokens: int) -> Encoded:

@@ -73,7 +73,7 @@ def split_rows(rows: Sequence[Encoded], max_tokens: int) -> list[list[int]]:
     return groups if shared and computed <= MAX_SHARE * sum(len(row.input_ids) for row in rows) else alone
 
 
-def tree_of(rows: Sequence[Encoded]) -> Tree:
+def answer_tree(rows: Sequence[Encoded]) -> Tree:
     """Return rows with one prompt as a tree."""
     return Tree(tuple(rows), shared_tokens(rows))
 

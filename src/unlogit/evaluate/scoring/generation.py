@@ -12,7 +12,7 @@ import torch
 from unlogit.data.examples import Example
 from unlogit.evaluate.scoring.batching import Progress, evaluating, length_batches, padding_id
 from unlogit.evaluate.scoring.continuation import longest_answer
-from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading, as_ids
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat, as_ids
 
 
 def generate_answers(
@@ -23,18 +23,18 @@ def generate_answers(
     batch_size: int,
     max_new_tokens: int,
     progress: Progress | None = None,
-    reading: Reading = PLAIN,
+    prompt_format: PromptFormat = PLAIN,
 ) -> list[str]:
     """Return the greedy answer to each prompt, at most ``max_new_tokens`` long, without special tokens.
 
     Running text is continued from its beginning, for no more tokens than it has.
     """
-    prompts = [reading.prompt_ids(example, tokenizer) for example in examples]
+    prompts = [prompt_format.prompt_ids(example, tokenizer) for example in examples]
     limits = [longest_answer(example, tokenizer, max_new_tokens) for example in examples]
-    settings = reading.generation(model, tokenizer, examples, max_new_tokens)
+    settings = prompt_format.generation(model, tokenizer, examples, max_new_tokens)
     settings.pad_token_id = pad = padding_id(tokenizer)
     stops = as_ids(settings.eos_token_id)
-    hidden = reading.hidden_id(tokenizer)
+    hidden = prompt_format.hidden_id(tokenizer)
     answers = [""] * len(examples)
     done = 0
     with evaluating(model):
@@ -54,7 +54,7 @@ def generate_answers(
             for i, tokens in zip(chosen, output[:, length:].tolist(), strict=True):
                 own = tokens[: limits[i]]
                 end = next((k for k, token in enumerate(own) if token in stops), len(own))
-                answers[i] = reading.text(tokenizer, own[:end])
+                answers[i] = prompt_format.text(tokenizer, own[:end])
             done += len(chosen)
             if progress is not None:
                 progress("generate", done, len(examples))

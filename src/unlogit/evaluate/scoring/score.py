@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example, Kind
 from unlogit.errors import ModelError
-from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, split_rows, tree_of, try_trees
+from unlogit.evaluate.scoring.answer_trees import answer_tree, fits_trees, padded_trees, split_rows, try_trees
 from unlogit.evaluate.scoring.batch import Batch, Forward, right_padded
 from unlogit.evaluate.scoring.batching import (
     MAX_BATCH_LOGITS,
@@ -36,7 +36,7 @@ from unlogit.evaluate.scoring.batching import (
 from unlogit.evaluate.scoring.combined_losses import combined_losses
 from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.evaluate.scoring.generation import generate_answers
-from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
 from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions
 
@@ -75,7 +75,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CombinationScores:
     """What C ways to make logits did on rows, in little memory: ``scores`` makes one way's scores when asked to."""
 
     examples: Sequence[Example]
@@ -108,7 +108,7 @@ def score_examples(
     generate_rows: int = 0,
     max_new_tokens: int = 200,
     progress: Progress | None = None,
-    reading: Reading = PLAIN,
+    prompt_format: PromptFormat = PLAIN,
     token_scores: bool = False,
 ) -> list[Score]:
     """Score every example, and with ``generate`` let the model answer the first ``generate_rows`` (0: all).
@@ -138,7 +138,15 @@ def score_examples(
 
     with evaluating(model):
         measured = _measure_all(
-            forward, measure, tokenizer, examples, model.device, batch_size, progress or silent, reading, share=share
+            forward,
+            measure,
+            tokenizer,
+            examples,
+            model.device,
+            batch_size,
+            progress or silent,
+            prompt_format,
+            share=share,
         )
         generated: list[str | None] = [None] * len(examples)
         if generate:
@@ -150,7 +158,7 @@ def score_examples(
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 progress=progress,
-                reading=reading,
+                prompt_format=prompt_format,
             )
     scores = measured.scores(0, generated)
     return [
@@ -170,7 +178,7 @@ def measure_settings(
     batch_size: int,
     progress: Progress | None = None,
     share: bool = False,
-) -> Measured:
+) -> CombinationScores:
     """Measure the examples under every combination; the logits of target and branches are computed once.
 
     ``weights`` has a number for each branch that ``parts`` returns. With ``share``, which is for models that
@@ -202,14 +210,14 @@ def _measure_all(
     device: torch.device | str,
     batch_size: int,
     progress: Progress,
-    reading: Reading = PLAIN,
+    prompt_format: PromptFormat = PLAIN,
     *,
     share: bool,
-) -> Measured:
+) -> CombinationScores:
     """Measure each example's ``_answers``; ``measure`` makes losses and hits [C, n] of logits and true tokens, and
     with C = 1 their z-scores if these are to be kept."""
-    encoded = [reading.encode_answers(example, tokenizer, _answers(example)) for example in examples]
-    hidden = reading.hidden_id(tokenizer)
+    encoded = [prompt_format.encode_answers(example, tokenizer, _answers(example)) for example in examples]
+    hidden = prompt_format.hidden_id(tokenizer)
     found: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
     hits = [_NOTHING] * len(examples)
     tokens = [_NOTHING] * len(examples)
@@ -227,7 +235,7 @@ def _measure_all(
                     tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
             done += len(rows)
             progress("score", done, total)
-        return Measured(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
+        return CombinationScores(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
 
 
 def _computed(
@@ -252,7 +260,7 @@ def _computed(
         tree_tokens = min(max_tokens, batch_size * longest)
         groups = [[(i, j) for j in group] for i, rows in enumerate(encoded) for group in split_rows(rows, tree_tokens)]
         shared = [group for group in groups if len(group) > 1]
-        trees = [tree_of([encoded[i][j] for i, j in group]) for group in shared]
+        trees = [answer_tree([encoded[i][j] for i, j in group]) for group in shared]
         mask_type = None
         for chosen in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
             places = [place for number in chosen for place in shared[number]]
