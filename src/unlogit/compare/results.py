@@ -56,36 +56,36 @@ class Row:
 
 def figures_of(results: Results) -> dict[str, float]:
     """Return the values of all metrics."""
-    found = {
+    figures = {
         f"{split}.{name}": metric.value
-        for split, part in results.splits.items()
-        for name, metric in part.metrics.items()
+        for split, split_result in results.splits.items()
+        for name, metric in split_result.metrics.items()
     }
     for name, (split, metric) in FIGURES.items():
-        if split and f"{split}.{metric}" in found:
-            found[name] = found[f"{split}.{metric}"]
+        if split and f"{split}.{metric}" in figures:
+            figures[name] = figures[f"{split}.{metric}"]
     if results.forget_quality is not None:
-        found["forget_quality"] = results.forget_quality.value
+        figures["forget_quality"] = results.forget_quality.value
     if results.model_utility is not None:
-        found["model_utility"] = results.model_utility.value
-    return found
+        figures["model_utility"] = results.model_utility.value
+    return figures
 
 
 def flatness_of(training: Mapping[str, Any] | None) -> dict[str, float]:
     """Return how far an assistant is from flat on rows that it was not trained on, where it has to be flat."""
-    found = (training or {}).get("flatness_nats") or {}
-    return {f"flatness.{name.removeprefix('holdout_')}": value for name, value in found.items()}
+    flatness = (training or {}).get("flatness_nats") or {}
+    return {f"flatness.{name.removeprefix('holdout_')}": value for name, value in flatness.items()}
 
 
 def costs_of(training: Mapping[str, Any] | None) -> dict[str, float]:
     """Return what a training cost, of what is known."""
     if not training:
         return {}
-    found = {name: training[name] for name in COSTS if name in training}
+    costs = {name: training[name] for name in COSTS if name in training}
     if training.get("steps"):
-        found["seconds_a_step"] = (training["seconds"] - training.get("setup_seconds", 0)) / training["steps"]
-        found["steps"] = training["steps"]
-    return found
+        costs["seconds_a_step"] = (training["seconds"] - training.get("setup_seconds", 0)) / training["steps"]
+        costs["steps"] = training["steps"]
+    return costs
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class ComparisonResults:
 
     def groups(self) -> dict[str, list[Row]]:
         """Return the rows of each label, in order: one for each seed."""
-        found: dict[str, list[Row]] = {}
+        groups: dict[str, list[Row]] = {}
         for row in self.rows:
-            found.setdefault(row.label, []).append(row)
-        return found
+            groups.setdefault(row.label, []).append(row)
+        return groups

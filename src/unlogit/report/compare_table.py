@@ -67,7 +67,7 @@ def caption(results: ComparisonResults) -> str:
     """Say what the columns mean, and how the combinations were chosen."""
     text = (
         "↑ higher is better · ≈ best as the retain model's · R-L ROUGE-L recall · p probability of the answer. "
-        "Forget quality is a p-value: from 0.05 on, the model cannot be told from the retain model."
+        "Forget quality is a p-value: from 0.05 on, the model is indistinguishable from the retain model."
     )
     if any(len(rows) > 1 for rows in results.groups().values()):
         text += " Several seeds: mean ± standard deviation; of forget quality the median and the range."

@@ -70,20 +70,20 @@ def _caption(results: RunResults) -> str:
     """What the columns mean; what was measured beside them."""
     caption = (
         f"{SIGNS} Extraction strength and exact memorisation are those of the forget rows. Forget quality is a "
-        f"p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model."
+        f"p-value: from {INDISTINGUISHABLE} on, the model is indistinguishable from the retain model."
     )
     if not any(model.forget_quality for model in results.models.values()):
         caption += " It needs a retain model: give --retain_model."
     target = results.models.get("target")
     if target and target.forget_quality and target.forget_quality.value >= INDISTINGUISHABLE:
         rows = target.forget_quality.count
-        caption += f" These {rows} rows are too few to tell by: not even the target is told apart."
+        caption += f" These {rows} rows are too few to tell: even the target is indistinguishable."
     aucs = {
         name: model.membership_inference.value for name, model in results.models.items() if model.membership_inference
     }
     if aucs:
         listed = ", ".join(f"{name} {auc:.3f}" for name, auc in aucs.items())
-        caption += f"\nMembership inference, AUC of forget against held-out rows (0.5: not told apart): {listed}."
+        caption += f"\nMembership inference, AUC of forget against held-out rows (0.5: chance): {listed}."
     return caption
 
 

@@ -35,14 +35,14 @@ def model_utility(splits: Mapping[str, SplitResult]) -> MetricResult:
     Raises:
         DataError: there is no part.
     """
-    parts = utility_parts(splits)
-    if not parts:
+    components = utility_parts(splits)
+    if not components:
         raise DataError(
             f"model utility needs a split that must stay: got {', '.join(splits) or 'none'}; expected at least "
             f"one of {', '.join(UTILITY_SPLITS)}: give retain rows"
         )
-    values = tuple(parts.values())
-    return MetricResult(NAME, harmonic_mean(values), values, len(values), "higher", PAPER, parts=parts)
+    values = tuple(components.values())
+    return MetricResult(NAME, harmonic_mean(values), values, len(values), "higher", PAPER, parts=components)
 
 
 def harmonic_mean(values: tuple[float, ...]) -> float:

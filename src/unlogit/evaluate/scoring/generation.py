@@ -38,24 +38,24 @@ def generate_answers(
     answers = [""] * len(examples)
     done = 0
     with evaluating(model):
-        for chosen in length_batches([len(prompt) for prompt in prompts], batch_size):
-            length = max(len(prompts[i]) for i in chosen)
-            ids = torch.full((len(chosen), length), pad)
-            mask = torch.zeros((len(chosen), length), dtype=torch.long)
-            for row, i in enumerate(chosen):
+        for batch in length_batches([len(prompt) for prompt in prompts], batch_size):
+            length = max(len(prompts[i]) for i in batch)
+            ids = torch.full((len(batch), length), pad)
+            mask = torch.zeros((len(batch), length), dtype=torch.long)
+            for row, i in enumerate(batch):
                 ids[row, length - len(prompts[i]) :] = torch.tensor(prompts[i])
                 mask[row, length - len(prompts[i]) :] = 1
             if hidden is not None:
                 mask[ids == hidden] = 0
-            settings.max_new_tokens = max(limits[i] for i in chosen)
+            settings.max_new_tokens = max(limits[i] for i in batch)
             output = model.generate(
                 ids.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
             )
-            for i, tokens in zip(chosen, output[:, length:].tolist(), strict=True):
-                own = tokens[: limits[i]]
-                end = next((k for k, token in enumerate(own) if token in stops), len(own))
-                answers[i] = prompt_format.text(tokenizer, own[:end])
-            done += len(chosen)
+            for i, tokens in zip(batch, output[:, length:].tolist(), strict=True):
+                answer_tokens = tokens[: limits[i]]
+                end = next((k for k, token in enumerate(answer_tokens) if token in stops), len(answer_tokens))
+                answers[i] = prompt_format.text(tokenizer, answer_tokens[:end])
+            done += len(batch)
             if progress is not None:
                 progress("generate", done, len(examples))
     return answers

@@ -40,7 +40,7 @@ from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
 from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions
 
-Parts = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
+BranchLogits = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
 """(input_ids, attention_mask, keep, position_ids or None) -> logits of target and of each branch where ``keep`` is
 true."""
 
@@ -119,22 +119,11 @@ def score_examples(
         DataError: an answer has no token.
         ModelError: a loss is not a finite number.
     """
-    words = inspect.signature(model.forward).parameters
-    takes_keep = "logits_to_keep" in words
-    share = "position_ids" in words and fits_trees(model.config)
-
-    def forward(batch: Batch) -> list[Tensor]:
-        first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
-        kept: dict[str, Any] = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
-        if batch.position_ids is not None:
-            kept["position_ids"] = batch.position_ids
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept)
-        rows, columns = batch.places()
-        return [output.logits[rows, columns - first]]  # [B, T - first, V] -> [n, V]
+    forward, share = _model_forward(model)
 
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
-        found = _losses(logits[0], tokens)
-        return (*found, _z_scores(logits[0], tokens)) if token_scores else found
+        losses_and_hits = _losses(logits[0], tokens)
+        return (*losses_and_hits, _z_scores(logits[0], tokens)) if token_scores else losses_and_hits
 
     with evaluating(model):
         measured = _measure_all(
@@ -168,7 +157,7 @@ def score_examples(
 
 
 def measure_settings(
-    parts: Parts,
+    compute_logits: BranchLogits,
     tokenizer: Any,
     examples: Sequence[Example],
     combinations: Sequence[CombinationOptions],
@@ -181,7 +170,7 @@ def measure_settings(
 ) -> CombinationScores:
     """Measure the examples under every combination; the logits of target and branches are computed once.
 
-    ``weights`` has a number for each branch that ``parts`` returns. With ``share``, which is for models that
+    ``weights`` has a number for each branch that ``compute_logits`` returns. With ``share``, which is for models that
     ``fits_trees`` lets through, it is tried whether the answers to one question can share its computation. Nothing
     is generated.
 
@@ -189,17 +178,35 @@ def measure_settings(
         ConfigError: a combination means nothing.
         DataError: an answer has no token.
     """
-    for chosen in combinations:
-        check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
+    for combination in combinations:
+        check_combination(combination.rule, combination.alpha, combination.filter_rate)
 
     def forward(batch: Batch) -> list[Tensor]:
-        target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
+        target, assistants = compute_logits(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
         return [batch.of_tokens(logits) for logits in (target, *assistants)]
 
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
         return combined_losses(logits[0], logits[1:], weights, tokens, combinations)
 
     return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or silent, share=share)
+
+
+def _model_forward(model: Any) -> tuple[Forward, bool]:
+    """Return what makes a batch's logits with any model of transformers, and whether answers may share their prompt."""
+    forward_parameters = inspect.signature(model.forward).parameters
+    takes_keep = "logits_to_keep" in forward_parameters
+    takes_trees = "position_ids" in forward_parameters and fits_trees(model.config)
+
+    def forward(batch: Batch) -> list[Tensor]:
+        first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
+        extra_inputs: dict[str, Any] = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
+        if batch.position_ids is not None:
+            extra_inputs["position_ids"] = batch.position_ids
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **extra_inputs)
+        rows, columns = batch.places()  # [n]
+        return [output.logits[rows, columns - first]]  # [B, T - first, V] -> [n, V]
+
+    return forward, takes_trees
 
 
 def _measure_all(
@@ -218,24 +225,24 @@ def _measure_all(
     with C = 1 their z-scores if these are to be kept."""
     encoded = [prompt_format.encode_answers(example, tokenizer, _answers(example)) for example in examples]
     hidden = prompt_format.hidden_id(tokenizer)
-    found: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
+    answer_losses: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
     hits = [_NOTHING] * len(examples)
     tokens = [_NOTHING] * len(examples)
     done, total = 0, sum(map(len, encoded))
     with torch.inference_mode():
         for rows, batch, logits in _computed(forward, encoded, tokenizer, device, batch_size, hidden, share=share):
-            losses, right, *z_scores = (one.cpu() for one in measure(logits, batch.tokens))  # [C, n]
+            losses, right, *z_scores = (values.cpu() for values in measure(logits, batch.tokens))  # [C, n]
             del logits  # before the next are made
             by_row = torch.split(losses.double(), batch.counts, dim=1), torch.split(right, batch.counts, dim=1)
             z_by_row = torch.split(z_scores[0], batch.counts, dim=1) if z_scores else [_NOTHING] * len(rows)
             for (i, j), loss, hit, z in zip(rows, *by_row, z_by_row, strict=True):
-                found[i][j] = loss.mean(1)
+                answer_losses[i][j] = loss.mean(1)
                 if j == 0:
                     hits[i] = hit.clone()  # and not the whole batch with it
                     tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
             done += len(rows)
             progress("score", done, total)
-        return CombinationScores(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
+        return CombinationScores(examples, [torch.stack(row, dim=1) for row in answer_losses], hits, tokens)
 
 
 def _computed(
@@ -262,34 +269,34 @@ def _computed(
         shared = [group for group in groups if len(group) > 1]
         trees = [answer_tree([encoded[i][j] for i, j in group]) for group in shared]
         mask_type = None
-        for chosen in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
-            places = [place for number in chosen for place in shared[number]]
-            own = [trees[number] for number in chosen]
+        for numbers in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
+            answers = [answer for number in numbers for answer in shared[number]]
+            batch_trees = [trees[number] for number in numbers]
             if mask_type is None:
-                tried = try_trees(forward, own, pad, device)
+                tried = try_trees(forward, batch_trees, pad, device)
                 if tried is None:
                     break
                 mask_type = tried[0].attention_mask.dtype
                 plain = [group[0] for group in groups if len(group) == 1]
-                yield places, *tried
+                yield answers, *tried
                 del tried  # its logits, before the next are made
             else:
-                batch = padded_trees(own, pad, device, mask_type)
-                yield places, batch, forward(batch)
-    for chosen in length_batches([len(encoded[i][j].input_ids) for i, j in plain], batch_size, max_tokens):
-        places = [plain[number] for number in chosen]
-        batch = right_padded([encoded[i][j] for i, j in places], pad, device, hidden)
-        yield places, batch, forward(batch)
+                batch = padded_trees(batch_trees, pad, device, mask_type)
+                yield answers, batch, forward(batch)
+    for numbers in length_batches([len(encoded[i][j].input_ids) for i, j in plain], batch_size, max_tokens):
+        answers = [plain[number] for number in numbers]
+        batch = right_padded([encoded[i][j] for i, j in answers], pad, device, hidden)
+        yield answers, batch, forward(batch)
 
 
 def _losses(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Return cross-entropy and hits [1, n] of one model's logits [n, V], a chunk of positions at a time."""
     losses, hits = [], []
     for start in range(0, len(tokens), _CHUNK):
-        here = slice(start, start + _CHUNK)
-        chunk = logits[here].float()
-        losses.append(cross_entropy(chunk, tokens[here], reduction="none"))
-        hits.append(chunk.argmax(-1) == tokens[here])
+        rows = slice(start, start + _CHUNK)
+        chunk = logits[rows].float()
+        losses.append(cross_entropy(chunk, tokens[rows], reduction="none"))
+        hits.append(chunk.argmax(-1) == tokens[rows])
     return torch.cat(losses)[None], torch.cat(hits)[None]
 
 
@@ -299,16 +306,16 @@ def _z_scores(logits: Tensor, tokens: Tensor) -> Tensor:
     μ and σ are the mean and standard deviation of log p under p itself, over the vocabulary. In a distribution that is
     flat or has one token only, σ is 0: ``_LEAST_VARIANCE`` stands for its square then.
     """
-    found = []
+    z_scores = []
     for start in range(0, len(tokens), _CHUNK):
-        here = slice(start, start + _CHUNK)
-        logs = logits[here].float().log_softmax(-1)  # [chunk, V]
+        rows = slice(start, start + _CHUNK)
+        logs = logits[rows].float().log_softmax(-1)  # [chunk, V]
         p = logs.exp()
         mu = (p * logs).sum(-1, keepdim=True)
         variance = (p * (logs - mu).square()).sum(-1).clamp_min(_LEAST_VARIANCE)
-        true = logs.gather(-1, tokens[here, None]) - mu  # [chunk, 1]
-        found.append(true[:, 0] / variance.sqrt())
-    return torch.cat(found)[None]
+        true = logs.gather(-1, tokens[rows, None]) - mu  # [chunk, 1]
+        z_scores.append(true[:, 0] / variance.sqrt())
+    return torch.cat(z_scores)[None]
 
 
 def _answers(example: Example) -> tuple[str, ...]:
