@@ -213,8 +213,8 @@ def test_split_validation_leaves_no_side_empty(share: float, sizes: tuple[int, i
     assert (len(validation), len(test)) == sizes
 
 
-def test_split_validation_refuses_what_cannot_be_parted() -> None:
-    with pytest.raises(DataError, match="1 evaluation rows cannot be parted"):
+def test_split_validation_refuses_what_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="1 evaluation rows"):
         split_validation(ROWS[:1], 0.25, seed=0)
     for share in (0.0, 1.0):
         with pytest.raises(ConfigError, match="between 0 and 1"):

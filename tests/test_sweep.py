@@ -380,7 +380,7 @@ def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture
         "--rules": ["--rules=[centred, supress]"],
         "validation_share is 0.0": ["--validation_share=0"],
         "batch_size is 0; expected 1 or more": ["--batch_size=0"],
-        "1 evaluation rows cannot be parted": ["--max_rows=1"],
+        "1 evaluation rows": ["--max_rows=1"],
         "no config.yaml": [],
     }
     for message, flags in cases.items():
@@ -446,7 +446,7 @@ def test_evaluate_picks_with_the_same_rows(place: Place, first: tuple[str, dict[
     assert 0 < row["neutral_kept"] <= 1
 
 
-def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
+def test_neutral_rows_are_split_in_halves(place: Place) -> None:
     """What chooses with ``evaluate --pick.enabled true`` is what chooses here, and never judges."""
     from unlogit.runs.evaluate import EvaluationRows
     from unlogit.runs.folder import RunFolder

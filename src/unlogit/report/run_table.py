@@ -89,8 +89,8 @@ def _caption(results: RunResults) -> str:
 
 def _text_caption(results: RunResults) -> str:
     caption = (
-        f"{SIGNS} Verbatim: ROUGE-L of the continuation of a text's beginning. Membership AUC: forget rows told from "
-        "held-out ones by min-k; 0.5 is not at all. Privleak: -100 gives away all, 0 is the retain model."
+        f"{SIGNS} Verbatim: ROUGE-L of the continuation of a text's beginning. Membership AUC: forget rows against "
+        "held-out ones by min-k; 0.5 is chance. Privleak: -100 gives away all, 0 is the retain model."
     )
     if not any(model.membership_inference for model in results.models.values()):
         caption += " Both need rows that no model was trained on: prepare with --holdout."

@@ -35,8 +35,8 @@ def sweep_table(sweep: Sweep) -> "Table":
         "↑ higher is better · ↓ lower is better · ≈ best as the retain model's. J, on the rows that choose, is the "
         "harmonic mean of nearness to the retain model (the smaller of 1 − KS statistic and 1 − the distance in exact "
         "memorisation) and what is kept; all else is of rows that do not. Forget quality is a "
-        f"p-value: from {INDISTINGUISHABLE} on, the model is indistinguishable from the retain model. Kept: of the target's "
-        "probability of right answers."
+        f"p-value: from {INDISTINGUISHABLE} on, the model is indistinguishable from the retain model. Kept: of the "
+        "target's probability of right answers."
     )
     table = Table(
         caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False
