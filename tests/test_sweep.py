@@ -26,7 +26,7 @@ from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.results import TruthRatios
-from unlogit.evaluate.sweep import Sweep, figures, not_dominated, sweep_combinations, sweep_grid
+from unlogit.evaluate.sweep import Sweep, figures, pareto_front, sweep_combinations, sweep_grid
 from unlogit.files import write_json_lines
 from unlogit.model.loading import load_unlearned
 from unlogit.model.logit_difference import combine_logits
@@ -196,7 +196,7 @@ def test_the_front_is_what_nothing_dominates() -> None:
         brute = {
             i for i, (a, b) in enumerate(points) if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in points)
         }
-        found = not_dominated(points)
+        found = pareto_front(points)
         assert set(found) == brute
         assert len(found) == len(brute)
         assert [points[i][0] for i in found] == sorted((points[i][0] for i in found), reverse=True)
@@ -380,7 +380,7 @@ def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture
         "--rules": ["--rules=[centred, supress]"],
         "validation_share is 0.0": ["--validation_share=0"],
         "batch_size is 0; expected 1 or more": ["--batch_size=0"],
-        "1 evaluation rows cannot be parted": ["--max_rows=1"],
+        "1 evaluation rows": ["--max_rows=1"],
         "no config.yaml": [],
     }
     for message, flags in cases.items():
@@ -413,7 +413,7 @@ def test_interrupted_it_leaves_what_was_there(
     def cut(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.runs.sweep.front_plot", "os.replace"):
+    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.report.plots.front_plot", "os.replace"):
         with monkeypatch.context() as patch:
             patch.setattr(where, cut)
             assert main(line(place, "--rules=[tail]", "--apply")) == 2
@@ -446,7 +446,7 @@ def test_evaluate_picks_with_the_same_rows(place: Place, first: tuple[str, dict[
     assert 0 < row["neutral_kept"] <= 1
 
 
-def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
+def test_neutral_rows_are_split_in_halves(place: Place) -> None:
     """What chooses with ``evaluate --pick.enabled true`` is what chooses here, and never judges."""
     from unlogit.runs.evaluate import EvaluationRows
     from unlogit.runs.folder import RunFolder
