@@ -208,11 +208,11 @@ def test_secret_files_are_the_owners(setup: Setup) -> None:
 
 def test_cross_paraphrases_pair_every_question_with_every_answer() -> None:
     """Two wordings of each, q1/a1 and q2/a2: the original, then q1 a2, q2 a1, q2 a2."""
-    from unlogit.data.prepare import _forget_rows
+    from unlogit.data.wordings import forget_training_rows
 
     row = Example("q1", "a1", paraphrased_question=("q2",), paraphrased_answer=("a2",))
-    assert [(r.question, r.answer) for r in _forget_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
-    crossed = [(r.question, r.answer) for r in _forget_rows([row], 1, cross=True)]
+    assert [(r.question, r.answer) for r in forget_training_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
+    crossed = [(r.question, r.answer) for r in forget_training_rows([row], 1, cross=True)]
     assert crossed == [("q1", "a1"), ("q1", "a2"), ("q2", "a1"), ("q2", "a2")]
 
 
@@ -286,7 +286,7 @@ def test_files_of_the_users_own_are_never_replaced(setup: Setup, summary: str | 
     (data / "mine.csv").write_text("mine")
     if summary:
         (data / "summary.json").write_text(summary)
-    with pytest.raises(ConfigError, match=r"did not write, and its rows would take the place of it; .*") as caught:
+    with pytest.raises(ConfigError, match="did not write") as caught:
         setup.prepare()
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="did not write"):
