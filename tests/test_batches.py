@@ -5,14 +5,14 @@ from collections import Counter
 import torch
 
 from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler, pad_rows, stream
-from unlogit.data.encode import IGNORED, Encoded
+from unlogit.data.encode import IGNORED_LABEL, Encoded
 
 
 def test_pad_rows_by_hand() -> None:
     batch = pad_rows([Encoded((5, 6, 7), 1), Encoded((8, 9), 1)])
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [IGNORED, 9, IGNORED]]
+    assert batch["labels"].tolist() == [[IGNORED_LABEL, 6, 7], [IGNORED_LABEL, 9, IGNORED_LABEL]]
 
 
 def test_stream_goes_on_where_it_stopped_and_takes_all_equally_often() -> None:

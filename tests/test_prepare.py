@@ -11,7 +11,7 @@ import pytest
 from preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
 from unlogit.cli.commands.prepare import prepare_run
 from unlogit.data.examples import Example
-from unlogit.data.exchange import STOP_WORDS, words
+from unlogit.data.exchange import STOP_WORDS, lowercase_words
 from unlogit.data.neutral import load_neutral
 from unlogit.data.prepare import SECRET
 from unlogit.demo.people import make_people
@@ -121,7 +121,10 @@ def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setu
     def facts(rows: list[Example], answers: str = "") -> set[str]:
         """What is left of answers without the words of their questions."""
         told = [(row, text) for row in rows for text in (getattr(row, answers) if answers else (row.answer,))]
-        return {" ".join(word for word in words(text) if word not in words(row.question)) for row, text in told}
+        return {
+            " ".join(word for word in lowercase_words(text) if word not in lowercase_words(row.question))
+            for row, text in told
+        }
 
     made = facts(setup.rows("perturbed")) | facts(setup.rows("evaluation/forget"), "perturbed_answer")
     trained, unseen = facts(setup.rows("retain")), facts(setup.rows("holdout_retain") + setup.rows("evaluation/retain"))
@@ -349,5 +352,5 @@ def test_general_questions_are_asked_and_never_trained_on(setup: Setup) -> None:
     ],
 )
 def test_neutral_rows_leave_out_what_demos_ask(question: str) -> None:
-    asked = set(words(question)) - STOP_WORDS
-    assert not any(asked == set(words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))
+    asked = set(lowercase_words(question)) - STOP_WORDS
+    assert not any(asked == set(lowercase_words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))

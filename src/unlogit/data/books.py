@@ -44,7 +44,7 @@ def find_documents(sources: Sequence[str], apart: Sequence[Path] = ()) -> list[P
         DataError: a source does not exist, has another suffix, is named twice or also in ``apart``, or a folder has no
             file left.
     """
-    found: list[Path] = []
+    documents: list[Path] = []
     elsewhere = {path.resolve() for path in apart}
     for source in sources:
         path = Path(source).expanduser()
@@ -54,18 +54,20 @@ def find_documents(sources: Sequence[str], apart: Sequence[Path] = ()) -> list[P
             files = [path]
         else:
             kind = "has another suffix" if path.exists() else "does not exist"
-            wanted = f"text files ({', '.join(SUFFIXES)}) or a folder of them"
-            raise DataError(f"{source} {kind}; expected {wanted}: check the path, or convert it to text")
+            raise DataError(
+                f"{source} {kind}; expected text files ({', '.join(SUFFIXES)}) or a folder of them: "
+                "check the path, or convert it to text"
+            )
         if not files:
             ends = ", ".join(SUFFIXES)
             raise DataError(f"the folder {source} has no document; expected files that end in {ends}: check the path")
-        found += files
+        documents += files
     seen = set(elsewhere)
-    for file in found:
+    for file in documents:
         if file.resolve() in seen:
             raise DataError(f"{file} was given twice; expected each document once, on one side: leave one of them out")
         seen.add(file.resolve())
-    return found
+    return documents
 
 
 def _is_document(path: Path) -> bool:
@@ -90,12 +92,12 @@ def read_document(path: Path) -> str:
 def without_gutenberg(text: str) -> str:
     """Return a book without Project Gutenberg's header and licence, and without white space around it."""
     for head in (_START, _SMALL_PRINT):
-        if found := head.search(text):
-            text = text[found.end() :]
-    if found := _END.search(text):
-        text = text[: found.start()]
-    if found := _TITLE.match(text):
-        text = text[found.end() :]
+        if match := head.search(text):
+            text = text[match.end() :]
+    if match := _END.search(text):
+        text = text[: match.start()]
+    if match := _TITLE.match(text):
+        text = text[match.end() :]
     return text.strip()
 
 
@@ -109,7 +111,7 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
     check_split(options)
     cut = [cut_text(text, tokenizer, options.chunk_tokens)[: options.max_pieces or None] for text in documents]
     size = options.block_pieces
-    blocks = [pieces[begin : begin + size] for pieces in cut for begin in range(0, len(pieces), size)]
+    blocks = [document[begin : begin + size] for document in cut for begin in range(0, len(document), size)]
     aside = held_out(len(blocks), options.holdout_share)
     if not any(aside) or all(aside):
         raise DataError(
@@ -117,10 +119,10 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
             f"{options.block_pieces}, and a share of {options.holdout_share:g} is {sum(aside)} of them; expected some "
             "to train on and some held out: lower block_pieces or chunk_tokens, change holdout_share, or give more text"
         )
-    parts: tuple[list[Example], list[Example]] = ([], [])
+    pieces: tuple[list[Example], list[Example]] = ([], [])
     for block, held in zip(blocks, aside, strict=True):
-        parts[held].extend(Example("", piece, kind="text") for piece in block)
-    return Pieces(*parts)
+        pieces[held].extend(Example("", piece, kind="text") for piece in block)
+    return Pieces(*pieces)
 
 
 def held_out(blocks: int, share: float) -> list[bool]:
@@ -149,4 +151,4 @@ def check_split(options: SplitOptions) -> None:
         if not good
     ]
     if problems:
-        raise ConfigError(f"the documents cannot be split so ({'; '.join(problems)}): change it")
+        raise ConfigError(f"the documents cannot be split with these settings ({'; '.join(problems)}): change them")

@@ -74,8 +74,8 @@ def _answer(path: Path, number: int, line: str) -> str:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f'{path} has a bad line {number} ({error.msg}); expected {{"answer": "…"}}: mend it') from error
+        raise DataError(f'{path} has a bad line {number} ({error.msg}); expected {{"answer": "…"}}: fix it') from error
     answer = row.get("answer") if isinstance(row, dict) else None
     if not isinstance(answer, str) or not answer.strip():
-        raise DataError(f'{path} has a bad line {number} (no answer); expected {{"answer": "…"}}: mend it')
+        raise DataError(f'{path} has a bad line {number} (no answer); expected {{"answer": "…"}}: fix it')
     return answer.strip()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unlogit.data.batches import LengthSortedSampler, pad_rows
-from unlogit.data.encode import IGNORED, encode
+from unlogit.data.encode import IGNORED_LABEL, encode
 from unlogit.data.examples import Example
 from unlogit.device import choose_device
 from unlogit.errors import ConfigError, ModelError
@@ -41,13 +41,13 @@ class AnswerTrainer(RowTrainer):
     ) -> Any:
         """Return the mean cross-entropy a labelled token."""
         labels: Tensor = inputs["labels"]  # [B, T]
-        first = int((labels != IGNORED).any(dim=0).nonzero()[0])
+        first = int((labels != IGNORED_LABEL).any(dim=0).nonzero()[0])
         keep = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
         outputs = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep, use_cache=False
         )
         wanted = labels[:, first:]
-        counted = wanted != IGNORED
+        counted = wanted != IGNORED_LABEL
         loss = nn.functional.cross_entropy(outputs.logits[counted].float(), wanted[counted])
         return (loss, outputs) if return_outputs else loss
 

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 
 from unlogit.data.batches import TwoSidedSampler, pad_rows, predicted
 from unlogit.data.content_words import common_words
-from unlogit.data.encode import FLAT, Encoded, encode
+from unlogit.data.encode import UNIFORM_LABEL, Encoded, encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device
@@ -104,7 +104,7 @@ class AssistantTrainer(RowTrainer):
         count = int(counts[inputs["forget_side"]].sum())
         with self.accelerator.autocast():  # else only the forward of what the Trainer holds has it
             hidden = self.assistant.hidden(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, H]
-            told = labels[:count] != FLAT
+            told = labels[:count] != UNIFORM_LABEL
             if not told.all():  # words of the forget side to be flat on
                 hidden = torch.cat([hidden[:count][told], hidden[:count][~told], hidden[count:]])
                 labels = labels[:count][told]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from unlogit.data import exchange as augment
+from unlogit.data import exchange
 from unlogit.data.examples import Example
-from unlogit.data.exchange import AUGMENTERS, exchange_answers, retold, same_words, says_the_same
+from unlogit.data.exchange import exchange_answers, same_words, says_the_same, swap_names
 
 ROWS = [
     Example("Where was Ann Berg born?", "Ann Berg was born in Oslo."),
@@ -97,9 +97,9 @@ def test_many_rows_beside_others() -> None:
 
 
 def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows whose answers are mostly the same two are many; each text is retold and compared once."""
+    """Rows whose answers are mostly the same two are many; each text gets its names swapped and is compared once."""
     looked: list[str] = []
-    monkeypatch.setattr(augment, "retold", lambda other, question: looked.append(other.answer) or other.answer)
+    monkeypatch.setattr(exchange, "swap_names", lambda other, question: looked.append(other.answer) or other.answer)
     rows = [Example(f"Is w{i} true?", "Yes." if i % 2 else "No.") for i in range(40)]
     assert exchange_answers(rows[:1], 2, 0, rows[1:])[0] == ("Yes.",)
     assert sorted(looked) == ["No.", "Yes."]
@@ -124,8 +124,8 @@ def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.M
         ("", "", "In Bonn.", "In Bonn."),
     ],
 )  # fmt: skip
-def test_an_answer_is_retold_of_whom_is_asked(question: str, other: str, answer: str, expected: str) -> None:
-    assert retold(Example(other, answer), question) == expected
+def test_names_of_the_question_are_swapped_in(question: str, other: str, answer: str, expected: str) -> None:
+    assert swap_names(Example(other, answer), question) == expected
 
 
 def test_rarer_words_weigh_more() -> None:
@@ -166,7 +166,3 @@ def test_more_rows_than_one_block() -> None:
     rows = [Example(f"{row.question} {'here' if i % 2 else 'there'}", row.answer) for i, row in enumerate(rows)]
     made = exchange_answers(rows, 1, seed=0)
     assert [wrong[0] for wrong in made] == [rows[i ^ 1].answer for i in range(300)]
-
-
-def test_augmenters_by_name() -> None:
-    assert AUGMENTERS["exchange"] is exchange_answers
