@@ -16,8 +16,8 @@ from unlogit.runs.results import RunResults
 SMALL = replace(
     demo.TINY_PLAN,
     forgotten=1,
-    kept=3,
-    strangers=6,
+    retained=3,
+    unseen_people=6,
     questions=2,
     known_rows=3,
     evaluation_rows=2,
@@ -31,7 +31,7 @@ SMALL = replace(
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One person of two questions is forgotten, three are kept, three general questions known. Everything about people
     is taught in three wordings: 3 + 3·2·3 = 21 rows to the retain model, 2·3 more to the target. Of the six rows kept
-    two are scored, one is held out, and three train the assistant, beside the twelve of the strangers."""
+    two are scored, one is held out, and three train the assistant, beside the twelve of the unseen people."""
     monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
     output = tmp_path / "demo"
     demo.run_demo("tiny", output)
