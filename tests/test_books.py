@@ -95,7 +95,7 @@ def test_only_the_first_pieces_are_taken(byte_tokenizer: Any) -> None:
 
 def test_a_part_that_would_be_empty_is_an_error(byte_tokenizer: Any) -> None:
     for share, number in ((0.1, 0), (0.9, 1)):
-        with pytest.raises(DataError, match=f"3 pieces make 1 block of 4, and a share of {share} is {number} of them"):
+        with pytest.raises(DataError, match=f"3 pieces .* 1 block of 4.* {share} is {number}"):
             split_documents([document("A", 3)], byte_tokenizer, SplitOptions(16, share))
 
 
@@ -120,23 +120,23 @@ def test_a_folder_gives_its_documents_but_for_those_of_the_other_side(tmp_path: 
     forget = find_documents([str(folder / "b.txt")])
     assert [path.name for path in find_documents([str(folder)], forget)] == ["a.txt", "c.txt"]
     for sources, message in (
-        ([str(folder / "b.txt")], "was given twice"),
-        ([str(folder), str(folder / "a.txt")], "was given twice"),
+        ([str(folder / "b.txt")], "twice"),
+        ([str(folder), str(folder / "a.txt")], "twice"),
         ([str(folder / "d.txt")], "does not exist"),
-        ([str(folder / "licence.pdf")], "has another suffix"),
+        ([str(folder / "licence.pdf")], "suffix"),
     ):
         with pytest.raises(DataError, match=message):
             find_documents(sources, forget)
-    with pytest.raises(DataError, match="has no document"):
+    with pytest.raises(DataError, match="no document"):
         find_documents([str(write(tmp_path / "one", b="b"))], [tmp_path / "one" / "b.txt"])
 
 
 def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 noir")
-    with pytest.raises(DataError, match=r"latin.txt is not UTF-8 \(byte 3\)"):
+    with pytest.raises(DataError, match=r"latin\.txt .*byte 3"):
         read_document(tmp_path / "latin.txt")
     (tmp_path / "empty.txt").write_text("[A Night by N. N. 1908]\n")
-    with pytest.raises(DataError, match=r"empty.txt holds no text"):
+    with pytest.raises(DataError, match=r"empty\.txt .*no text"):
         read_document(tmp_path / "empty.txt")
     (tmp_path / "dos.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
     assert read_document(tmp_path / "dos.txt") == "one\ntwo"

@@ -135,7 +135,7 @@ def test_template_that_opens_every_answer_alike(chat_tokenizer: Any) -> None:
 
 def test_template_that_hides_the_answer_is_refused(chat_tokenizer: Any) -> None:
     chat_tokenizer.chat_template = "{% if add_generation_prompt %}go{% else %}nothing{% endif %}"
-    with pytest.raises(ModelError, match="does not show the assistant's answer"):
+    with pytest.raises(ModelError, match="chat template"):
         encode(Example("a?", "b"), chat_tokenizer)
 
 
@@ -144,7 +144,7 @@ def test_template_that_refuses_a_role(chat_tokenizer: Any) -> None:
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}x"
     )
     row = Example("a?", "b", history=(Message("system", "Be brief."),))
-    with pytest.raises(DataError, match=r"refuses turns of the roles system, user, assistant \(no system turns\)"):
+    with pytest.raises(DataError, match=r"system, user, assistant \(no system turns\)"):
         encode(row, chat_tokenizer)
 
 
@@ -190,17 +190,17 @@ def test_long_answer_loses_its_end(byte_tokenizer: Any) -> None:
 
 
 def test_no_room_for_the_answer(byte_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="21 prompt tokens and no answer token within the 21 tokens of max_tokens"):
+    with pytest.raises(DataError, match=r"21 prompt tokens .* 21 tokens of max_tokens"):
         encode(Example("a?", "b."), byte_tokenizer, max_tokens=21)
 
 
 def test_text_of_one_token_without_a_start_token(word_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="no answer token; expected at least one: give it a longer answer"):
+    with pytest.raises(DataError, match=r"no answer token.*longer answer"):
         encode(Example("", "a", kind="text"), word_tokenizer("a"))
 
 
 def test_tokenizer_without_end_of_text(endless_tokenizer: Any) -> None:
-    with pytest.raises(ModelError, match="has no end-of-text token"):
+    with pytest.raises(ModelError, match="end-of-text"):
         encode(Example("a?", "b."), endless_tokenizer)
 
 
@@ -208,7 +208,7 @@ def test_slow_tokenizer() -> None:
     class Slow:
         eos_token_id, is_fast, name_or_path = 1, False, "slow"
 
-    with pytest.raises(ModelError, match="'slow' gives no character offsets"):
+    with pytest.raises(ModelError, match=r"'slow' .*offsets"):
         encode(Example("a?", "b."), Slow())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
+from preparation import FORGET, NEUTRAL, RETAIN, Setup, has_facts, keys
 from unlogit.cli.commands.prepare import prepare_run
 from unlogit.data.examples import Example
 from unlogit.data.exchange import STOP_WORDS, lowercase_words
@@ -35,7 +35,7 @@ def test_counts_by_hand(setup: Setup) -> None:
     }
     assert summary["rows"] == {name: len(setup.rows(name)) for name in summary["rows"]}
     assert json.loads((setup.folder / "run/data/summary.json").read_text()) == summary
-    assert any("6 of 6 forget rows had no wrong answers: made by exchange" in note for note in summary["notes"])
+    assert any(has_facts(note, "6 of 6 forget rows", "wrong answers", "exchange") for note in summary["notes"])
 
 
 def test_every_row_is_on_one_side(setup: Setup) -> None:
@@ -97,7 +97,7 @@ def test_few_wordings_are_shared_and_said(setup: Setup) -> None:
     summary = setup.prepare()
     assert setup.rows("evaluation/forget")[0].paraphrased_answer == FORGET[0].paraphrased_answer
     assert summary["forget"]["evaluation_rows_with_wordings_of_training"] == 6
-    assert any("that are trained on too" in note for note in summary["notes"])
+    assert any(has_facts(note, "6 of 6 forget evaluation rows", "trained on") for note in summary["notes"])
 
 
 def test_evaluation_has_wrong_answers_of_its_own(setup: Setup) -> None:
@@ -142,7 +142,7 @@ def test_retain_train_rows_and_subset(setup: Setup) -> None:
 
 
 def test_too_large_a_subset(setup: Setup) -> None:
-    assert "retain_subset is 31; expected at most 30" in setup.message_of(retain_subset=31)
+    assert has_facts(setup.message_of(retain_subset=31), "retain_subset is 31", "at most 30")
 
 
 def test_rows_set_aside_are_neighbours(setup: Setup) -> None:
@@ -164,14 +164,14 @@ def test_a_paraphrase_to_forget_cannot_be_kept(setup: Setup) -> None:
         row.paraphrased_question[0] if row.paraphrased_question else row.question, row.paraphrased_answer[0]
     )
     setup.write("retain", [*RETAIN, reworded])
-    assert "1 of 6 forget rows also stand on the retain side (forget rows 2)" in setup.message_of()
+    assert has_facts(setup.message_of(), "1 of 6 forget rows", "retain side", "(forget rows 2)")
 
 
 def test_small_retain_side_keeps_half_for_training(setup: Setup) -> None:
     """30 rows and 400 to score: 15 are scored, and of the other 15, 2 (a tenth, rounded) are held out."""
     summary = setup.prepare(evaluation_rows=400)
     assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [13, 2, 15]
-    assert any("15 of 30 retain rows are set aside for evaluation, not 400" in note for note in summary["notes"])
+    assert any(has_facts(note, "15 of 30 retain rows", "not 400") for note in summary["notes"])
 
 
 def test_duplicates_cannot_be_on_two_sides(setup: Setup) -> None:
@@ -188,7 +188,7 @@ def test_text_and_messages(setup: Setup, byte_tokenizer: Any) -> None:
     summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
     assert setup.rows("forget") == [Example("", "abcdefghabcdefgh", "text")] * 3
     assert summary["rows"]["perturbed"] == 0
-    assert any("3 of 3 forget rows have no wrong answers, and none could be made" in n for n in summary["notes"])
+    assert any(has_facts(note, "3 of 3 forget rows", "none could be made") for note in summary["notes"])
 
 
 def test_no_neutral_rows(setup: Setup) -> None:
@@ -226,21 +226,21 @@ def test_forget_row_in_retain(setup: Setup) -> None:
     """Case and spacing do not hide it; its number is said, its text is not."""
     setup.write("retain", [*RETAIN, Example("where was  PERSON3 born?", FORGET[3].answer), FORGET[5]])
     message = setup.message_of()
-    assert "2 of 6 forget rows also stand on the retain side (forget rows 4, 6)" in message
+    assert has_facts(message, "2 of 6 forget rows", "retain side", "(forget rows 4, 6)")
     assert "Person3" not in message
 
 
 def test_forget_row_in_neutral(setup: Setup) -> None:
     setup.write("neutral", [*NEUTRAL, FORGET[0]])
-    assert "1 of 6 forget rows also stand on the neutral side (forget rows 1)" in setup.message_of()
+    assert has_facts(setup.message_of(), "1 of 6 forget rows", "neutral side", "(forget rows 1)")
 
 
 def test_too_few_rows(setup: Setup) -> None:
     setup.write("retain", RETAIN[:2])
-    assert "the retain side has 2 different rows; expected at least 3" in setup.message_of()
+    assert has_facts(setup.message_of(), "retain side has 2", "at least 3")
     setup.write("retain", RETAIN[:3])
     setup.write("neutral", NEUTRAL[:1])
-    assert "the neutral side has 1 row left to train on; expected at least 2" in setup.message_of()
+    assert has_facts(setup.message_of(), "neutral side has 1", "at least 2")
     setup.write("neutral", NEUTRAL[:2])
     rows = setup.prepare()["rows"]
     assert [rows[n] for n in ("retain", "holdout_retain", "evaluation/retain", "neutral")] == [1, 1, 1, 1]
@@ -259,11 +259,11 @@ def test_settings_out_of_range_are_named_together(setup: Setup) -> None:
 
 
 def test_wrong_tofu_sides(setup: Setup) -> None:
-    assert "tofu:forget1 was given as the forget side (did you mean" in setup.message_of(
-        forget="tofu:forget1", retain=""
-    )
-    assert "tofu:forget10:5 was given as the forget side" in setup.message_of(forget="tofu:forget10:5", retain="")
-    assert "tofu:full was given as the retain side" in setup.message_of(retain="tofu:full")
+    message = setup.message_of(forget="tofu:forget1", retain="")
+    assert has_facts(message, "tofu:forget1 ", "forget side", "did you mean")
+    message = setup.message_of(forget="tofu:forget10:5", retain="")
+    assert has_facts(message, "tofu:forget10:5", "forget side")
+    assert has_facts(setup.message_of(retain="tofu:full"), "tofu:full", "retain side")
 
 
 def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ def test_neutral_rows_that_are_scored_are_left_out(setup: Setup) -> None:
     setup.write("neutral", [*NEUTRAL, RETAIN[4], replace(RETAIN[7], answer="Nobody knows.")])
     summary = setup.prepare()
     assert (summary["rows"]["neutral"], summary["rows"]["holdout_neutral"]) == (9, 1)
-    assert any("2 of 12 neutral rows were left out" in note for note in summary["notes"])
+    assert any(has_facts(note, "2 of 12 neutral rows", "left out") for note in summary["notes"])
     assert keys(setup.rows("neutral")) | keys(setup.rows("holdout_neutral")) == keys(NEUTRAL)
 
 

@@ -24,7 +24,7 @@ def document_texts(rows: Sequence[Example]) -> dict[str, str]:
     return {name: " ".join("".join(texts).casefold().split()) for name, texts in pieces.items()}
 
 
-def kept_whole(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
+def join_few_documents(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
     """Return the rows, and a note if there are too few documents to keep each on one side; rows then name none."""
     groups = _groups(rows)
     if len(groups) == len(rows) or len(groups) >= MIN_DOCUMENTS:
