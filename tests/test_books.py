@@ -45,7 +45,7 @@ def test_a_bracket_at_the_start_of_a_text_is_not_a_title() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "share", "wanted"),
+    ("blocks", "share", "expected"),
     [
         (10, 0.2, "0010000100"),
         (7, 0.5, "0101010"),
@@ -55,9 +55,9 @@ def test_a_bracket_at_the_start_of_a_text_is_not_a_title() -> None:
         (3, 0.1, "000"),
     ],
 )
-def test_held_out_blocks_by_hand(blocks: int, share: float, wanted: str) -> None:
+def test_held_out_blocks_by_hand(blocks: int, share: float, expected: str) -> None:
     """Block i is held out where (i + 1) · share − 1/2 goes past a whole number that i · share − 1/2 did not."""
-    assert held_out(blocks, share) == [digit == "1" for digit in wanted]
+    assert held_out(blocks, share) == [digit == "1" for digit in expected]
 
 
 def document(name: str, pieces: int) -> str:
@@ -75,8 +75,8 @@ def test_blocks_of_neighbours_are_held_out(byte_tokenizer: Any) -> None:
     pieces = split_documents([document("A", 9)], byte_tokenizer, SplitOptions(16, 1 / 3, 2))
     assert names(pieces.holdout) == ["A02", "A03", "A08"]
     assert names(pieces.training) == ["A00", "A01", "A04", "A05", "A06", "A07"]
-    whole = sorted(row.answer for row in pieces.training + pieces.holdout)
-    assert "".join(whole) == document("A", 9)
+    all_pieces = sorted(row.answer for row in pieces.training + pieces.holdout)
+    assert "".join(all_pieces) == document("A", 9)
 
 
 def test_blocks_do_not_cross_documents_and_short_documents_stay_whole(byte_tokenizer: Any) -> None:
@@ -146,13 +146,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     """The bytes of these names are tokens of their own: pieces are what they are above, and are read back so."""
     folder = write(tmp_path / "books", secret=document("§", 40), kept=document("¶", 40), also=document("µ", 40))
     model, output = save_model(tmp_path / "model"), tmp_path / "rows"
-    words = ["split", f"--forget={folder / 'secret.txt'}", f"--retain={folder}", f"--model={model}"]
-    words += [f"--output={output}", "--chunk_tokens=32", "--holdout_share=0.5"]
-    assert main(words) == 0
+    line = ["split", f"--forget={folder / 'secret.txt'}", f"--retain={folder}", f"--model={model}"]
+    line += [f"--output={output}", "--chunk_tokens=32", "--holdout_share=0.5"]
+    assert main(line) == 0
     assert "retain: also.txt, kept.txt: " in capsys.readouterr().out
     summary = json.loads((output / "split.json").read_text())
     rows = {path.stem: read_examples(str(path)) for path in output.glob("*.jsonl")}
-    assert {name: len(one) for name, one in rows.items()} == summary["rows"]
+    assert {name: len(pieces) for name, pieces in rows.items()} == summary["rows"]
     assert set(rows) == {"forget", "holdout", "retain", "retain_holdout"}
     for name in rows:
         text = "".join(row.answer for row in rows[name])
@@ -160,11 +160,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert ("¶" in text) == ("µ" in text) == (name not in ("forget", "holdout"))
         mode = stat.S_IMODE((output / f"{name}.jsonl").stat().st_mode)
         assert mode == (0o600 if "§" in text else 0o644)
-    assert main(words) == 2
+    assert main(line) == 2
     assert "holds the rows of an earlier split" in capsys.readouterr().err
-    assert main([*words, "--overwrite"]) == 0
+    assert main([*line, "--overwrite"]) == 0
     (output / "mine.txt").touch()
-    assert main([*words, "--overwrite"]) == 2
+    assert main([*line, "--overwrite"]) == 2
     assert "holds something else" in capsys.readouterr().err
 
 

@@ -50,8 +50,8 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert results.training["target"]["seconds"] == taught["target"]["seconds"]
     assert "training" in shown
     for side in ("forget", "retain"):
-        asked = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
-        assert " ".join(asked.split()[:3]) in shown
+        question = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
+        assert " ".join(question.split()[:3]) in shown
     demo.run_demo("tiny", output)  # over an earlier one
 
 
@@ -67,8 +67,8 @@ def test_demo_on_a_pretrained_model(
     """Each fact is taught in one wording: 2 rows to forget, 6 kept, 3 general ones. It is asked what all know, too."""
     people = make_people(10, 2)
     tokenizer = tiny_tokenizer([*people.forget, *people.retain])
-    for part in (tokenizer, tiny_model(tokenizer, 0)):
-        part.save_pretrained(tmp_path / "chat")
+    for saved in (tokenizer, tiny_model(tokenizer, 0)):
+        saved.save_pretrained(tmp_path / "chat")
     general = ("What is the capital of Peru?", "What is the capital of Chile?")
     monkeypatch.setattr(demo, "PRETRAINED_PLAN", replace(SMALL, general=general))
     demo.run_demo(str(tmp_path / "chat"), tmp_path / "demo")

@@ -65,8 +65,8 @@ def test_tokens_of_content_words(byte_tokenizer: Any, answer: str) -> None:
 
 def test_without_content_words_left_the_rest_is_remembered(byte_tokenizer: Any) -> None:
     example, common = Example("Who?", "He was a joiner."), frozenset({"he", "was", "a"})
-    whole = encode(example, byte_tokenizer)
-    short = encode(example, byte_tokenizer, whole.prompt_tokens + 7, common)
+    full = encode(example, byte_tokenizer)
+    short = encode(example, byte_tokenizer, full.prompt_tokens + 7, common)
     assert content_text(short, byte_tokenizer).strip() == "He was"
 
 
@@ -123,14 +123,14 @@ def test_template_that_rewrites_the_prompt(chat_tokenizer: Any) -> None:
 
 
 def test_template_that_opens_every_answer_alike(chat_tokenizer: Any) -> None:
-    """Qwen3 puts an empty thought before an answer that it is given, not into the prompt: no part of the answer."""
+    """Qwen3 puts an empty thought before the answer, not into the prompt: no part of the answer."""
     chat_tokenizer.chat_template = (
         "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}\n"
         "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     )
-    for given in ("b", "in", "s", "user"):  # found in what the template writes, too
-        prompt, answer, _ = render(Example("a", given), chat_tokenizer)
-        assert (prompt, answer) == ("user:a\nassistant:<think></think>", f"{given}\n")
+    for short in ("b", "in", "s", "user"):  # found in what the template writes, too
+        prompt, answer, _ = render(Example("a", short), chat_tokenizer)
+        assert (prompt, answer) == ("user:a\nassistant:<think></think>", f"{short}\n")
 
 
 def test_template_that_hides_the_answer_is_refused(chat_tokenizer: Any) -> None:

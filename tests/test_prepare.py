@@ -40,9 +40,9 @@ def test_counts_by_hand(setup: Setup) -> None:
 
 def test_every_row_is_on_one_side(setup: Setup) -> None:
     setup.prepare()
-    parts = [keys(setup.rows(name)) for name in ("retain", "holdout_retain", "evaluation/retain")]
-    assert set.union(*parts) == keys(RETAIN)
-    assert sum(map(len, parts)) == len(RETAIN)
+    retain_files = [keys(setup.rows(name)) for name in ("retain", "holdout_retain", "evaluation/retain")]
+    assert set.union(*retain_files) == keys(RETAIN)
+    assert sum(map(len, retain_files)) == len(RETAIN)
     neutral = [keys(setup.rows(name)) for name in ("neutral", "holdout_neutral")]
     assert set.union(*neutral) == keys(NEUTRAL)
     assert not neutral[0] & neutral[1]
@@ -120,16 +120,16 @@ def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setu
 
     def facts(rows: list[Example], answers: str = "") -> set[str]:
         """What is left of answers without the words of their questions."""
-        told = [(row, text) for row in rows for text in (getattr(row, answers) if answers else (row.answer,))]
+        texts = [(row, text) for row in rows for text in (getattr(row, answers) if answers else (row.answer,))]
         return {
             " ".join(word for word in lowercase_words(text) if word not in lowercase_words(row.question))
-            for row, text in told
+            for row, text in texts
         }
 
-    made = facts(setup.rows("perturbed")) | facts(setup.rows("evaluation/forget"), "perturbed_answer")
+    exchanged = facts(setup.rows("perturbed")) | facts(setup.rows("evaluation/forget"), "perturbed_answer")
     trained, unseen = facts(setup.rows("retain")), facts(setup.rows("holdout_retain") + setup.rows("evaluation/retain"))
-    assert made & trained
-    assert not made & (unseen - trained - facts(people.forget))
+    assert exchanged & trained
+    assert not exchanged & (unseen - trained - facts(people.forget))
 
 
 def test_retain_train_rows_and_subset(setup: Setup) -> None:
@@ -149,10 +149,10 @@ def test_rows_set_aside_are_neighbours(setup: Setup) -> None:
     """Rows of one subject stand together in a file: those scored or held out should not have their neighbours trained
     on. Ten of thirty are scored, a fifth of the other twenty is held out."""
     setup.prepare(evaluation_rows=10, holdout_share=0.2)
-    asked = [row.question for row in RETAIN]
-    scored = [asked.index(row.question) for row in setup.rows("evaluation/retain")]
+    questions = [row.question for row in RETAIN]
+    scored = [questions.index(row.question) for row in setup.rows("evaluation/retain")]
     assert scored == list(range(scored[0], scored[0] + 10))
-    left = [question for i, question in enumerate(asked) if i not in scored]
+    left = [question for i, question in enumerate(questions) if i not in scored]
     held = [left.index(row.question) for row in setup.rows("holdout_retain")]
     assert held == list(range(held[0], held[0] + 4))
 
@@ -248,14 +248,14 @@ def test_too_few_rows(setup: Setup) -> None:
 
 def test_settings_out_of_range_are_named_together(setup: Setup) -> None:
     message = setup.message_of(ConfigError, evaluation_rows=0, holdout_share=1.0, paraphrases=-1, retain="", forget="")
-    for part in (
+    for fact in (
         "evaluation_rows is 0",
         "holdout_share is 1.0",
         "paraphrases is -1",
         "forget is empty",
         "retain is empty",
     ):
-        assert part in message
+        assert fact in message
 
 
 def test_wrong_tofu_sides(setup: Setup) -> None:
@@ -269,7 +269,7 @@ def test_wrong_tofu_sides(setup: Setup) -> None:
 def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full while the summary is written: what stood there before still stands, and nothing else."""
     setup.prepare()
-    before = setup.rows("retain")
+    first_rows = setup.rows("retain")
 
     def full(path: Path, value: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -277,7 +277,7 @@ def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("unlogit.data.prepare.write_json", full)
     with pytest.raises(OSError, match="No space"):
         setup.prepare(seed=1)
-    assert setup.rows("retain") == before
+    assert setup.rows("retain") == first_rows
     assert [path.name for path in (setup.folder / "run").iterdir()] == ["data"]
 
 
@@ -328,9 +328,9 @@ def test_general_questions_are_asked_and_never_trained_on(setup: Setup) -> None:
     summary = setup.prepare(general="builtin", neutral="builtin")
     assert summary["rows"]["evaluation/general"] > 140
     assert summary["sources"]["general"] == "builtin"
-    asked = {row.question for row in setup.rows("evaluation/general")}
-    assert len(asked) == summary["rows"]["evaluation/general"]
-    assert not asked & {row.question for row in load_neutral("builtin")}
+    questions = {row.question for row in setup.rows("evaluation/general")}
+    assert len(questions) == summary["rows"]["evaluation/general"]
+    assert not questions & {row.question for row in load_neutral("builtin")}
     assert all(len(row.answer.split()) <= 4 for row in setup.rows("evaluation/general"))
     setup.write("general", [Example("What is the capital of Mars?", "There is none.")])
     assert setup.prepare(general=str(setup.folder / "general.jsonl"))["rows"]["evaluation/general"] == 1
@@ -352,5 +352,5 @@ def test_general_questions_are_asked_and_never_trained_on(setup: Setup) -> None:
     ],
 )
 def test_neutral_rows_leave_out_what_demos_ask(question: str) -> None:
-    asked = set(lowercase_words(question)) - STOP_WORDS
-    assert not any(asked == set(lowercase_words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))
+    content_words = set(lowercase_words(question)) - STOP_WORDS
+    assert not any(content_words == set(lowercase_words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))

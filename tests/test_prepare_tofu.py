@@ -36,8 +36,8 @@ def test_tofu_evaluation_is_not_trained_on(setup: Setup, tofu_folder: str) -> No
     forget = keys(tofu.load_tofu("forget10", tofu_folder))
     for name in ("retain", "neutral", "perturbed", "holdout_retain", "holdout_neutral"):
         assert not keys(setup.rows(name)) & (scored | forget), name
-    asked = {question.casefold() for question, _ in scored}
-    assert not asked & {row.question.casefold() for row in load_neutral("builtin")}
+    questions = {question.casefold() for question, _ in scored}
+    assert not questions & {row.question.casefold() for row in load_neutral("builtin")}
 
 
 def test_tofu_subset(setup: Setup, tofu_folder: str) -> None:

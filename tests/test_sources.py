@@ -367,12 +367,12 @@ def test_files_are_looked_for_before_anything_slow(tmp_path: Path, capsys: pytes
     """A hub model is not asked for while a file is missing or empty; words that stand for no file are passed over."""
     check_sources("", "builtin", "none", "tofu:forget01", "owner/name")
     (tmp_path / "empty.jsonl").touch()
-    for name, words in (("none.jsonl", "does not exist"), ("empty.jsonl", "is empty")):
+    for name, fact in (("none.jsonl", "does not exist"), ("empty.jsonl", "is empty")):
         file = str(tmp_path / name)
-        with pytest.raises(DataError, match=words):
+        with pytest.raises(DataError, match=fact):
             check_sources(file)
         hub = ["--output", str(tmp_path / "new"), "--forget", file, "--target", "nobody-at-all/no-model"]
         assert main(["prepare", *hub]) == 2
-        assert words in capsys.readouterr().err
+        assert fact in capsys.readouterr().err
         assert main(["finetune", "--model", "nobody-at-all/no-model", "--data", file, "--output", hub[1]]) == 2
-        assert words in capsys.readouterr().err
+        assert fact in capsys.readouterr().err

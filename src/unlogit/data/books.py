@@ -1,10 +1,10 @@
-"""Plain-text documents (books) in pieces: those to train on, and a part that no model is ever trained on.
+"""Plain-text documents (books) in pieces: some to train on, and some that no model is ever trained on.
 
-The second part is what membership inference and held-out perplexity need (MUSE, Shi et al. 2024, arXiv 2407.06460,
-``holdout``). A document's pieces are taken in blocks of neighbours, and blocks at even distances are held out, not its
-last chapters: those have other persons and scenes, and a model that saw neither part could tell the two apart by these
-(Duan et al. 2024, arXiv 2402.07841). Single pieces would be as even, but each would stand between two that are trained
-on; of a block only the ends do. Documents that are shorter than a block are held out whole.
+Membership inference and held-out perplexity need the second kind (MUSE, Shi et al. 2024, arXiv 2407.06460,
+``holdout``). Neighbouring pieces form blocks, and evenly spaced blocks are held out. The last chapters would not do:
+they have other persons and scenes, by which a model that saw neither part could tell the two apart (Duan et al. 2024,
+arXiv 2402.07841). Nor would single pieces, each between two that are trained on. A document shorter than a block is one
+block.
 
 The header and the licence of Project Gutenberg are left out; nothing else of a text is changed.
 """
@@ -75,7 +75,7 @@ def _is_document(path: Path) -> bool:
 
 
 def read_document(path: Path) -> str:
-    """Read a text file, without what Project Gutenberg put around it.
+    """Read a text file, without the header and licence of Project Gutenberg.
 
     Raises:
         DataError: it is not UTF-8, or there is no text in it.
@@ -116,8 +116,9 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
     if not any(aside) or all(aside):
         raise DataError(
             f"{sum(map(len, blocks))} pieces make {len(blocks)} block{'' if len(blocks) == 1 else 's'} of "
-            f"{options.block_pieces}, and a share of {options.holdout_share:g} is {sum(aside)} of them; expected some "
-            "to train on and some held out: lower block_pieces or chunk_tokens, change holdout_share, or give more text"
+            f"{options.block_pieces}, and a share of {options.holdout_share:g} is {sum(aside)} of them; expected at "
+            "least one block to train on and one held out: lower block_pieces or chunk_tokens, change "
+            "holdout_share, or give more text"
         )
     pieces: tuple[list[Example], list[Example]] = ([], [])
     for block, held in zip(blocks, aside, strict=True):
@@ -126,7 +127,7 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
 
 
 def held_out(blocks: int, share: float) -> list[bool]:
-    """Say of each of ``blocks``, in order, whether it is held out: about ``share`` of them, evenly spread.
+    """Return for each of ``blocks``, in order, whether it is held out: about ``share`` of them, evenly spread.
 
     At 0.2 it is the middle one of every five, at 0.5 the second of every two.
     """

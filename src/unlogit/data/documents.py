@@ -15,7 +15,7 @@ MIN_DOCUMENTS = 3
 def document_texts(rows: Sequence[Example]) -> dict[str, str]:
     """Return the text of each document, by its name, whatever its case and spacing.
 
-    Two copies of a document that differ in these are cut at other places, so that their pieces need not be equal.
+    Two copies of a document that differ in these are cut at different positions, so that their pieces may differ.
     """
     pieces: dict[str, list[str]] = {}
     for row in rows:
@@ -24,14 +24,14 @@ def document_texts(rows: Sequence[Example]) -> dict[str, str]:
     return {name: " ".join("".join(texts).casefold().split()) for name, texts in pieces.items()}
 
 
-def join_few_documents(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
+def ungroup_few_documents(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
     """Return the rows, and a note if there are too few documents to keep each on one side; rows then name none."""
     groups = _groups(rows)
     if len(groups) == len(rows) or len(groups) >= MIN_DOCUMENTS:
         return rows, []
     note = (
-        f"the {side} side has {len(groups)} document{'' if len(groups) == 1 else 's'}, too few to keep each whole: its "
-        "pieces are split between training, holding out and evaluation"
+        f"the {side} side has {len(groups)} document{'' if len(groups) == 1 else 's'}, too few to keep each on one "
+        "side: their pieces are split between training, holding out and evaluation"
     )
     return [replace(row, document="") for row in rows], [note]
 

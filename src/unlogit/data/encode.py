@@ -1,8 +1,8 @@
 """From an example to token ids and labels: the loss falls on the answer's tokens and the end-of-text token only.
 
-The whole text is tokenised once and the prompt's end is found by character offsets, since tokenising prompt and
-answer apart gives other tokens than the model sees when it generates. A token across the boundary belongs to the
-answer. Chat templates are used where the tokenizer has one, a plain "Question: … / Answer: …" form where not.
+The full text is tokenised once, and the end of the prompt is found by character offsets: prompt and answer tokenised
+separately give other tokens than the model sees when it generates. A token across the boundary belongs to the
+answer. Chat templates are used where the tokenizer has one, a plain "Question: … / Answer: …" form where it has none.
 """
 
 from dataclasses import dataclass, replace

@@ -64,7 +64,7 @@ def exchange_answers(
     Similarity is the cosine between the questions' content words, each weighted by its inverse document frequency
     (tf-idf with counts of 0 and 1). Ties, questions that share no word included, are broken at random by ``seed``, for
     each example anew. An answer that says the same as the true one, or is used already, is passed over, as are other
-    answers to the same question and those of other kinds of rows. Rows that have perturbed answers of their own and
+    answers to the same question, and answers of rows of another kind. Rows that have perturbed answers of their own and
     pieces of running text (no question to answer) get an empty tuple.
 
     Answers of ``retain_rows`` come before those of ``examples`` where the questions ask alike (the cosine of all words,

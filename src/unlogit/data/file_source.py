@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlogit.data.documents import document_texts, join_few_documents, split
+from unlogit.data.documents import document_texts, split, ungroup_few_documents
 from unlogit.data.examples import Example
 from unlogit.data.row_keys import distinct_rows, row_key
 from unlogit.data.rows import examples_from
@@ -57,7 +57,7 @@ class FileSource:
     def retain_rows(self, options: DataOptions) -> SourceRows:
         """Return the distinct rows; of ``retain_subset`` rows, only these count as seen by the target."""
         rows = self.rows()
-        distinct, notes = join_few_documents(distinct_rows(rows), "retain")
+        distinct, notes = ungroup_few_documents(distinct_rows(rows), "retain")
         unseen, seen = _split_by_subset(distinct, rows, options.retain_subset)
         summary = {"duplicates_left_out": len(rows) - len(distinct)}
         return SourceRows(seen, unseen=unseen, documents=document_texts(rows), summary=summary, notes=notes)

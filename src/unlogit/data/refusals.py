@@ -1,4 +1,4 @@
-"""Refusals ("I don't know that."): what objectives with a preferred or taught answer put in the true answer's place.
+"""Refusals ("I don't know that."): what some objectives teach in place of the true answer.
 
 ``refusals.jsonl`` beside this file is of our own writing and ships with the package, under its licence. TOFU's 100
 (``idontknow.jsonl``, one a line and no JSON in spite of its name) are read from a folder of TOFU's files. Which row

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from unlogit.data.documents import document_texts, join_few_documents, set_aside, set_aside_neighbours
+from unlogit.data.documents import document_texts, set_aside, set_aside_neighbours, ungroup_few_documents
 from unlogit.data.examples import Example
 from unlogit.data.exchange import exchange_answers
 from unlogit.data.neutral import load_neutral
@@ -119,7 +119,7 @@ def neutral_side(forget: Side, other_rows: Sequence[Example], options: DataOptio
     distinct = distinct_rows(rows)
     other_questions = {question_key(row) for row in other_rows}
     remaining = [row for row in distinct if question_key(row) not in other_questions]
-    training, notes = join_few_documents(remaining, "neutral")
+    training, notes = ungroup_few_documents(remaining, "neutral")
     if dropped := len(distinct) - len(remaining):
         notes.append(
             f"{dropped} of {len(distinct)} neutral rows were left out: their questions stand on the retain side too, "

@@ -79,11 +79,11 @@ def retain_subset(rows: list[Example], count: int) -> list[Example]:
     assistant on, as many as are lacking from row 400 on.
 
     Raises:
-        DataError: there are not so many, or less than two are asked for.
+        DataError: there are fewer, or ``count`` is below 2.
     """
     if not 2 <= count <= len(rows):
         raise DataError(
-            f"a subset of {count} retain rows was asked for; expected 2 to {len(rows)}, which the split has: "
+            f"a subset of {count} retain rows was requested; expected 2 to {len(rows)}, which the split has: "
             "choose another number"
         )
     evaluation = evaluation_rows(count)
