@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from unlogit.data.sources import TOFU_PREFIX
+from unlogit.data.sources import source_of
 from unlogit.errors import ConfigError, nearest
 from unlogit.runs.checks import retain_log
 from unlogit.runs.folder import RunFolder
@@ -183,7 +183,7 @@ def check_comparison(comparison: Comparison) -> None:
 
 def _check_same_rows(config: RunConfig, base: RunConfig) -> None:
     """Refuse settings of a method by which other rows would be scored than by the common ones."""
-    free = TRAINING_DATA if base.data.forget.startswith(TOFU_PREFIX) else TRAINING_DATA - WORDINGS
+    free = TRAINING_DATA if source_of(base.data.forget).has_evaluation else TRAINING_DATA - WORDINGS
     same = {name: getattr(base.data, name) for name in free}
     changed = differences(replace(config, data=replace(config.data, **same)), base, ("data",))
     share, common = config.pick.validation_share, base.pick.validation_share
