@@ -1,4 +1,4 @@
-"""The losses of a frozen head in chunks, against all logits at once: values, gradients, and heads that are not linear."""
+"""The losses of a frozen head in chunks, against all logits at once: values, gradients, heads that are not linear."""
 
 from typing import Any
 

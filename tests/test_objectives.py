@@ -98,14 +98,14 @@ def test_log_ratio_by_hand() -> None:
 
 
 def test_a_single_row_is_not_spread_over_others() -> None:
-    with pytest.raises(ValueError, match="1 rows beside 3"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b3\b"):
         row_difference(torch.zeros(1), torch.zeros(3))
-    with pytest.raises(ValueError, match="1 rows beside 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         npo(Sides(odds([1], [1], reference_nll=[0.5])), 0.1)
     forget = odds([1], [1], reference_nll=[0.5, 0.5])
-    with pytest.raises(ValueError, match="1 rows beside 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         dpo(Sides(forget, odds([1], reference_nll=[0.5])), 0.1)
-    with pytest.raises(ValueError, match="1 rows beside 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         answer_preservation(Sides(forget, retain=forget, retain_refusal=odds([1])), 0.1)
 
 
@@ -454,7 +454,7 @@ def test_an_objective_is_its_terms(name: str) -> None:
 def test_what_is_needed_is_missed(name: str, missing: str) -> None:
     objective = ALL[name]
     sides = only(objective.needs - {missing})
-    with pytest.raises(ValueError, match=f"needs {missing.replace('_reference', '.reference')}, which"):
+    with pytest.raises(ValueError, match=missing.replace("_reference", r"\.reference")):
         defaults_of(objective, sides)
 
 
@@ -534,7 +534,7 @@ def test_a_beta_that_cannot_be(beta: float) -> None:
     sides = everything()
     for name, objective in ALL.items():
         if objective.beta:
-            with pytest.raises(ConfigError, match="expected a number above 0") as caught:
+            with pytest.raises(ConfigError, match=r"beta.*above 0") as caught:
                 objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0)
             assert "\n" not in str(caught.value), name
         else:
