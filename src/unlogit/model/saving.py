@@ -14,7 +14,7 @@ from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file
 from unlogit.model.assistant import Assistant
 from unlogit.model.configuration import UnlearnedConfig
-from unlogit.model.loading import absolute_name, load_recorded_target
+from unlogit.model.recorded_target import absolute_name, load_recorded_target
 from unlogit.settings.options import CombinationOptions
 
 
