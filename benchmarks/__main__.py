@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BENCHMARKS
-
 from unlogit.errors import ConfigError, nearest
 from unlogit.settings.flags import add_options, new_parser
 from unlogit.settings.options import BenchOptions

@@ -8,11 +8,11 @@ is also timed with the attention that the product decodes with (``attention``), 
 from typing import Any
 
 import torch
+from unlogit.model.attention import FasterAttention
 
 from benchmarks.findings import Finding, compared
 from benchmarks.models import Setting, bytes_of, filled_cache, random_target, unlearned_model
 from benchmarks.timing import Way, interleaved
-from unlogit.model.attention import FasterAttention
 from unlogit.model.unlearned import OUTPUT_CACHE
 
 CONTEXT = 256

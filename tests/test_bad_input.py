@@ -112,7 +112,7 @@ PREPARING: dict[str, tuple[Callable[[Place], Lines], str]] = {
     "forget row also in retain": (in_both, "1 of 8 forget rows also stand on the retain side (forget rows 3)"),
     "wrong split": (lambda p: [*p.prepare_line, "--forget=tofu:forget11"], "tofu:forget11"),
     "wrong retain split": (lambda p: [*p.prepare_line, "--retain=tofu:retain91"], "tofu:retain91"),
-    "share out of range": (lambda p: [*p.prepare_line, "--holdout_share=1.5"], "holdout_share is 1.5"),
+    "share out of range": (lambda p: [*p.prepare_line, "--holdout_fraction=1.5"], "holdout_fraction is 1.5"),
     "no such model": (lambda p: model(p, f"{p.folder}/none"), "is no folder"),
     "no model in the folder": (lambda p: model(p, str(p.folder)), "has no config.json"),
     "hub out of reach": (lambda p: model(p, "nobody/nothing"), "'nobody/nothing' cannot be loaded"),
@@ -184,8 +184,8 @@ TRAINING: dict[str, tuple[Lines, str]] = {
     "deeper": (["--num_layers=9"], "num_layers is 9"),
     "no block with LoRA": (["--lora_first_layer=2"], "lora_first_layer is 2 and the assistant has 2 layers"),
     "no rank": (["--rank=0"], "rank is 0"),
-    "share out of range": (["--neutral_share=1.5"], "neutral_share is 1.5"),
-    "shares beyond the whole": (["--perturbed_share=0.8"], "expected at least 0 and below 0.75, what neutral"),
+    "share out of range": (["--neutral_fraction=1.5"], "neutral_fraction is 1.5"),
+    "shares beyond the whole": (["--perturbed_fraction=0.8"], "expected at least 0 and below 0.75, what neutral"),
     "unknown objective": (["--objective=ulda"], "objective 'ulda' is unknown (did you mean 'uld'?)"),
     "several at once": (["--batch_size=0", "--save_steps=0"], "batch_size is 0; expected more than 0; save_steps"),
     "trained already": ([], "holds a trained assistant"),
@@ -225,8 +225,8 @@ EVALUATING: dict[str, tuple[Lines, str]] = {
     "no answers": (["--max_new_tokens=0"], "max_new_tokens is 0"),
     "pick nothing": (["--pick.enabled=true", "--pick.alphas=[]"], "pick has no alphas"),
     "pick on all rows": (
-        ["--pick.enabled=true", "--pick.validation_share=1", "--retain_model=x"],
-        "pick.validation_share is 1",
+        ["--pick.enabled=true", "--pick.validation_fraction=1", "--retain_model=x"],
+        "pick.validation_fraction is 1",
     ),
     "rule": (["--rule=centered"], "did you mean 'centred'?"),
     "no model": (["--model=./none"], "'./none' is no folder"),
@@ -275,7 +275,7 @@ def test_full_disk_for_the_settings(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("unlogit.runs.folder.write_config", write)
-    line = [*trained.prepare_line, "--overwrite", "--holdout_share=0.3"]
+    line = [*trained.prepare_line, "--overwrite", "--holdout_fraction=0.3"]
     check_refused(line, "the disk is full", trained.folder, capsys)
 
 

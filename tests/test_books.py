@@ -101,7 +101,7 @@ def test_a_part_that_would_be_empty_is_an_error(byte_tokenizer: Any) -> None:
 
 def test_settings_out_of_range_are_said_at_once(byte_tokenizer: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"chunk_tokens is 4.*holdout_share is 1.*block_pieces is 0.*max_pieces is -1"
+        ConfigError, match=r"chunk_tokens is 4.*holdout_fraction is 1.*block_pieces is 0.*max_pieces is -1"
     ):
         split_documents([BOOK], byte_tokenizer, SplitOptions(4, 1.0, 0, -1))
 
@@ -147,7 +147,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     folder = write(tmp_path / "books", secret=document("§", 40), kept=document("¶", 40), also=document("µ", 40))
     model, output = save_model(tmp_path / "model"), tmp_path / "rows"
     line = ["split", f"--forget={folder / 'secret.txt'}", f"--retain={folder}", f"--model={model}"]
-    line += [f"--output={output}", "--chunk_tokens=32", "--holdout_share=0.5"]
+    line += [f"--output={output}", "--chunk_tokens=32", "--holdout_fraction=0.5"]
     assert main(line) == 0
     assert "retain: also.txt, kept.txt: " in capsys.readouterr().out
     summary = json.loads((output / "split.json").read_text())

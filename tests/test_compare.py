@@ -113,8 +113,8 @@ def test_figures_are_those_of_the_runs(place: Place, found: ComparisonResults) -
     assert list(run.models) == [RETAIN, "unlearned"]  # read, not scored again; the target neither
     assert not any(name.startswith("flatness") for name in row.figures)
     flat = RunResults.read(place.folder / "compare" / "uld" / "seed-1" / "results.json").training["unlearned"]
-    assert found.rows[4].figures["flatness.retain"] == flat["flatness_nats"]["holdout_retain"] > 0
-    assert found.rows[5].figures["flatness.retain"] == found.rows[4].figures["flatness.retain"]
+    assert found.rows[4].figures["uniform_kl.retain"] == flat["uniform_kl_nats"]["holdout_retain"] > 0
+    assert found.rows[5].figures["uniform_kl.retain"] == found.rows[4].figures["uniform_kl.retain"]
     reference = RunResults.read(place.folder / "compare" / "reference" / "results.json")
     assert len(reference.models["target"].splits["forget"].rows) == 8
 
@@ -245,8 +245,8 @@ WRONG = {
     "other rows": ({"methods": {"ga": {"data": {"seed": 3}}}}, "method ga: its rows to score are not those of the"),
     "other wordings": ({"methods": {"ga": {"data": {"paraphrases": 2}}}}, "(data.paraphrases 2 → 0 in common)"),
     "other parting": (
-        {"methods": {"uld": {"pick": {"validation_share": 0.4}}}},
-        "(pick.validation_share 0.4 → 0.25 in common)",
+        {"methods": {"uld": {"pick": {"validation_fraction": 0.4}}}},
+        "(pick.validation_fraction 0.4 → 0.25 in common)",
     ),
     "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "ga rewrites weights"),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from unlogit.training.finetune import AnswerTrainer, finetune
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
@@ -15,7 +16,6 @@ from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.settings.options import FinetuneOptions
-from unlogit.training.finetune import AnswerTrainer, finetune
 from unlogit.training.trainer import (
     LogLines,
     Rows,

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", f"{place / 'run'}", "--num_layers=2", "--rank=4", "--batch_size=4", "--epochs=2", "--dtype=float32"],
         ["evaluate", f"{place / 'run'}", f"--retain_model={place / 'retain_model'}", "--generate_rows=3"],
     ]
-    lines[0] += [f"--chunk_tokens={LENGTH}", "--holdout_share=0.5", "--block_pieces=2", "--max_pieces=16"]
+    lines[0] += [f"--chunk_tokens={LENGTH}", "--holdout_fraction=0.5", "--block_pieces=2", "--max_pieces=16"]
     for line in lines[1:3]:
         line += [f"--model={model}", "--epochs=8", "--batch_size=8", "--learning_rate=1e-2", "--dtype=float32"]
     lines[-1] += ["--max_new_tokens=8"]

@@ -1,4 +1,4 @@
-"""OpenUnlearning's conventions and files: its formulas by hand and by an independent reference, and the way back."""
+"""OpenUnlearning's protocol and files: its formulas by hand and by an independent reference, and the way back."""
 
 import functools
 import json
@@ -306,7 +306,7 @@ def test_spaces_before_punctuation_are_closed_up(byte_tokenizer: Any) -> None:
 # Files
 
 OURS = EvaluateOptions(max_new_tokens=4, batch_size=4)
-LIKE_THEM = replace(OURS, conventions="open_unlearning", open_unlearning=True)
+LIKE_THEM = replace(OURS, protocol="open_unlearning", open_unlearning=True)
 ROWS = {"forget": PEOPLE.forget[:5], "retain": PEOPLE.retain[:2]}
 
 
@@ -326,7 +326,7 @@ def test_the_files_hold_what_was_measured(retain: Results, byte_tokenizer: Any, 
     write_open_unlearning(results, tmp_path)
     whole = json.loads((tmp_path / "TOFU_EVAL.json").read_text())
     about = whole.pop("unlogit")
-    assert about["conventions"] == results.conventions == "open_unlearning"
+    assert about["protocol"] == results.protocol == "open_unlearning"
     forget = {f"forget_Q_A_{name}" for name in ("Prob", "PARA_Prob", "PERT_Prob", "ROUGE")}
     retained = {f"retain_Q_A_{name}" for name in ("Prob", "PARA_Prob", "PERT_Prob", "ROUGE")} | {"retain_Truth_Ratio"}
     others = {"forget_truth_ratio", "extraction_strength", "exact_memorization", "forget_quality"}
@@ -380,7 +380,7 @@ def test_what_was_not_measured_is_not_written(byte_tokenizer: Any, tmp_path: Pat
     assert not {name for name in whole if "PARA" in name or "PERT" in name}
     assert "forget_quality" not in whole
     assert "model_utility" not in whole
-    assert whole["unlogit"]["conventions"] == "unlogit"
+    assert whole["unlogit"]["protocol"] == "unlogit"
     for row in whole["forget_Q_A_Prob"]["value_by_index"].values():
         assert math.exp(-row["avg_loss"]) == pytest.approx(row["prob"], rel=1e-12)
 
@@ -437,7 +437,7 @@ def test_their_retain_log_gives_forget_quality(byte_tokenizer: Any, tmp_path: Pa
     scores = [0.1 * i for i in range(1, 13)]
     found = read_open_unlearning(their_log(tmp_path, scores))
     assert found.values == tuple(scores)
-    assert (found.rows, found.conventions) == ((), "open_unlearning")
+    assert (found.rows, found.protocol) == ((), "open_unlearning")
     log = load_retain(their_log(tmp_path, scores[:5]), "open_unlearning")
     results = evaluated(byte_tokenizer, LIKE_THEM, 0, log)
     own = results.truth_ratios().values
@@ -488,7 +488,7 @@ def test_conventions_are_never_mixed(retain: Results, byte_tokenizer: Any) -> No
         compare_with_retain(ours, retain)
     with pytest.raises(DataError, match="expected the same"):
         compare_with_retain(retain, ours)
-    with pytest.raises(DataError, match="these results follow different conventions"):
+    with pytest.raises(DataError, match="these results follow different protocol"):
         RunResults({"unlearned": ours, RETAIN: retain})
 
 
@@ -496,9 +496,9 @@ def test_results_remember_their_conventions(retain: Results, byte_tokenizer: Any
     """Results of before there was a choice are ours."""
     retain.write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == retain
-    assert Results.read(tmp_path / "results.json").conventions == "open_unlearning"
-    assert Results("old", {"forget": SplitResult("forget", {}, ())}).conventions == "unlogit"
-    assert TruthRatios("old", (), ()).conventions == "unlogit"
+    assert Results.read(tmp_path / "results.json").protocol == "open_unlearning"
+    assert Results("old", {"forget": SplitResult("forget", {}, ())}).protocol == "unlogit"
+    assert TruthRatios("old", (), ()).protocol == "unlogit"
 
 
 def test_results_on_fewer_rows_keep_their_conventions(retain: Results, byte_tokenizer: Any) -> None:
@@ -533,7 +533,7 @@ def evaluate(place: Place, model: str, *flags: str) -> int:
 
 def test_evaluate_writes_their_files_and_reads_them(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A retain model, and then in its place the log that was written of it: one forget quality, to the bit."""
-    like_them = ("--conventions=open_unlearning", "--open_unlearning=true")
+    like_them = ("--protocol=open_unlearning", "--open_unlearning=true")
     assert evaluate(place, "target", *like_them, f"--retain_model={place.folder / 'retain_model'}") == 0
     assert "as OpenUnlearning writes them, are in" in capsys.readouterr().out
     logs = {path.parent.name: path for path in (place.run / "open_unlearning").rglob("TOFU_EVAL.json")}
@@ -544,16 +544,16 @@ def test_evaluate_writes_their_files_and_reads_them(place: Place, capsys: pytest
     assert "does not name its rows" not in capsys.readouterr().out
     assert evaluate(place, "target", f"--retain_model={logs['retain_model']}") == 2
     message = capsys.readouterr().err
-    assert "'this run' is scored by the conventions of 'unlogit'" in message
+    assert "'this run' is scored by the protocol of 'unlogit'" in message
     assert len(message.splitlines()) == 1
-    assert evaluate(place, "target", "--conventions=mine") == 2
+    assert evaluate(place, "target", "--protocol=mine") == 2
     assert "expected one of unlogit, open_unlearning" in capsys.readouterr().err
 
 
 def test_evaluate_with_a_log_of_theirs(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder with the log will do; what cannot be checked is said."""
     their_log(tmp_path, [0.1, 0.5, 0.9, 1.1, 1.5, 2.0])
-    assert evaluate(place, "target", "--conventions=open_unlearning", f"--retain_model={tmp_path}") == 0
+    assert evaluate(place, "target", "--protocol=open_unlearning", f"--retain_model={tmp_path}") == 0
     shown = capsys.readouterr().out
     assert "does not name its rows: its 6 truth ratios are compared with those of this run's 6 forget rows" in shown
 
@@ -562,9 +562,9 @@ def test_a_choice_by_a_log_of_theirs_is_refused(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = their_log(tmp_path, [0.1] * 6)
-    flags = ("--conventions=open_unlearning", "--pick.enabled=true", f"--retain_model={log}")
+    flags = ("--protocol=open_unlearning", "--pick.enabled=true", f"--retain_model={log}")
     assert main(["evaluate", str(place.run), *flags]) == 2
-    assert "combinations are chosen by our own conventions" in capsys.readouterr().err
+    assert "combinations are chosen by our own protocol" in capsys.readouterr().err
 
 
 # Published figures
@@ -572,15 +572,15 @@ def test_a_choice_by_a_log_of_theirs_is_refused(
 published = functools.cache(read_published_log)  # ROUGE of 817 answers takes its time
 
 
-@pytest.mark.parametrize("conventions", ["unlogit", "open_unlearning"])
-def test_published_logs_go_the_way_back(shared_folder: Path, tmp_path: Path, conventions: str) -> None:
+@pytest.mark.parametrize("protocol", ["unlogit", "open_unlearning"])
+def test_published_logs_go_the_way_back(shared_folder: Path, tmp_path: Path, protocol: str) -> None:
     """Llama-2-7b's log and its retain model's, written in their form and read again: the published forget quality."""
     logs = shared_folder / "data" / "tofu_eval_logs"
     wanted = json.loads((logs / "expected.json").read_text())["values"]
-    full = published(logs / "llama2-7b_full.json", conventions)
-    direct = published(logs / "llama2-7b_retain90.json", conventions)
+    full = published(logs / "llama2-7b_full.json", protocol)
+    direct = published(logs / "llama2-7b_retain90.json", protocol)
     write_open_unlearning(direct, tmp_path)
-    found = compare_with_retain(full, load_retain(tmp_path / "TOFU_EVAL.json", conventions))
+    found = compare_with_retain(full, load_retain(tmp_path / "TOFU_EVAL.json", protocol))
     assert found == compare_with_retain(full, direct)
     figures = wanted["forget_quality full vs retain90"]
     assert found.value == pytest.approx(figures["pvalue"], rel=1e-9, abs=0)

@@ -116,7 +116,7 @@ def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setu
     people = make_people(12, questions=4, forget_share=0.2, seed=seed)
     for name, rows in (("forget", people.forget), ("retain", people.retain)):
         setup.write(name, [replace(row, perturbed_answer=(), paraphrased_answer=()) for row in rows])
-    setup.prepare(evaluation_rows=16, holdout_share=0.3, perturbations=2, seed=seed)
+    setup.prepare(evaluation_rows=16, holdout_fraction=0.3, perturbations=2, seed=seed)
 
     def facts(rows: list[Example], answers: str = "") -> set[str]:
         """What is left of answers without the words of their questions."""
@@ -148,7 +148,7 @@ def test_too_large_a_subset(setup: Setup) -> None:
 def test_rows_set_aside_are_neighbours(setup: Setup) -> None:
     """Rows of one subject stand together in a file: those scored or held out should not have their neighbours trained
     on. Ten of thirty are scored, a fifth of the other twenty is held out."""
-    setup.prepare(evaluation_rows=10, holdout_share=0.2)
+    setup.prepare(evaluation_rows=10, holdout_fraction=0.2)
     questions = [row.question for row in RETAIN]
     scored = [questions.index(row.question) for row in setup.rows("evaluation/retain")]
     assert scored == list(range(scored[0], scored[0] + 10))
@@ -198,7 +198,7 @@ def test_no_neutral_rows(setup: Setup) -> None:
 
 
 def test_nothing_held_out(setup: Setup) -> None:
-    rows = setup.prepare(holdout_share=0.0)["rows"]
+    rows = setup.prepare(holdout_fraction=0.0)["rows"]
     assert (rows["holdout_retain"], rows["retain"], rows["holdout_neutral"]) == (0, 20, 0)
 
 
@@ -247,10 +247,12 @@ def test_too_few_rows(setup: Setup) -> None:
 
 
 def test_settings_out_of_range_are_named_together(setup: Setup) -> None:
-    message = setup.message_of(ConfigError, evaluation_rows=0, holdout_share=1.0, paraphrases=-1, retain="", forget="")
+    message = setup.message_of(
+        ConfigError, evaluation_rows=0, holdout_fraction=1.0, paraphrases=-1, retain="", forget=""
+    )
     for fact in (
         "evaluation_rows is 0",
-        "holdout_share is 1.0",
+        "holdout_fraction is 1.0",
         "paraphrases is -1",
         "forget is empty",
         "retain is empty",

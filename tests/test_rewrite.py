@@ -8,6 +8,17 @@ import pytest
 import torch
 from torch import nn
 from transformers import LlamaForCausalLM
+from unlogit.training.rewrite import (
+    OFFSET_WEIGHTS,
+    Item,
+    SidesTrainer,
+    collate,
+    loss_numbers,
+    make_items,
+    new_offset,
+    rewrite_model,
+    train_offset,
+)
 
 from tiny_models import tiny_target
 from tiny_run import tiny_config
@@ -21,17 +32,6 @@ from unlogit.objectives import OBJECTIVES
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.training.reference import measure_reference, with_own_head
-from unlogit.training.rewrite import (
-    OFFSET_WEIGHTS,
-    Item,
-    SidesTrainer,
-    collate,
-    loss_numbers,
-    make_items,
-    new_offset,
-    rewrite_model,
-    train_offset,
-)
 from unlogit.training.trainer import LogLines
 
 FORGET = [Example(f"Who is person {i}?", f"A baker of {'very ' * (3 - i)}old towns.") for i in range(4)]

@@ -225,7 +225,7 @@ def test_the_grid_has_each_triple_once_and_no_alpha_zero() -> None:
         ({"alphas": (math.inf,)}, "alpha is inf; expected a finite number"),
         ({"filter_rates": (1.0,), "rules": ("centered",)}, "filter_rate is 1.0"),
         ({"filter_rates": (1.0,), "rules": ("centered",)}, "did you mean 'centred'?"),
-        ({"validation_share": 1.0}, "validation_share is 1.0; expected a number between 0 and 1"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0; expected a number between 0 and 1"),
     ],
 )
 def test_grids_that_mean_nothing(changed: dict[str, Any], message: str) -> None:
@@ -378,7 +378,7 @@ def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture
         "alphas has 0 only": ["--alphas=[0]"],
         "filter_rate is 1.5; expected at least 0 and below 1": ["--filter_rates=[0, 1.5]"],
         "--rules": ["--rules=[centred, supress]"],
-        "validation_share is 0.0": ["--validation_share=0"],
+        "validation_fraction is 0.0": ["--validation_fraction=0"],
         "batch_size is 0; expected 1 or more": ["--batch_size=0"],
         "1 evaluation rows": ["--max_rows=1"],
         "no config.yaml": [],

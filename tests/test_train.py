@@ -8,19 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from models_for_tests import tiny_tokenizer
-from tiny_models import random_assistant, tiny_target
-from unlogit.data.batches import predicted
-from unlogit.data.encode import encode
-from unlogit.data.examples import Example
-from unlogit.errors import ConfigError, DataError
-from unlogit.model import attention
-from unlogit.model.assistant import Assistant
 from unlogit.model.attention import FASTER, SHORT_TOKENS
-from unlogit.objectives.uld import uld
-from unlogit.runs.checks import check_train
-from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.branches import BRANCHES
 from unlogit.training.train import (
     AssistantTrainer,
@@ -35,6 +23,18 @@ from unlogit.training.train import (
     train_assistant,
     uniform_shares,
 )
+
+from models_for_tests import tiny_tokenizer
+from tiny_models import random_assistant, tiny_target
+from unlogit.data.batches import predicted
+from unlogit.data.encode import encode
+from unlogit.data.examples import Example
+from unlogit.errors import ConfigError, DataError
+from unlogit.model import attention
+from unlogit.model.assistant import Assistant
+from unlogit.objectives.uld import uld
+from unlogit.runs.checks import check_train
+from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.trainer import training_arguments
 
 WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
@@ -84,7 +84,7 @@ def test_defaults_by_size() -> None:
 
 
 def test_shares_of_the_uniform_side() -> None:
-    options = TrainOptions(batch_size=16, neutral_share=0.25)
+    options = TrainOptions(batch_size=16, neutral_fraction=0.25)
 
     def shares(**changes: list[Example]) -> dict[str, int]:
         return uniform_shares(options, branch_pools(replace(ROWS, **changes), BRANCHES["uld"][0], [])[1])
@@ -96,13 +96,13 @@ def test_shares_of_the_uniform_side() -> None:
     four = branch_pools(ROWS, BRANCHES["dual_uld"][1], [0])[1]
     assert uniform_shares(options, four) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
     assert uniform_shares(options, {}) == {}
-    options = replace(options, perturbed_share=0.125)
+    options = replace(options, perturbed_fraction=0.125)
     assert shares() == {"retain": 10, "neutral": 4, "perturbed": 2}
     assert shares(retain=[]) == {"perturbed": 12, "neutral": 4}  # nothing else to be flat on
     assert shares(perturbed=[]) == {"retain": 12, "neutral": 4}
-    options = replace(options, perturbed_share=0.0)
+    options = replace(options, perturbed_fraction=0.0)
     assert shares() == {"retain": 12, "neutral": 4}
-    options = replace(options, batch_size=4, uniform_ratio=3.0, perturbed_share=None)
+    options = replace(options, batch_size=4, uniform_ratio=3.0, perturbed_fraction=None)
     assert shares() == {"retain": 5, "perturbed": 4, "neutral": 3}
     options = replace(options, uniform_ratio=0.1)
     assert shares() == {"retain": 1}
@@ -121,8 +121,8 @@ def test_defaults_of_what_rewrites_weights() -> None:
 
 
 def test_all_wrong_settings_are_told_at_once() -> None:
-    wrong = TrainOptions(objective="ulb", learning_rate=-1.0, neutral_share=1.5)
-    with pytest.raises(ConfigError, match=r"did you mean 'uld'.*learning_rate is -1.*neutral_share is 1.5"):
+    wrong = TrainOptions(objective="ulb", learning_rate=-1.0, neutral_fraction=1.5)
+    with pytest.raises(ConfigError, match=r"did you mean 'uld'.*learning_rate is -1.*neutral_fraction is 1.5"):
         check_train(wrong)
     with pytest.raises(ConfigError, match=r"retain_weight is -1.*max_grad_norm is nan"):
         check_train(TrainOptions(retain_weight=-1.0, max_grad_norm=float("nan")))
@@ -137,7 +137,7 @@ def test_all_wrong_settings_are_told_at_once() -> None:
 
 def test_rows_near_the_forget_rows_are_a_uniform_pool_of_their_own(tmp_path: Path) -> None:
     """One row in three of the forget set's count, 1, of the two retain rows; the other is left in ``retain``."""
-    options = replace(OPTIONS, epochs=1, near_flat=True, near_share=1 / 3, neutral_share=0, uniform_ratio=2.0)
+    options = replace(OPTIONS, epochs=1, near_flat=True, near_fraction=1 / 3, neutral_fraction=0, uniform_ratio=2.0)
     _, summary = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "a", AssistantOptions(), options)
     assert summary["rows_a_step"] == {"forget": 4, "near": 3, "retain": 3, "perturbed": 2}
     with pytest.raises(ConfigError, match="near_flat is True with the objective dual_uld; expected it with uld only"):
@@ -150,8 +150,8 @@ def test_options_of_uld_are_refused_elsewhere() -> None:
     for name, value in (
         ("uniform_ratio", 3.0),
         ("growing_retain_weight", True),
-        ("stop_flatness", 0.1),
-        ("common_share", 0.01),
+        ("stop_uniform_kl", 0.1),
+        ("common_fraction", 0.01),
         ("flat_share", 0.5),
     ):
         check_train(TrainOptions(**{name: value}))
@@ -165,7 +165,7 @@ def test_it_stops_once_it_has_learnt_and_is_flat(
 ) -> None:
     """Anything is below 50 nats: it stops at the first pass whose forget term is below half of log V, not before;
     at the start it is flat and has learnt nothing. Nothing is below a billionth: it makes all 40 passes."""
-    options = replace(OPTIONS, stop_flatness=limit, logging_steps=1)
+    options = replace(OPTIONS, stop_uniform_kl=limit, logging_steps=1)
     place = tmp_path / "a"
     _, summary = train_assistant(tiny_target(), tiny_tokenizer(), ROWS, place, AssistantOptions(rank=4), options)
     terms = [json.loads(line)["forget"] for line in (place / "log.jsonl").read_text().splitlines()]
@@ -221,7 +221,7 @@ def test_it_learns_both_sides_and_leaves_the_target_alone(tmp_path: Path, adapte
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(logging_steps: int, tmp_path: Path) -> None:
     """Seen in a log line, or after the last one."""
     target = tiny_target()
-    options = replace(OPTIONS, learning_rate=1e30, max_grad_norm=0.0, logging_steps=logging_steps, warmup_share=0.0)
+    options = replace(OPTIONS, learning_rate=1e30, max_grad_norm=0.0, logging_steps=logging_steps, warmup_ratio=0.0)
     with pytest.raises(ConfigError, match="lower learning_rate"):
         train_assistant(
             target, tiny_tokenizer(), ROWS, tmp_path / "assistant", AssistantOptions(2, "lora", 4), options, bar=False
@@ -342,7 +342,7 @@ def test_words_that_tell_nothing_are_not_remembered(tmp_path: Path) -> None:
     rows = replace(ROWS, forget=rows_of("city five"), retain=[*ROWS.retain, *rows_of("city", "city")])
     trained = {}
     for share in (0.5, 0.0):
-        place, options = tmp_path / str(share), replace(OPTIONS, common_share=share)
+        place, options = tmp_path / str(share), replace(OPTIONS, common_fraction=share)
         assistant, _ = train_assistant(tiny_target(), tiny_tokenizer(), rows, place, AssistantOptions(), options)
         coded = encode(rows.forget[0], tiny_tokenizer())
         batch = collate([(coded, True)])

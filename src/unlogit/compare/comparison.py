@@ -186,9 +186,9 @@ def _check_same_rows(config: RunConfig, base: RunConfig) -> None:
     free = TRAINING_DATA if source_of(base.data.forget).has_evaluation else TRAINING_DATA - WORDINGS
     same = {name: getattr(base.data, name) for name in free}
     changed = differences(replace(config, data=replace(config.data, **same)), base, ("data",))
-    share, common = config.pick.validation_share, base.pick.validation_share
+    share, common = config.pick.validation_fraction, base.pick.validation_fraction
     if share != common:
-        changed.append(f"pick.validation_share {share!r} → {common!r}")
+        changed.append(f"pick.validation_fraction {share!r} → {common!r}")
     if changed:
         raise ConfigError(
             f"its rows to score are not those of the others ({'; '.join(changed)} in common); expected the same for "

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from unlogit.compare.comparison import METHOD_KEYS, Comparison
-from unlogit.compare.results import ComparisonResults, Row, costs_of, figures_of, flatness_of
+from unlogit.compare.results import ComparisonResults, Row, costs_of, figures_of, uniform_kl_of
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain
 from unlogit.evaluate.metrics.knowledge_retention import knowledge_retention
@@ -56,7 +56,7 @@ def _rows_of(
             seed,
             model_results.config.get("combination"),
             picked=model == "picked",
-            figures=_figures(model_results, target) | flatness_of(training),
+            figures=_figures(model_results, target) | uniform_kl_of(training),
             costs=costs_of(training),
             path=tuple(path) if model == "unlearned" else (),
         )

@@ -71,9 +71,9 @@ def figures_of(results: Results) -> dict[str, float]:
     return figures
 
 
-def flatness_of(training: Mapping[str, Any] | None) -> dict[str, float]:
+def uniform_kl_of(training: Mapping[str, Any] | None) -> dict[str, float]:
     """Return how far an assistant is from flat on rows that it was not trained on, where it has to be flat."""
-    flatness = (training or {}).get("flatness_nats") or {}
+    flatness = (training or {}).get("uniform_kl_nats") or (training or {}).get("flatness_nats") or {}
     return {f"flatness.{name.removeprefix('holdout_')}": value for name, value in flatness.items()}
 
 
@@ -86,6 +86,12 @@ def costs_of(training: Mapping[str, Any] | None) -> dict[str, float]:
         costs["seconds_a_step"] = (training["seconds"] - training.get("setup_seconds", 0)) / training["steps"]
         costs["steps"] = training["steps"]
     return costs
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it was written, figures of 0.1 under the names that they have now."""
+    figures = {name.replace("flatness.", "uniform_kl."): value for name, value in row["figures"].items()}
+    return {**row, "figures": figures, "path": tuple(row["path"])}
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class ComparisonResults:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise DataError(f"{path} does not say {FORMAT!r}; expected what `unlogit compare` wrote: compare again")
         try:
-            rows = tuple(Row(**{**row, "path": tuple(row["path"])}) for row in value["rows"])
+            rows = tuple(Row(**_renamed(row)) for row in value["rows"])
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"{path}: a row lacks or misplaces a field ({error}); expected all: compare again"

@@ -112,13 +112,13 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
     cut = [cut_text(text, tokenizer, options.chunk_tokens)[: options.max_pieces or None] for text in documents]
     size = options.block_pieces
     blocks = [document[begin : begin + size] for document in cut for begin in range(0, len(document), size)]
-    aside = held_out(len(blocks), options.holdout_share)
+    aside = held_out(len(blocks), options.holdout_fraction)
     if not any(aside) or all(aside):
         raise DataError(
             f"{sum(map(len, blocks))} pieces make {len(blocks)} block{'' if len(blocks) == 1 else 's'} of "
-            f"{options.block_pieces}, and a share of {options.holdout_share:g} is {sum(aside)} of them; expected at "
+            f"{options.block_pieces}, and a share of {options.holdout_fraction:g} is {sum(aside)} of them; expected at "
             "least one block to train on and one held out: lower block_pieces or chunk_tokens, change "
-            "holdout_share, or give more text"
+            "holdout_fraction, or give more text"
         )
     pieces: tuple[list[Example], list[Example]] = ([], [])
     for block, held in zip(blocks, aside, strict=True):
@@ -145,7 +145,12 @@ def check_split(options: SplitOptions) -> None:
         f"{name} is {value}, expected {expected}"
         for name, value, expected, good in (
             ("chunk_tokens", options.chunk_tokens, "16 or more", options.chunk_tokens >= 16),
-            ("holdout_share", options.holdout_share, "a number between 0 and 1", 0 < options.holdout_share < 1),
+            (
+                "holdout_fraction",
+                options.holdout_fraction,
+                "a number between 0 and 1",
+                0 < options.holdout_fraction < 1,
+            ),
             ("block_pieces", options.block_pieces, "1 or more", options.block_pieces >= 1),
             ("max_pieces", options.max_pieces, "0 or more", options.max_pieces >= 0),
         )

@@ -119,7 +119,7 @@ def _check(options: DataOptions) -> None:
         f"{name} is {value}, expected {expected}"
         for name, value, expected, good in (
             ("evaluation_rows", options.evaluation_rows, "1 or more", options.evaluation_rows >= 1),
-            ("holdout_share", options.holdout_share, "0 or more and below 1", 0 <= options.holdout_share < 1),
+            ("holdout_fraction", options.holdout_fraction, "0 or more and below 1", 0 <= options.holdout_fraction < 1),
             ("retain_train_rows", options.retain_train_rows, "0 or more", options.retain_train_rows >= 0),
             ("retain_subset", options.retain_subset, "0 or more", options.retain_subset >= 0),
             ("paraphrases", options.paraphrases, "0 or more", options.paraphrases >= 0),

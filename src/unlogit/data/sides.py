@@ -88,7 +88,7 @@ def retain_side(source: Source, options: DataOptions) -> Side:
 def _with_evaluation_set_aside(rows: SourceRows, options: DataOptions) -> Side:
     """Set some of the rows aside to score them, at most half."""
     available = len(rows.training)
-    needed = 3 if options.holdout_share else 2  # one to train on, one to score, one to hold out
+    needed = 3 if options.holdout_fraction else 2  # one to train on, one to score, one to hold out
     if available < needed:
         raise DataError(
             f"the retain side has {available} different row{'' if available == 1 else 's'}; expected at least "
@@ -156,12 +156,12 @@ def hold_out(rows: list[Example], options: DataOptions, name: str) -> tuple[list
 
     Retain rows are held out with their neighbours; neutral rows have nothing in common with theirs.
     """
-    if len(rows) < (2 if options.holdout_share else 1):
+    if len(rows) < (2 if options.holdout_fraction else 1):
         raise DataError(
             f"the {name} side has {len(rows)} row{'' if len(rows) == 1 else 's'} left to train on; expected at "
             "least 2, one of them to hold out: give more"
         )
-    count = max(1, round(options.holdout_share * len(rows))) if options.holdout_share else 0
+    count = max(1, round(options.holdout_fraction * len(rows))) if options.holdout_fraction else 0
     choose = set_aside_neighbours if name == "retain" else set_aside
     return choose(rows, min(count, len(rows) - 1), options.seed)
 

@@ -59,7 +59,7 @@ def evaluate_model(
     model_name = name or str(model.name_or_path) or type(model).__name__
     compares = retain is not None and not running_text(split_rows.get("forget", ()))
     if retain is not None and compares:  # refused before the work, not after it
-        retain_truth_ratios(split_rows.get("forget", ()), model_name, retain, options.conventions)
+        retain_truth_ratios(split_rows.get("forget", ()), model_name, retain, options.protocol)
     membership_splits = {"forget", "holdout"} if {"forget", "holdout"} <= set(split_rows) else set()
     split_results, scores = {}, {}
     for split, rows in split_rows.items():
@@ -73,7 +73,7 @@ def evaluate_model(
             keep_generated=keep_generated,
             token_scores=split in membership_splits,
         )
-    protocol = PROTOCOLS[options.conventions]
+    protocol = PROTOCOLS[options.protocol]
     membership = protocol.membership_inference(scores["forget"], scores["holdout"]) if membership_splits else None
     results = Results(
         model=model_name,
@@ -105,7 +105,7 @@ def running_text(rows: Sequence[Example]) -> bool:
 def privacy_leak(results: Results, retain: Results) -> MetricResult | None:
     """Return privleak against the retain model; None where that was not scored on just the same rows."""
     membership, retain_membership = results.membership_inference, retain.membership_inference
-    if membership is None or retain_membership is None or results.conventions != retain.conventions:
+    if membership is None or retain_membership is None or results.protocol != retain.protocol:
         return None
     if any(results.splits[split].rows != retain.splits[split].rows for split in ("forget", "holdout")):
         return None
@@ -116,22 +116,22 @@ def compare_with_retain(results: Results, retain: Results | TruthRatios) -> Metr
     """Return the forget quality of ``results`` against the retain model on the same rows.
 
     Raises:
-        DataError: either has no truth ratios on forget rows, not on the same ones, or not by the same conventions.
+        DataError: either has no truth ratios on forget rows, not on the same ones, or not by the same protocol.
     """
     ratios = results.truth_ratios()
     retain_ratios = retain.truth_ratios() if isinstance(retain, Results) else retain
-    return forget_quality(ratios.values, retain_ratios.on_rows(ratios.rows, ratios.source, ratios.conventions))
+    return forget_quality(ratios.values, retain_ratios.on_rows(ratios.rows, ratios.source, ratios.protocol))
 
 
 def retain_truth_ratios(
-    forget: Sequence[Example], name: str, retain: Results | TruthRatios, conventions: str = "unlogit"
+    forget: Sequence[Example], name: str, retain: Results | TruthRatios, protocol: str = "unlogit"
 ) -> tuple[list[Example], tuple[float, ...]]:
     """Return the forget rows that have wrong answers, and the retain model's truth ratios on them.
 
-    ``name`` is the model that is to be compared with the retain model, ``conventions`` those that it is scored by.
+    ``name`` is the model that is to be compared with the retain model, ``protocol`` those that it is scored by.
 
     Raises:
-        DataError: no row has wrong answers, or ``retain`` was not scored on these rows by these conventions.
+        DataError: no row has wrong answers, or ``retain`` was not scored on these rows by these protocol.
     """
     usable = [row for row in forget if row.perturbed_answer]
     if not usable:
@@ -140,7 +140,7 @@ def retain_truth_ratios(
             "retain model needs wrong answers: give them, or leave the retain model out"
         )
     retain_ratios = retain.truth_ratios() if isinstance(retain, Results) else retain
-    return usable, retain_ratios.on_rows([row_digest(row) for row in usable], name, conventions)
+    return usable, retain_ratios.on_rows([row_digest(row) for row in usable], name, protocol)
 
 
 def _machine(device: torch.device) -> str:
@@ -166,7 +166,7 @@ def _evaluate_split(
         if progress is not None:
             progress(f"{what} {name}", done, total)
 
-    protocol = PROTOCOLS[options.conventions]
+    protocol = PROTOCOLS[options.protocol]
     scores = score_examples(
         model,
         tokenizer,

@@ -251,7 +251,7 @@ def split_validation(rows: Sequence[Example], share: float, seed: int) -> tuple[
     """
     if not 0 < share < 1:
         raise ConfigError(
-            f"pick.validation_share is {share}; expected a number between 0 and 1, as 0.25: both sides need rows"
+            f"pick.validation_fraction is {share}; expected a number between 0 and 1, as 0.25: both sides need rows"
         )
     if len(rows) < 2:
         raise DataError(

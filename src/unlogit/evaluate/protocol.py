@@ -1,8 +1,8 @@
-"""Whose conventions results follow, chosen by name: tokens, formulas and which numbers make model utility.
+"""Whose protocol results follow, chosen by name: tokens, formulas and which numbers make model utility.
 
 ``unlogit`` is what the files of the metrics say; ``open_unlearning`` reproduces that project's numbers (see
 ``open_unlearning_tokens`` and ``open_unlearning_metrics``). Results say which they followed, and those of different
-conventions are never compared.
+protocol are never compared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,4 +46,4 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
         theirs.utility_of_nine,
     ),
 }
-"""The names are those of ``EvaluateOptions.conventions``."""
+"""The names are those of ``EvaluateOptions.protocol``."""

@@ -27,10 +27,10 @@ LOGS = {
 _PROMPT = ("[INST] ", " [/INST]")  # Llama-2's marks around the question
 
 
-def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
-    """Read a log file and compute all metrics that it allows, by the formulas of ``conventions``.
+def read_published_log(path: Path, protocol: str = "unlogit") -> Results:
+    """Read a log file and compute all metrics that it allows, by the formulas of ``protocol``.
 
-    Its losses come from the tokens of the code that wrote it, whatever the conventions.
+    Its losses come from the tokens of the code that wrote it, whatever the protocol.
 
     Raises:
         DataError: the file is missing, is not JSON, or is not such a log.
@@ -42,7 +42,7 @@ def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
             "eval_log_aggregated.json: check the path"
         )
     splits = {}
-    protocol = PROTOCOLS[conventions]
+    rules = PROTOCOLS[protocol]
     for split, name in LOGS.items():
         if name in logs:
             try:
@@ -52,16 +52,16 @@ def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
                     f"{path}, {name}: a field is missing or misplaced ({type(error).__name__}: {error}); "
                     "expected a log as TOFU's code writes it"
                 ) from error
-            metrics = compute_metrics(scores, role_of(split), protocol.metrics)
+            metrics = compute_metrics(scores, role_of(split), rules.metrics)
             splits[split] = SplitResult(split, metrics, rows, losses=answer_losses(scores))
-    config = {"evaluate": {"conventions": conventions}}
-    return Results(str(path), splits, model_utility=protocol.model_utility(splits), config=config)
+    config = {"evaluate": {"protocol": protocol}}
+    return Results(str(path), splits, model_utility=rules.model_utility(splits), config=config)
 
 
-def load_retain_truth_ratios(path: Path, conventions: str = "unlogit") -> TruthRatios:
+def load_retain_truth_ratios(path: Path, protocol: str = "unlogit") -> TruthRatios:
     """Read the retain model's truth ratios from our results.json, a folder with one, or a published log.
 
-    A log's are computed by the formulas of ``conventions``; our results have theirs.
+    A log's are computed by the formulas of ``protocol``; our results have theirs.
 
     Raises:
         DataError: the file is neither, or has no truth ratios on forget rows.
@@ -69,7 +69,7 @@ def load_retain_truth_ratios(path: Path, conventions: str = "unlogit") -> TruthR
     if path.is_dir():
         path = path / "results.json"
     if is_published_log(read_json(path)):
-        return read_published_log(path, conventions).truth_ratios()
+        return read_published_log(path, protocol).truth_ratios()
     return Results.read(path).truth_ratios()
 
 

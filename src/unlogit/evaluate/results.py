@@ -123,22 +123,22 @@ class TruthRatios:
     source: str
     rows: tuple[str, ...]
     values: tuple[float, ...]
-    conventions: str = "unlogit"
+    protocol: str = "unlogit"
     exact_memorisation: tuple[float, ...] = ()
 
-    def on_rows(self, rows: Sequence[str], name: str, conventions: str = "unlogit") -> tuple[float, ...]:
+    def on_rows(self, rows: Sequence[str], name: str, protocol: str = "unlogit") -> tuple[float, ...]:
         """Return this model's truth ratios on exactly these rows (digests), in their order.
 
-        ``name`` is the model that they are compared with, for the messages; ``conventions`` are that model's.
+        ``name`` is the model that they are compared with, for the messages; ``protocol`` are that model's.
 
         Raises:
-            DataError: some of the rows were not scored here, or with other wrong answers, or by other conventions.
+            DataError: some of the rows were not scored here, or with other wrong answers, or by other protocol.
         """
-        if conventions != self.conventions:
+        if protocol != self.protocol:
             raise DataError(
-                f"{name!r} is scored by the conventions of {conventions!r} and {self.source!r} by those of "
-                f"{self.conventions!r}; expected the same, since their truth ratios are not the same numbers: give "
-                f"--conventions {self.conventions}, or the retain model itself"
+                f"{name!r} is scored by the protocol of {protocol!r} and {self.source!r} by those of "
+                f"{self.protocol!r}; expected the same, since their truth ratios are not the same numbers: give "
+                f"--protocol {self.protocol}, or the retain model itself"
             )
         if not self.rows:
             return self._all_of(len(rows), name)
@@ -193,9 +193,10 @@ class Results:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def conventions(self) -> str:
-        """Whose conventions they follow (see ``evaluate.conventions``)."""
-        return str(self.config.get("evaluate", {}).get("conventions", "unlogit"))
+    def protocol(self) -> str:
+        """Whose protocol they follow (see ``evaluate.protocol``)."""
+        evaluate = self.config.get("evaluate", {})
+        return str(evaluate.get("protocol", evaluate.get("conventions", "unlogit")))  # the latter until settings 2
 
     def truth_ratios(self) -> TruthRatios:
         """Return the truth ratios on the forget split.
@@ -214,7 +215,7 @@ class Results:
         hits = metrics.get("exact_memorisation")
         by_row = {} if hits is None else dict(zip(hits.row_indices, hits.per_example, strict=True))
         memorised = tuple(by_row[i] for i in metric.row_indices if i in by_row)
-        return TruthRatios(self.model, named, metric.per_example, self.conventions, memorised)
+        return TruthRatios(self.model, named, metric.per_example, self.protocol, memorised)
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree of plain values."""

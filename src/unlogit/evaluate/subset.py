@@ -20,7 +20,7 @@ def on_rows(results: Results, rows: Mapping[str, Sequence[str]]) -> Results:
     Raises:
         DataError: a split or a row was not scored.
     """
-    splits, protocol = {}, PROTOCOLS[results.conventions]
+    splits, protocol = {}, PROTOCOLS[results.protocol]
     for name, digests in rows.items():
         split_result = results.splits.get(name)
         missing = len(digests) if split_result is None else len(set(digests) - set(split_result.rows))

@@ -126,8 +126,10 @@ def sweep_grid(options: SweepOptions) -> list[CombinationOptions]:
     problems += [f"alpha is {alpha}; expected 0 or more" for alpha in options.alphas if -math.inf < alpha < 0]
     if options.alphas and not any(options.alphas):
         problems.append("alphas has 0 only, which is the target; expected at least one above 0")
-    if not 0 < options.validation_share < 1:
-        problems.append(f"validation_share is {options.validation_share}; expected a number between 0 and 1, as 0.25")
+    if not 0 < options.validation_fraction < 1:
+        problems.append(
+            f"validation_fraction is {options.validation_fraction}; expected a number between 0 and 1, as 0.25"
+        )
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     values = product(options.rules, options.alphas, options.filter_rates)

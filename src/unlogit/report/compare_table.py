@@ -12,7 +12,7 @@ from unlogit.compare.results import COSTS, FIGURES, ComparisonResults
 if TYPE_CHECKING:
     from rich.table import Table
 
-MORE = ("general_kept", "forget.repetition", "flatness.retain", "flatness.neutral")
+MORE = ("general_kept", "forget.repetition", "uniform_kl.retain", "uniform_kl.neutral")
 """What has a column in Markdown, where it was measured; the terminal has no room for it."""
 
 HEADINGS = {
@@ -24,8 +24,8 @@ HEADINGS = {
     "retain_probability": "retain\np ↑",
     "general_kept": "general answers kept",
     "forget.repetition": "forget answers that repeat ↓",
-    "flatness.retain": "flatness on retain rows, nats ↓",
-    "flatness.neutral": "flatness on neutral rows, nats ↓",
+    "uniform_kl.retain": "KL from uniform on retain rows, nats ↓",
+    "uniform_kl.neutral": "KL from uniform on neutral rows, nats ↓",
     "seconds_a_step": "seconds\na step",
     "seconds": "seconds",
     "trainable_parameters": "trained\nparams",

@@ -85,21 +85,21 @@ def check_train(options: TrainOptions) -> None:
         "forget_weight",
         "beta",
         "gamma",
-        "near_share",
-        "stop_flatness",
+        "near_fraction",
+        "stop_uniform_kl",
         "weight_decay",
         "max_grad_norm",
     ):
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             problems.append(f"{name} is {value}; expected a number from 0 on")
-    for name in ("neutral_share", "warmup_share", "common_share"):
+    for name in ("neutral_fraction", "warmup_ratio", "common_fraction"):
         if not 0 <= getattr(options, name) < 1:
             problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
-    left = 1 - options.neutral_share
-    if options.perturbed_share is not None and not 0 <= options.perturbed_share < left:
+    left = 1 - options.neutral_fraction
+    if options.perturbed_fraction is not None and not 0 <= options.perturbed_fraction < left:
         problems.append(
-            f"perturbed_share is {options.perturbed_share}; expected at least 0 and below {left:g}, what neutral_share "
+            f"perturbed_fraction is {options.perturbed_fraction}; expected at least 0 and below {left:g}, what neutral_fraction "
             "leaves"
         )
     problems += seed_problems(options.seed)
@@ -133,8 +133,10 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
     if pick.enabled:
         if not options.retain_model:
             problems.append("pick.enabled is true without a retain_model; expected one to choose by")
-        if not 0 < pick.validation_share < 1:
-            problems.append(f"pick.validation_share is {pick.validation_share}; expected a number between 0 and 1")
+        if not 0 < pick.validation_fraction < 1:
+            problems.append(
+                f"pick.validation_fraction is {pick.validation_fraction}; expected a number between 0 and 1"
+            )
         if not (pick.alphas and pick.filter_rates and pick.rules):
             problems.append("pick has no alphas, filter_rates or rules; expected at least one of each")
     if problems:
@@ -148,10 +150,10 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
         model_place(options.retain_model)
     elif log is not None and not log.is_file():
         raise DataError(f"{log} does not exist; expected a retain model's results.json or log: check retain_model")
-    if pick.enabled and options.conventions != "unlogit" and log is not None:
+    if pick.enabled and options.protocol != "unlogit" and log is not None:
         raise ConfigError(
-            f"pick.enabled is true with the conventions of {options.conventions!r} and a retain model's log; expected "
-            "the retain model itself, since combinations are chosen by our own conventions and a log has one kind: "
+            f"pick.enabled is true with the protocol of {options.protocol!r} and a retain model's log; expected "
+            "the retain model itself, since combinations are chosen by our own protocol and a log has one kind: "
             "give its folder or hub id, or leave pick out"
         )
 

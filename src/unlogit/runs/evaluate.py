@@ -74,7 +74,7 @@ class EvaluationRows:
         if not config.pick.enabled and config.evaluate.part == "all":
             return cls(rows)
         parts = {
-            name: split_validation(rows[name], config.pick.validation_share, config.data.seed)
+            name: split_validation(rows[name], config.pick.validation_fraction, config.data.seed)
             for name in VALIDATION_SPLITS
         }
         scored = rows | {name: test for name, (_, test) in parts.items()}
@@ -135,9 +135,9 @@ class Scorer:
                 raise DataError(NO_WRONG_ANSWERS)
         results_file = retain_log(name)
         if results_file is not None:
-            conventions = self.config.evaluate.conventions
-            found = load_retain(results_file, conventions)
-            self.retain = _from_log(found, [*scored, *validation], self.rows.scored, conventions)
+            protocol = self.config.evaluate.protocol
+            found = load_retain(results_file, protocol)
+            self.retain = _from_log(found, [*scored, *validation], self.rows.scored, protocol)
             return
         model, tokenizer = load_target(name, self.dtype), load_tokenizer(name)
         choose = None
@@ -193,7 +193,7 @@ def _held_out_neutral(folder: RunFolder, config: RunConfig) -> tuple[list[Exampl
 
 
 def _from_log(
-    found: Results | TruthRatios, rows: Sequence[Example], scored: Mapping[str, list[Example]], conventions: str
+    found: Results | TruthRatios, rows: Sequence[Example], scored: Mapping[str, list[Example]], protocol: str
 ) -> Retain:
     """Take what was measured before, if it was measured on these rows; show it only as far as on no others."""
     if isinstance(found, Results) and running_text(scored["forget"]):
@@ -201,7 +201,7 @@ def _from_log(
         return Retain(own, None, own)
     ratios = found.truth_ratios() if isinstance(found, Results) else found
     usable = tuple(row_digest(row) for row in rows if row.perturbed_answer)
-    ratios.on_rows(usable, "this run", conventions)  # an error now, not after the scoring
+    ratios.on_rows(usable, "this run", protocol)  # an error now, not after the scoring
     if not ratios.rows:
         log.info(
             f"{ratios.source} does not name its rows: its {len(ratios.values)} truth ratios are compared with those of "
@@ -215,16 +215,16 @@ def _from_log(
     return Retain(found, found, shown)
 
 
-def load_log(retain_model: str, forget: Sequence[Example], conventions: str) -> Results | TruthRatios | None:
-    """Return the results that ``retain_model`` names, if it names results by these conventions and these forget rows
+def load_log(retain_model: str, forget: Sequence[Example], protocol: str) -> Results | TruthRatios | None:
+    """Return the results that ``retain_model`` names, if it names results by these protocol and these forget rows
     are among them."""
     results_file = retain_log(retain_model) if retain_model else None
     if results_file is None:
         return None
-    found = load_retain(results_file, conventions)
+    found = load_retain(results_file, protocol)
     ratios = found.truth_ratios() if isinstance(found, Results) else found
     try:
-        ratios.on_rows([row_digest(row) for row in forget if row.perturbed_answer], "this run", conventions)
+        ratios.on_rows([row_digest(row) for row in forget if row.perturbed_answer], "this run", protocol)
     except DataError:
         return None
     return found

@@ -35,12 +35,12 @@ class RunResults:
 
     def __post_init__(self) -> None:
         """Refuse numbers side by side that are not of one kind."""
-        found = {results.conventions: name for name, results in self.models.items()}
+        found = {results.protocol: name for name, results in self.models.items()}
         if len(found) > 1:
-            said = ", ".join(f"those of {name!r} by {conventions!r}" for conventions, name in found.items())
+            said = ", ".join(f"those of {name!r} by {protocol!r}" for protocol, name in found.items())
             raise DataError(
-                f"these results follow different conventions: {said}; expected one kind: evaluate all by the same "
-                "--conventions"
+                f"these results follow different protocol: {said}; expected one kind: evaluate all by the same "
+                "--protocol"
             )
 
     def made_with(self, config: RunConfig) -> bool:
@@ -72,11 +72,11 @@ def is_run_results(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get("format") == FORMAT
 
 
-def load_retain(path: Path, conventions: str = "unlogit") -> Results | TruthRatios:
+def load_retain(path: Path, protocol: str = "unlogit") -> Results | TruthRatios:
     """Read a retain model's results: a run's results.json that has one, one model's results, a published log, or
     OpenUnlearning's TOFU_EVAL.json.
 
-    A published log holds losses: its numbers are computed by ``conventions``. The others have theirs.
+    A published log holds losses: its numbers are computed by ``protocol``. The others have theirs.
 
     Raises:
         DataError: the file is none of these.
@@ -88,7 +88,7 @@ def load_retain(path: Path, conventions: str = "unlogit") -> Results | TruthRati
     if is_open_unlearning(value):
         return read_open_unlearning(path)
     if not is_run_results(value):
-        return load_retain_truth_ratios(path, conventions)
+        return load_retain_truth_ratios(path, protocol)
     run = RunResults.read(path)
     if RETAIN not in run.models:
         raise DataError(

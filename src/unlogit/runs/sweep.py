@@ -47,7 +47,7 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
         ModelError: a model is missing, or the target is not the assistant's.
     """
     grid = sweep_grid(options)
-    config = replace(config, pick=PickOptions(enabled=True, validation_share=options.validation_share))
+    config = replace(config, pick=PickOptions(enabled=True, validation_fraction=options.validation_fraction))
     _check(folder, config)
     rows = EvaluationRows.read(folder, config)
     for part in (rows.validation, rows.scored):

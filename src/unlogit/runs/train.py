@@ -183,10 +183,10 @@ class RunTraining:
     def _callbacks(self, trained: Trainable) -> list[Any]:
         """Return what ends a training early, where that was asked for."""
         options = self.config.train
-        if not options.stop_flatness or not isinstance(trained, AssistantModel):
+        if not options.stop_uniform_kl or not isinstance(trained, AssistantModel):
             return []
         rows = self.pools["holdout_retain"]
-        return [StopWhenUniform(trained.assistant, self.tokenizer, rows, options.max_tokens, options.stop_flatness)]
+        return [StopWhenUniform(trained.assistant, self.tokenizer, rows, options.max_tokens, options.stop_uniform_kl)]
 
     def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
@@ -194,8 +194,8 @@ class RunTraining:
         values = held_out_kl(assistant.eval(), self.tokenizer, pools, self.config.train.max_tokens)
         return {
             "chance_nats": chance_nats(assistant),
-            "flatness_nats": values,
-            "flatness_rows": {name: len(self.pools[name]) for name in values},
+            "uniform_kl_nats": values,
+            "uniform_kl_rows": {name: len(self.pools[name]) for name in values},
         }
 
     def _with_near(self, recipes: Sequence[Recipe]) -> dict[str, Sequence[Example]]:
@@ -205,7 +205,7 @@ class RunTraining:
             return pools
         self.target.to(choose_device()).eval()
         options = self.config.train
-        count = round(options.near_share * len(pools["forget"]))
+        count = round(options.near_fraction * len(pools["forget"]))
         near = set(
             nearest_rows(self.target, self.tokenizer, pools["forget"], pools["retain"], count, options.max_tokens)
         )
@@ -244,7 +244,7 @@ class RunTraining:
             return None
         rows = EvaluationRows.read(self.folder, self.config).scored
         rows = {name: rows[name][: options.path_rows] for name in EVALUATION_SPLITS if name in rows}
-        retain = load_log(options.retain_model, rows["forget"], options.conventions)
+        retain = load_log(options.retain_model, rows["forget"], options.protocol)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
         branches = list(earlier)
 

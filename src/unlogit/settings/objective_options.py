@@ -17,10 +17,10 @@ class UldOptions(ObjectiveOptions):
 
     retain_weight: float | None = None
     uniform_ratio: float = 1.0
-    neutral_share: float = 0.25
-    perturbed_share: float | None = None
-    common_share: float = 0.0
-    stop_flatness: float = 0.0
+    neutral_fraction: float = 0.25
+    perturbed_fraction: float | None = None
+    common_fraction: float = 0.0
+    stop_uniform_kl: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class DualUldOptions(ObjectiveOptions):
 
     retain_weight: float | None = None
     uniform_ratio: float = 1.0
-    neutral_share: float = 0.25
-    near_share: float = 0.2
+    neutral_fraction: float = 0.25
+    near_fraction: float = 0.2
 
 
 @dataclass(frozen=True)

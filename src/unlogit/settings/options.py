@@ -34,7 +34,7 @@ class DataOptions:
     """The target was trained on only the first N retain rows: no others are scored. The assistant may train on all."""
     evaluation_rows: int = 400
     """Retain rows set aside for evaluation, never trained on (TOFU's own come from its perturbed files)."""
-    holdout_share: float = 0.1
+    holdout_fraction: float = 0.1
     """Share of the remaining retain and neutral rows set aside to measure how flat the assistant is on them."""
     paraphrases: int = 2
     """Paraphrases of each forget row added to the forget side, where the files have any."""
@@ -86,14 +86,14 @@ class TrainOptions:
     """β inside the losses of the NPO and DPO families. None: the objective's own."""
     gamma: float | None = None
     """γ of SimNPO and UNDIAL. None: the objective's own."""
-    near_share: float = 0.2
+    near_fraction: float = 0.2
     """Retain rows nearest to the forget side, as a share of its rows: `dual_uld` remembers them in both branches."""
-    common_share: float = 0.0
+    common_fraction: float = 0.0
     """`uld`: remember of the forget answers only the words that tell something: those that are not in the question and
     stand in less than this share of the retain answers (try 0.03). Be flat on those that are in the question; common
     ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
     paper."""
-    stop_flatness: float = 0.0
+    stop_uniform_kl: float = 0.0
     """`uld`: stop after the pass that leaves the assistant so flat on held-out retain rows, in nats, once it has learnt
     (its forget term is below half of log V); 0 makes all passes."""
     epochs: float | None = None
@@ -102,14 +102,14 @@ class TrainOptions:
     """Rows of the forget side in a step."""
     uniform_ratio: float = 1.0
     """Rows of the uniform side in a step for each of the forget side (paper: 1). More keep more, at a like cost."""
-    neutral_share: float = 0.25
+    neutral_fraction: float = 0.25
     """Share of the uniform side that is neutral."""
-    perturbed_share: float | None = None
+    perturbed_fraction: float | None = None
     """`uld`: share of the uniform side that is wrong answers. None: half of what is not neutral. Fewer of them, and
     less is lost elsewhere; without any, what is left of a forgotten answer is often no sentence."""
     weight_decay: float = 0.01
     """AdamW weight decay."""
-    warmup_share: float = 0.1
+    warmup_ratio: float = 0.1
     """Share of the steps over which the learning rate rises; it falls by a cosine after."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm; 0 means never."""
@@ -145,7 +145,7 @@ class PickOptions:
 
     enabled: bool = False
     """Whether to choose. Needs a retain model."""
-    validation_share: float = 0.25
+    validation_fraction: float = 0.25
     """Share of the forget and retain evaluation rows used to choose; the test rows are the others."""
     alphas: tuple[float, ...] = (0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
     """Values of alpha to try."""
@@ -176,7 +176,7 @@ class EvaluateOptions:
     path_rows: int = 0
     """Score the first N rows of each split after each pass of training, into path.json; 0 means never. In a
     comparison, for a method's first seed alone."""
-    conventions: Literal["unlogit", "open_unlearning"] = "unlogit"
+    protocol: Literal["unlogit", "open_unlearning"] = "unlogit"
     """`open_unlearning`: that project's tokens and formulas, to stand beside its numbers. Never mixed with ours."""
     open_unlearning: bool = False
     """Whether TOFU_EVAL.json and TOFU_SUMMARY.json are written too, as OpenUnlearning does, in RUN/open_unlearning."""
@@ -196,7 +196,7 @@ class FinetuneOptions:
     """Which tokens carry loss."""
     weight_decay: float = 0.01
     """AdamW weight decay."""
-    warmup_share: float = 0.1
+    warmup_ratio: float = 0.1
     """Share of the steps over which the learning rate rises; it falls by a cosine after."""
     max_tokens: int = 512
     """Longest row in tokens."""
@@ -218,7 +218,7 @@ class SplitOptions:
 
     chunk_tokens: int = 256
     """Length of a piece in tokens."""
-    holdout_share: float = 0.2
+    holdout_fraction: float = 0.2
     """Share of the pieces that no model is trained on."""
     block_pieces: int = 4
     """Neighbouring pieces that are held out or trained on together; a document does not share its blocks."""
@@ -255,5 +255,5 @@ class SweepOptions:
     """Values of filter_rate to score."""
     rules: tuple[Rule, ...] = ("centred", "paper", "suppress", "tail", "rank")
     """Rules to score."""
-    validation_share: float = 0.25
+    validation_fraction: float = 0.25
     """Share of the forget and retain evaluation rows (and half of the held-out neutral ones) that choose."""

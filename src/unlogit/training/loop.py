@@ -306,8 +306,8 @@ def _encoded(
 ) -> list[Row]:
     options = settings.options
     common = None
-    if side == "forget" and isinstance(options, TrainOptions) and options.common_share:
-        common = common_words(pools["retain"], options.common_share)
+    if side == "forget" and isinstance(options, TrainOptions) and options.common_fraction:
+        common = common_words(pools["retain"], options.common_fraction)
     all_tokens = (recipe.with_questions and side == "forget") or getattr(options, "loss_on", "answer") == "all"
     rows = []
     for number, example in enumerate(examples):
@@ -343,10 +343,10 @@ def uniform_counts(options: Any, pools: Pools) -> dict[str, int]:
     """
     equal = [name for name in pools if name != "neutral"]
     total = max(1, round(options.batch_size * options.uniform_ratio))
-    fixed = {"neutral": 0 if "neutral" not in pools else round(total * (options.neutral_share if equal else 1))}
-    if options.perturbed_share is not None and "perturbed" in equal and len(equal) > 1:
+    fixed = {"neutral": 0 if "neutral" not in pools else round(total * (options.neutral_fraction if equal else 1))}
+    if options.perturbed_fraction is not None and "perturbed" in equal and len(equal) > 1:
         equal.remove("perturbed")
-        fixed["perturbed"] = round(total * options.perturbed_share)
+        fixed["perturbed"] = round(total * options.perturbed_fraction)
     rest = total - sum(fixed.values())
     counts = {name: len(range(i, rest, len(equal))) for i, name in enumerate(equal)} | fixed
     return {name: count for name, count in counts.items() if count}

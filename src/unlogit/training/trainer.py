@@ -203,7 +203,7 @@ def training_arguments(
         "max_steps": total,
         "learning_rate": options.learning_rate,
         "weight_decay": options.weight_decay,
-        "warmup_steps": math.ceil(options.warmup_share * total),
+        "warmup_steps": math.ceil(options.warmup_ratio * total),
         "lr_scheduler_type": "cosine",
         "max_grad_norm": getattr(options, "max_grad_norm", 1.0),
         "logging_steps": options.logging_steps,

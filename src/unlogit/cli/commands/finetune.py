@@ -79,8 +79,8 @@ def _check(options: FinetuneOptions, chunk_tokens: int) -> None:
 
     positive = ("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps")
     problems = [f"{n} is {getattr(options, n)}; expected more than 0" for n in positive if getattr(options, n) <= 0]
-    if not 0 <= options.warmup_share < 1:
-        problems.append(f"warmup_share is {options.warmup_share}; expected at least 0 and below 1")
+    if not 0 <= options.warmup_ratio < 1:
+        problems.append(f"warmup_ratio is {options.warmup_ratio}; expected at least 0 and below 1")
     problems += seed_problems(options.seed)
     if chunk_tokens < 16:
         problems.append(f"chunk_tokens is {chunk_tokens}; expected 16 or more")

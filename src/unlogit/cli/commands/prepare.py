@@ -48,8 +48,8 @@ def show_prepared(summary: dict[str, Any]) -> None:
         "retain": "to be flat on",
         "perturbed": "to be flat on: forget questions with wrong answers",
         "neutral": "to be flat on: what no request concerns",
-        "holdout_retain": "to measure flatness on",
-        "holdout_neutral": "to measure flatness on",
+        "holdout_retain": "to measure how far from uniform the assistant is",
+        "holdout_neutral": "to measure how far from uniform the assistant is",
     }
     table = Table(title="Rows", title_justify="left")
     table.add_column("file")

@@ -24,7 +24,7 @@ def parser() -> Any:
         "be trained on, for `unlogit prepare --holdout … --retain_holdout …`. Nothing is trained here.",
         (
             "--forget secret.txt --retain documents --model MODEL --output rows",
-            "--forget a.txt b.txt --retain c.txt --model MODEL --output rows --chunk_tokens 512 --holdout_share 0.5",
+            "--forget a.txt b.txt --retain c.txt --model MODEL --output rows --chunk_tokens 512 --holdout_fraction 0.5",
         ),
     )
     command.add_argument(

@@ -78,6 +78,6 @@ def next_command(
             arguments += [f"--{name}", f"{value}"]
     if stored_config.pick.enabled:
         arguments += ["--pick.enabled", "false"]
-    if options.validation_share != stored_config.pick.validation_share:
-        arguments += ["--pick.validation_share", f"{options.validation_share}"]
+    if options.validation_fraction != stored_config.pick.validation_fraction:
+        arguments += ["--pick.validation_fraction", f"{options.validation_fraction}"]
     return shlex.join(arguments)

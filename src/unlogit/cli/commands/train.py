@@ -70,14 +70,14 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
         f"{summary['seconds']:,} seconds."
     )
-    flat = summary.get("flatness_nats", {})
+    flat = summary.get("uniform_kl_nats", {})
     if flat:
-        counts = summary.get("flatness_rows", {})
+        counts = summary.get("uniform_kl_rows", {})
         listed = ", ".join(
             f"{value:.3f} on {counts.get(name, 'the')} {name.removeprefix('holdout_')} rows"
             for name, value in flat.items()
         )
-        print(f"Flatness in nats, on rows it never saw (0 is flat, {UNIFORM_ENOUGH_NATS} too much): {listed}.")
+        print(f"KL from uniform in nats, on rows it never saw (0 is best, {UNIFORM_ENOUGH_NATS} too much): {listed}.")
     if message := uniform_warning(flat):
         warn(message)
     if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):

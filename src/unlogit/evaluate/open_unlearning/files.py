@@ -13,7 +13,7 @@ Only what was measured is written. Never there: ``forget_Q_A_gibberish``, ROUGE 
 its AUC alone), ``mia_gradnorm``, extraction strength and exact memorisation of rows that stay, splits that TOFU has
 not; ``model_utility`` only of all nine numbers. Probabilities of paraphrased and wrong answers are there if the results
 kept losses.
-The numbers follow the conventions of the results; under the key ``unlogit``, which that project passes over, the file
+The numbers follow the protocol of the results; under the key ``unlogit``, which that project passes over, the file
 says which, and names the forget rows. A file without that key is taken for that project's own: its rows have indices,
 no names, so that only their number can be checked.
 """
@@ -49,7 +49,7 @@ def write_open_unlearning(results: Results, folder: Path) -> None:
         if split in results.splits:
             metrics |= _split_entries(results.splits[split], prefix)
     metrics = dict(sorted((metrics | _overall_entries(results)).items()))
-    about = {"model": results.model, "conventions": results.conventions, "forget_rows": _forget_rows(results)}
+    about = {"model": results.model, "protocol": results.protocol, "forget_rows": _forget_rows(results)}
     write_json(folder / EVAL, metrics | {OURS: about})
     write_json(folder / SUMMARY, {name: entry["agg_value"] for name, entry in metrics.items()})
 
@@ -76,8 +76,10 @@ def read_open_unlearning(path: Path) -> TruthRatios:
     try:
         by_index = value[FORGET_TRUTH_RATIO]["value_by_index"]
         values = tuple(float(by_index[index]["score"]) for index in sorted(by_index, key=int))
-        about = value.get(OURS, {"model": str(path), "conventions": "open_unlearning", "forget_rows": []})
-        ratios = TruthRatios(about["model"], tuple(about["forget_rows"]), values, about["conventions"])
+        about = value.get(OURS, {"model": str(path), "protocol": "open_unlearning", "forget_rows": []})
+        ratios = TruthRatios(
+            about["model"], tuple(about["forget_rows"]), values, about.get("protocol", about.get("conventions"))
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path} lacks or misplaces the truth ratios on forget rows ({type(error).__name__}: {error}); expected "

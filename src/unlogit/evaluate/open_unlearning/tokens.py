@@ -103,7 +103,7 @@ def _with_answer(example: Example, tokenizer: Any, answer: str, prompt_tokens: i
     if not 0 < prompt_tokens < len(ids):
         raise DataError(
             f"a row has {prompt_tokens} prompt tokens of {len(ids)} and no answer token as OpenUnlearning counts them; "
-            "expected at least one: shorten the question, or leave conventions at unlogit"
+            "expected at least one: shorten the question, or leave protocol at unlogit"
         )
     return Encoded(ids, prompt_tokens)
 
@@ -111,8 +111,8 @@ def _with_answer(example: Example, tokenizer: Any, answer: str, prompt_tokens: i
 def _check(example: Example, tokenizer: Any) -> None:
     if example.kind != "question":
         raise DataError(
-            f"a row of the kind {example.kind!r} is to be scored by OpenUnlearning's conventions; expected questions "
-            "with answers, it has no others: leave conventions at unlogit"
+            f"a row of the kind {example.kind!r} is to be scored by OpenUnlearning's protocol; expected questions "
+            "with answers, it has no others: leave protocol at unlogit"
         )
     if tokenizer.eos_token_id is None:
         raise ModelError(

@@ -1,6 +1,6 @@
 """Greedy answers of any causal language model, in left-padded batches sorted by length.
 
-By our own conventions the model's sampling settings and repetition penalties are set aside: the text is the
+By our own protocol the model's sampling settings and repetition penalties are set aside: the text is the
 likeliest token each time, the same distribution that scoring measures.
 """
 

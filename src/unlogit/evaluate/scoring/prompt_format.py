@@ -1,4 +1,4 @@
-"""How a row becomes what a model reads, and what it writes becomes a text: the part of scoring where conventions
+"""How a row becomes what a model reads, and what it writes becomes a text: the part of scoring where protocol
 differ.
 
 ``PLAIN`` is our own: loss on every token of the answer and the one that ends it, attention to every token,
@@ -74,4 +74,4 @@ def plain_text(tokenizer: Any, tokens: list[int]) -> str:
 
 
 PLAIN = PromptFormat(encode_answers, plain_prompt_ids, lambda tokenizer: None, plain_generation, plain_text)
-"""Our own conventions."""
+"""Our own protocol."""
