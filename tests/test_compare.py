@@ -187,9 +187,8 @@ def test_what_was_made_with_other_settings_is_not_shown(
         moved(place.folder / "changed" / run, str(folder), str(place.folder / "changed"))
     assert main(["compare", str(path)]) == 2
     shown = capsys.readouterr()
-    assert "made with other settings: grad_diff; give --again grad_diff" in shown.err
+    assert "--again grad_diff" in shown.err
     assert "train.learning_rate 0.01 → 0.02" in shown.err
-    assert "leave them as they were, or give --again grad_diff" in shown.err
     names = [row.name for row in ComparisonResults.read(place.folder / "changed" / "compare.json").rows]
     assert set(names) == {"target", "retain model", "uld", "harder"}
     assert main(["compare", str(path), "--again", "grad_diff"]) == 0
@@ -212,7 +211,7 @@ def test_one_that_fails_does_not_take_the_others_along(place: Place, capsys: pyt
     config |= {"methods": methods, "output": str(place.folder / "other")}
     assert main(["compare", str(write(place, config))]) == 2
     shown = capsys.readouterr()
-    assert "blown, seed 0: exit code 2" in shown.err
+    assert "blown, seed 0" in shown.err
     assert "no.jsonl" in shown.err
     assert "grad_diff" in shown.out
     names = {row.name for row in ComparisonResults.read(place.folder / "other" / "compare.json").rows}
@@ -230,23 +229,23 @@ def test_shown_again_from_its_file(place: Place, capsys: pytest.CaptureFixture[s
 
 
 WRONG = {
-    "no methods": ({"methods": {}}, "has no methods; expected"),
-    "misspelt methods": ({"methods": None, "metods": {"ga": None}}, "has no methods (it has 'metods'); expected"),
-    "unknown objective": ({"methods": {"npo_k": None}}, "its name is none (did you mean 'npo_kl'?)"),
+    "no methods": ({"methods": {}}, "methods"),
+    "misspelt methods": ({"methods": None, "metods": {"ga": None}}, "'metods'"),
+    "unknown objective": ({"methods": {"npo_k": None}}, "'npo_kl'"),
     "unknown section": (
         {"methods": {"ga": {"training": {}}}},
-        "methods.ga.training is unknown (did you mean 'train'?)",
+        "methods.ga.training",
     ),
-    "unknown key": ({"methods": {"ga": {"train": {"epoch": 1}}}}, "epoch is unknown (did you mean 'epochs'?)"),
+    "unknown key": ({"methods": {"ga": {"train": {"epoch": 1}}}}, "'epochs'"),
     "bad seeds": ({"seeds": [-1]}, "seeds is [-1]"),
-    "bad name": ({"methods": {"a/b": {"train": {"objective": "ga"}}}}, "cannot be a folder's name"),
+    "bad name": ({"methods": {"a/b": {"train": {"objective": "ga"}}}}, "methods.a/b"),
     "bad setting": ({"methods": {"ga": {"train": {"epochs": -1}}}}, "method ga: epochs is -1"),
-    "seed of a method": ({"methods": {"ga": {"train": {"seed": 3}}}}, "methods.ga.train.seed is given"),
-    "other rows": ({"methods": {"ga": {"data": {"seed": 3}}}}, "method ga: its rows to score are not those of the"),
-    "other wordings": ({"methods": {"ga": {"data": {"paraphrases": 2}}}}, "(data.paraphrases 2 → 0 in common)"),
-    "other parting": (
-        {"methods": {"uld": {"pick": {"validation_fraction": 0.4}}}},
-        "(pick.validation_fraction 0.4 → 0.25 in common)",
+    "seed of a method": ({"methods": {"ga": {"train": {"seed": 3}}}}, "methods.ga.train.seed"),
+    "other rows": ({"methods": {"ga": {"data": {"seed": 3}}}}, "data.seed 3 → 0"),
+    "other wordings": ({"methods": {"ga": {"data": {"paraphrases": 2}}}}, "data.paraphrases 2 → 0"),
+    "other validation rows": (
+        {"methods": {"uld": {"pick": {"validation_share": 0.4}}}},
+        "pick.validation_share 0.4 → 0.25",
     ),
     "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "ga rewrites weights"),
 }
@@ -266,7 +265,7 @@ def test_wrong_configs_are_refused_before_anything(place: Place, tmp_path: Path,
 def test_wrong_flags(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(write(place, config_of(place)))
     assert main(["compare", path, "--only", "uls"]) == 2
-    assert "no method 'uls' (did you mean 'uld'?)" in capsys.readouterr().err
+    assert "did you mean 'uld'?" in capsys.readouterr().err
     assert main(["compare", path, "--jobs=0"]) == 2
     assert main(["compare", str(place.folder / "none.json")]) == 2
 

@@ -32,7 +32,7 @@ def test_floor_of_forty_rows() -> None:
 
 @pytest.mark.parametrize("retain", [None, []])
 def test_without_a_retain_model_the_error_says_what_to_give(retain: list[float] | None) -> None:
-    with pytest.raises(ConfigError, match=r"needs a retain model: .* give it as evaluate.retain_model"):
+    with pytest.raises(ConfigError, match=r"evaluate\.retain_model"):
         forget_quality([0.5], retain)
 
 
@@ -48,10 +48,10 @@ def test_a_log_that_does_not_say_its_wrong_answers_matches() -> None:
 
 
 def test_other_rows_are_refused_naming_both() -> None:
-    with pytest.raises(DataError, match="1 of the 2 forget rows of 'mine' are not among the 3 of 'kept'"):
+    with pytest.raises(DataError, match=r"1 of the 2 .*'mine'.* 3 .*'kept'"):
         RETAIN.on_rows(["a-1", "d-1"], "mine")
 
 
 def test_other_wrong_answers_are_refused_naming_both() -> None:
-    with pytest.raises(DataError, match=r"1 of the 2 .* 'mine' have other .* wrong answers than those of 'kept'"):
+    with pytest.raises(DataError, match=r"1 of the 2 .*'mine'.*wrong answers.*'kept'"):
         RETAIN.on_rows(["a-1", "b-2"], "mine")

@@ -152,5 +152,5 @@ def test_model_utility_is_zero_if_a_part_is() -> None:
 def test_model_utility_without_any_part_is_an_error() -> None:
     splits = {"forget": split("forget", probability=0.5)}
     assert utility_parts(splits) == {}
-    with pytest.raises(DataError, match="got forget; expected at least one of retain"):
+    with pytest.raises(DataError, match=r"got forget.*retain"):
         model_utility(splits)

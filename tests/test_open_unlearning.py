@@ -184,7 +184,7 @@ def test_templates_show_their_date_and_may_refuse_the_system_turn(chat_tokenizer
     chat_tokenizer.chat_template = refusing + chat_tokenizer.chat_template
     assert chat_tokenizer.decode(prompt_ids(QUESTION, chat_tokenizer)).startswith(f"{DATE}<|user|>Who?")
     chat_tokenizer.chat_template = "{{ raise_exception('never') }}"
-    with pytest.raises(ModelError, match="refuses a question with an answer"):
+    with pytest.raises(ModelError, match="chat_template"):
         prompt_ids(QUESTION, chat_tokenizer)
 
 
@@ -208,7 +208,7 @@ def test_a_prompt_that_splits_otherwise_alone(word_tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["text", "completion", "messages"])
 def test_rows_that_they_do_not_have_are_refused(byte_tokenizer: Any, kind: Any) -> None:
-    with pytest.raises(DataError, match="expected questions with answers"):
+    with pytest.raises(DataError, match="questions"):
         encode_answers(Example("a", "b", kind=kind), byte_tokenizer, ("b",))
 
 
@@ -218,7 +218,7 @@ def test_tokenizers_and_answers_that_cannot_be_scored(endless_tokenizer: Any, by
     (cut,) = encode_answers(Example("w" * 600, "Ann"), byte_tokenizer, ("Ann",))
     assert (cut.prompt_tokens, cut.answer_tokens) == (512, 1)  # their cut leaves the end alone
     byte_tokenizer.chat_template = "{{ messages[-1].content }}{% if add_generation_prompt %}answer: {% endif %}"
-    with pytest.raises(DataError, match="no answer token as OpenUnlearning counts them"):
+    with pytest.raises(DataError, match="no answer token"):
         encode_answers(QUESTION, byte_tokenizer, ("Ann",))
 
 
@@ -419,7 +419,7 @@ def test_the_way_back_gives_the_same_forget_quality(retain: Results, byte_tokeni
     backwards = {"forget": ROWS["forget"][::-1]}
     again = evaluate_model(tiny_llama(len(byte_tokenizer)), byte_tokenizer, backwards, LIKE_THEM, found)
     assert again.forget_quality == results.forget_quality
-    with pytest.raises(DataError, match="are not among the 5 of 'model 1'"):
+    with pytest.raises(DataError, match="5 of 'model 1'"):
         evaluate_model(tiny_llama(len(byte_tokenizer)), byte_tokenizer, {"forget": [OTHER]}, LIKE_THEM, found)
 
 
@@ -443,19 +443,19 @@ def test_their_retain_log_gives_forget_quality(byte_tokenizer: Any, tmp_path: Pa
     own = results.truth_ratios().values
     assert results.forget_quality is not None
     assert results.forget_quality.value == ks_2samp(own, scores[:5]).pvalue
-    with pytest.raises(DataError, match="on 12 rows that it does not name, and 'model 0' has 5 forget rows"):
+    with pytest.raises(DataError, match=r"12 rows.*'model 0' has 5"):
         evaluated(byte_tokenizer, LIKE_THEM, 0, found)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"forget_quality": 0.3, "model_utility": 0.6}, "give the TOFU_EVAL.json beside it"),
-        ({"forget_Q_A_Prob": {"agg_value": 0.5}}, "lacks or misplaces the truth ratios"),
-        ({"forget_truth_ratio": {"agg_value": 1, "value_by_index": {"0": {}}}}, "lacks or misplaces the truth ratios"),
-        ({"forget_truth_ratio": {"agg_value": 1, "value_by_index": {}}}, "has 0 truth ratios"),
+        ({"forget_quality": 0.3, "model_utility": 0.6}, "TOFU_EVAL.json"),
+        ({"forget_Q_A_Prob": {"agg_value": 0.5}}, "forget_truth_ratio"),
+        ({"forget_truth_ratio": {"agg_value": 1, "value_by_index": {"0": {}}}}, "forget_truth_ratio"),
+        ({"forget_truth_ratio": {"agg_value": 1, "value_by_index": {}}}, "0 truth ratios"),
         ({"forget_truth_ratio": {"value_by_index": {"0": {"score": math.nan}}}}, "no finite number"),
-        ({"something": 1}, "none of OpenUnlearning's TOFU metrics"),
+        ({"something": 1}, "expected a TOFU_EVAL.json"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, value: Any, message: str) -> None:
@@ -466,7 +466,7 @@ def test_other_files_are_refused(tmp_path: Path, value: Any, message: str) -> No
     assert "\n" not in str(error.value)
 
 
-def test_files_are_told_apart(retain: Results, tmp_path: Path) -> None:
+def test_each_kind_of_file_is_recognised(retain: Results, tmp_path: Path) -> None:
     retain.write(tmp_path / "ours.json")
     RunResults({RETAIN: retain}).write(tmp_path / "run.json")
     for name in ("ours", "run"):
@@ -480,15 +480,15 @@ def test_files_are_told_apart(retain: Results, tmp_path: Path) -> None:
 
 def test_conventions_are_never_mixed(retain: Results, byte_tokenizer: Any) -> None:
     for one in (retain, retain.truth_ratios()):
-        with pytest.raises(DataError, match="'unlogit' and 'model 1' by those of 'open_unlearning'") as error:
+        with pytest.raises(DataError, match=r"'unlogit'.*'model 1'.*'open_unlearning'") as error:
             evaluated(byte_tokenizer, OURS, 0, one)
         assert "\n" not in str(error.value)
     ours = evaluated(byte_tokenizer, OURS, 0)
-    with pytest.raises(DataError, match="expected the same"):
+    with pytest.raises(DataError, match="--conventions"):
         compare_with_retain(ours, retain)
-    with pytest.raises(DataError, match="expected the same"):
+    with pytest.raises(DataError, match="--conventions"):
         compare_with_retain(retain, ours)
-    with pytest.raises(DataError, match="these results follow different protocol"):
+    with pytest.raises(DataError, match="--conventions"):
         RunResults({"unlearned": ours, RETAIN: retain})
 
 
@@ -535,7 +535,7 @@ def test_evaluate_writes_their_files_and_reads_them(place: Place, capsys: pytest
     """A retain model, and then in its place the log that was written of it: one forget quality, to the bit."""
     like_them = ("--protocol=open_unlearning", "--open_unlearning=true")
     assert evaluate(place, "target", *like_them, f"--retain_model={place.folder / 'retain_model'}") == 0
-    assert "as OpenUnlearning writes them, are in" in capsys.readouterr().out
+    assert "open_unlearning" in capsys.readouterr().out
     logs = {path.parent.name: path for path in (place.run / "open_unlearning").rglob("TOFU_EVAL.json")}
     assert set(logs) == {"target", "retain_model"}
     first = json.loads(logs["target"].read_text())["forget_quality"]
@@ -544,10 +544,10 @@ def test_evaluate_writes_their_files_and_reads_them(place: Place, capsys: pytest
     assert "does not name its rows" not in capsys.readouterr().out
     assert evaluate(place, "target", f"--retain_model={logs['retain_model']}") == 2
     message = capsys.readouterr().err
-    assert "'this run' is scored by the protocol of 'unlogit'" in message
+    assert "'unlogit'" in message
     assert len(message.splitlines()) == 1
-    assert evaluate(place, "target", "--protocol=mine") == 2
-    assert "expected one of unlogit, open_unlearning" in capsys.readouterr().err
+    assert evaluate(place, "target", "--conventions=mine") == 2
+    assert "unlogit, open_unlearning" in capsys.readouterr().err
 
 
 def test_evaluate_with_a_log_of_theirs(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -564,7 +564,7 @@ def test_a_choice_by_a_log_of_theirs_is_refused(
     log = their_log(tmp_path, [0.1] * 6)
     flags = ("--protocol=open_unlearning", "--pick.enabled=true", f"--retain_model={log}")
     assert main(["evaluate", str(place.run), *flags]) == 2
-    assert "combinations are chosen by our own protocol" in capsys.readouterr().err
+    assert "pick.enabled" in capsys.readouterr().err
 
 
 # Published figures

@@ -159,10 +159,10 @@ def test_neutral_rows_weigh_in_the_choice() -> None:
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"options": PickOptions(alphas=())}, ConfigError, "no combination to try"),
+        ({"options": PickOptions(alphas=())}, ConfigError, "alphas"),
         ({"retain_rows": []}, DataError, "no retain rows"),
-        ({"forget_rows": EXAMPLES[2:3]}, DataError, "has a perturbed_answer"),
-        ({"retain": TruthRatios("other", ("x",), (1.0,))}, DataError, "not among the 1 of 'other'"),
+        ({"forget_rows": EXAMPLES[2:3]}, DataError, "perturbed_answer"),
+        ({"retain": TruthRatios("other", ("x",), (1.0,))}, DataError, "1 of 'other'"),
     ],
 )
 def test_what_cannot_be_picked_from(changed: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -85,10 +85,10 @@ def test_our_own_results_give_the_same_truth_ratios(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"eval_log_forget.json": {"avg_gt_loss": {"0": 1}}}, "eval_log_forget.json: a field is missing"),
-        ({"something": 1}, "expected a results.json"),
-        ([], "expected a results.json"),
-        ({"eval_log.json": LOG}, "no truth ratios on a forget split"),
+        ({"eval_log_forget.json": {"avg_gt_loss": {"0": 1}}}, "eval_log_forget.json"),
+        ({"something": 1}, "results.json"),
+        ([], "results.json"),
+        ({"eval_log.json": LOG}, "truth ratios"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, value: Any, message: str) -> None:
@@ -97,10 +97,10 @@ def test_other_files_are_refused(tmp_path: Path, value: Any, message: str) -> No
 
 
 def test_missing_and_broken_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the logs"):
+    with pytest.raises(DataError, match=r"eval_log\.json"):
         read_published_log(write(tmp_path, {}))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"no\.json"):
         load_retain_truth_ratios(tmp_path / "no.json")
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match=r"broken\.json"):
         load_retain_truth_ratios(tmp_path / "broken.json")

@@ -93,7 +93,7 @@ def test_other_rows_and_other_wrong_answers_are_refused(retain: Results) -> None
         compare_with_retain(other, retain)
     changed = [replace(EXAMPLES[0], perturbed_answer=("Emil",))]
     other = evaluate_model(MODEL, TOKENIZER, {"forget": changed}, OPTIONS)
-    with pytest.raises(DataError, match="wrong answers than those of"):
+    with pytest.raises(DataError, match="wrong answers"):
         compare_with_retain(other, retain)
 
 
@@ -109,18 +109,18 @@ def test_forget_rows_without_wrong_answers_cannot_be_compared(retain: Results) -
     """Refused before any scoring: there is no model at all here but its name."""
     nothing = SimpleNamespace(name_or_path="none")
     for splits in ({"forget": EXAMPLES[2:3]}, {"retain": EXAMPLES[:1]}):
-        with pytest.raises(DataError, match=r"none of the [01] forget rows has a perturbed_answer"):
+        with pytest.raises(DataError, match=r"[01] forget rows.*perturbed_answer"):
             evaluate_model(nothing, TOKENIZER, splits, OPTIONS, retain)
     other = [Example("who ?", "Cora", perturbed_answer=("Emil",))]
-    with pytest.raises(DataError, match="1 of the 1 forget rows of 'none' are not among the 2 of"):
+    with pytest.raises(DataError, match=r"1 of the 1 .*'none'"):
         evaluate_model(nothing, TOKENIZER, {"forget": other}, OPTIONS, retain)
     bare = evaluate_model(MODEL, TOKENIZER, {"forget": EXAMPLES[2:3]}, OPTIONS)
-    with pytest.raises(DataError, match="no truth ratios on a forget split"):
+    with pytest.raises(DataError, match="perturbed_answer"):
         compare_with_retain(bare, retain)
 
 
 def test_an_empty_split_is_an_error() -> None:
-    with pytest.raises(DataError, match="'retain' has no rows"):
+    with pytest.raises(DataError, match="'retain'"):
         evaluate_model(MODEL, TOKENIZER, {"retain": []}, OPTIONS)
 
 
@@ -145,5 +145,5 @@ def test_damaged_results_are_refused(tmp_path: Path, drop: str, results: Results
     del value[drop]
     path = tmp_path / "results.json"
     path.write_text(json.dumps(value), encoding="utf-8")
-    with pytest.raises(DataError, match=r"results.json: these results .* evaluate again"):
+    with pytest.raises(DataError, match=r"results.json.*evaluate again"):
         Results.read(path)

@@ -56,7 +56,7 @@ def test_what_was_not_measured_is_left_out_or_refused() -> None:
     assert "truth_ratio" not in found.splits["forget"].metrics
     assert found.forget_quality is None
     assert set(found.splits) == {"forget"}
-    with pytest.raises(DataError, match="1 of the 2 forget rows are not among those"):
+    with pytest.raises(DataError, match="1 of the 2 forget rows"):
         on_rows(whole, {"forget": ("second", "other")})
     with pytest.raises(DataError, match="2 of the 2 holdout rows"):
         on_rows(whole, {"holdout": ("first", "second")})

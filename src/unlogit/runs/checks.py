@@ -99,8 +99,8 @@ def check_train(options: TrainOptions) -> None:
     left = 1 - options.neutral_fraction
     if options.perturbed_fraction is not None and not 0 <= options.perturbed_fraction < left:
         problems.append(
-            f"perturbed_fraction is {options.perturbed_fraction}; expected at least 0 and below {left:g}, what neutral_fraction "
-            "leaves"
+            f"perturbed_fraction is {options.perturbed_fraction}; expected at least 0 and below {left:g}, what "
+            "neutral_fraction leaves"
         )
     problems += seed_problems(options.seed)
     if problems:

@@ -64,8 +64,8 @@ class StopWhenUniform(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if not rows:
             raise ConfigError(
-                "stop_uniform_kl is given and no retain rows are held out; expected some to measure it on: prepare with "
-                "a holdout_fraction above 0, or leave it out"
+                "stop_uniform_kl is given and no retain rows are held out; expected some to measure it on: prepare "
+                "with a holdout_fraction above 0, or leave it out"
             )
         self.assistant, self.tokenizer, self.rows = assistant, tokenizer, rows[:STOP_ROWS]
         self.max_tokens, self.nats = max_tokens, nats
