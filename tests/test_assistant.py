@@ -238,3 +238,27 @@ def test_the_config_is_plain_json(tmp_path: Path) -> None:
         "lora_alpha": 4.0,
         "target_name": "tiny",
     }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_folder_of_version_0_1(tmp_path: Path, first: int) -> None:
+    """Its LoRA could begin at a later block: the blocks below are the target's own."""
+    assistant = random_assistant(tiny_target(), 3)
+    for deltas in list(assistant.deltas)[:first]:
+        for name, parameter in deltas.named_parameters():
+            if name.endswith("lora_B"):
+                parameter.zero_()
+    assistant.save(tmp_path)
+    config = tmp_path / "assistant.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_first_layer": first}))
+    tensors = load_file(tmp_path / "assistant.safetensors")
+    absent = tuple(f"deltas.{i}." for i in range(first))
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(absent)},
+        tmp_path / "assistant.safetensors",
+    )
+    loaded = Assistant.load(tmp_path, tiny_target())
+    assert torch.equal(loaded.view(IDS).logits, assistant.view(IDS).logits)
+    config.write_text(config.read_text().replace(f'"lora_first_layer": {first}', '"lora_first_layer": 3'))
+    assert "lora_first_layer is 3" in refused(tmp_path)

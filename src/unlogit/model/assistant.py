@@ -25,6 +25,7 @@ from unlogit.files import atomic_file, write_json
 from unlogit.model.assistant_config import (
     CONFIG_FILE,
     AssistantConfig,
+    blocks_without_deltas,
     check_fingerprint,
     fingerprint,
     load_config,
@@ -192,8 +193,10 @@ class Assistant(nn.Module):
             raise ModelError(f"no {WEIGHTS_FILE} in {folder}; expected it beside {CONFIG_FILE}: copy the whole folder")
         check_fingerprint(config, target)
         assistant = cls(target, config)
+        absent = tuple(f"deltas.{i}." for i in range(blocks_without_deltas(folder)))
+        unchanged = {name: tensor for name, tensor in assistant.state_dict().items() if name.startswith(absent)}
         try:
-            assistant.load_state_dict(load_file(folder / WEIGHTS_FILE))
+            assistant.load_state_dict(unchanged | load_file(folder / WEIGHTS_FILE))  # new deltas are zero
         except (SafetensorError, RuntimeError) as error:  # cut off, another file, or tensors of other names or shapes
             raise ModelError(
                 f"{folder / WEIGHTS_FILE} cannot be used ({' '.join(str(error).split())[:200]}); expected the whole "

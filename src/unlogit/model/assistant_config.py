@@ -50,13 +50,21 @@ def load_config(folder: Path) -> AssistantConfig:
         raise ModelError(f"{path} is not JSON ({error}); expected {_CONFIG_MEND}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} holds a {type(values).__name__}; expected {_CONFIG_MEND}")
-    if values.get("lora_first_layer") == 0:  # written by 0.1, when LoRA could begin at a later block
-        del values["lora_first_layer"]
+    first, depth = values.pop(_FIRST_BLOCK, 0), values.get("num_layers")
+    if not isinstance(first, int) or first < 0 or (isinstance(depth, int) and first >= max(1, depth)):
+        raise ModelError(f"{path}: {_FIRST_BLOCK} is {first!r}; expected {_CONFIG_MEND}")
     if problems := _config_problems(values):
         raise ModelError(f"{path}: {'; '.join(problems)}; expected {_CONFIG_MEND}")
     return AssistantConfig(**values)
 
 
+def blocks_without_deltas(folder: Path) -> int:
+    """Return how many of the first blocks have no deltas in an assistant's file: 0 unless version 0.1 wrote it."""
+    count: int = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get(_FIRST_BLOCK, 0)
+    return count
+
+
+_FIRST_BLOCK = "lora_first_layer"  # written by 0.1, where LoRA could begin at a later block
 _CONFIG_MEND = "the settings of an assistant as `unlogit train` wrote them: copy the whole folder again, or train again"
 _CONFIG_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,)}
 
