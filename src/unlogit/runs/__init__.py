@@ -1,0 +1,1 @@
+"""The steps of a run folder; each returns values and leaves printing to its caller."""
