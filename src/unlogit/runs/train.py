@@ -11,12 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unlogit.data.examples import Example
 from unlogit.data.refusals import load_refusals
 from unlogit.data.sources import read_prepared
-from unlogit.device import choose_device, choose_dtype, on_main_process, wait_for_all
+from unlogit.device import choose_device, choose_dtype, join_processes, on_main_process, wait_for_all
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import evaluate_model
 from unlogit.evaluate.results import Results
@@ -26,7 +24,7 @@ from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run
 from unlogit.runs.evaluate import SPLITS, EvaluationRows, load_log
-from unlogit.runs.folder import TRAINING_FILE, RunFolder
+from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, filled_options, fit, save_fitted
@@ -90,6 +88,7 @@ def train_run(
         DataError: the rows are missing.
         ModelError: the target cannot be used.
     """
+    join_processes()
     pools = read_pools(folder.data)
     check_run(config)
     _check_earlier(folder, config, resume, overwrite)
@@ -97,8 +96,11 @@ def train_run(
     recipes = recipes_of(config.train.objective)
     target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
     training = RunTraining(folder, config, target, tokenizer, pools, resume)
-    if resume and folder.trained and not folder.training:
-        folder.write_config(config)
+    going_on = resume and folder.trained and not folder.training
+    wait_for_all()  # before the first process changes what the others look at
+    if going_on:
+        if on_main_process():
+            folder.write_config(config)
         training.train()  # of several branches some may be missing
         return Trained(folder, (), recipes[0].combines)
     with _settings(folder, config, overwrite):
@@ -231,9 +233,7 @@ class RunTraining:
     def _combined(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
         return UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
 
-    def _path(
-        self, weights: Sequence[float], earlier: Sequence[Assistant]
-    ) -> Callable[[Trainable], EachEpoch] | None:
+    def _path(self, weights: Sequence[float], earlier: Sequence[Assistant]) -> Callable[[Trainable], EachEpoch] | None:
         """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``.
 
         Branches are scored as combined: a path needs all of them, and is that of the last one's passes.
@@ -254,9 +254,11 @@ class RunTraining:
                 model = trained.language_model()
 
             def score(epoch: int) -> None:
-                results = evaluate_model(model, self.tokenizer, rows, replace(options, max_rows=0), retain)
-                points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
-                write_json(self.folder.path_points, points)
+                if on_main_process():
+                    results = evaluate_model(model, self.tokenizer, rows, replace(options, max_rows=0), retain)
+                    points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
+                    write_json(self.folder.path_points, points)
+                wait_for_all()
 
             return score
 
@@ -269,6 +271,10 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 
     An earlier training comes back then, too; it goes for good where the new one ended, or was cut off.
     """
+    if not on_main_process():
+        wait_for_all()
+        yield
+        return
     earlier = folder.read_config()
     folder.drop_aside()  # a killed training's, which must not come back
     if overwrite:
@@ -276,6 +282,7 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
     folder.write_config(config)
     folder.begin_training(config)
     try:
+        wait_for_all()
         yield
     except Exception:  # not enough memory or disk, too
         if not folder.training:
@@ -289,8 +296,6 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
-    from unlogit.training.trainer import check_checkpoints
-
     for work in folder.checkpoints:
         check_checkpoints(work)
     for path, sign in ((folder.assistant, folder.trained), (folder.unlearned, folder.combined)):
@@ -305,7 +310,6 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     raise ConfigError(
         f"{folder.path} holds {found}; expected none: give --resume to go on with it, or --overwrite to train again"
     )
-
 
 
 def path_point(epoch: int, results: Results) -> dict[str, Any]:

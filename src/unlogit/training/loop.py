@@ -25,7 +25,7 @@ from unlogit.data.content_words import common_words
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.data.refusals import refusal_for
-from unlogit.device import choose_device, on_main_process
+from unlogit.device import choose_device, join_processes, on_main_process, wait_for_all
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives.sides import SIDES
@@ -101,9 +101,10 @@ class FitTrainer(RowTrainer):
                 terms = self.recipe.loss(sides, self.numbers)
         if trained.head is None:
             terms = self.recipe.loss(sides, self.numbers)
-        losses = [term.weight * self.share(term, inputs) for term in terms.values()]
+        shares = {name: self.share(term, inputs) for name, term in terms.items()}
+        losses = [term.weight * shares[name] for name, term in terms.items()]
         loss = torch.stack(losses).sum() if len(losses) != 2 else losses[0] + losses[1]
-        self.keep_terms(**{name: term.mean for name, term in terms.items()})
+        self.keep_terms(**shares)
         return (loss, outputs) if return_outputs else loss
 
     def share(self, term: Term, batch: dict[str, Tensor]) -> Tensor:
@@ -162,6 +163,7 @@ def fit(
         DataError: a side has no rows.
     """
     options = settings.options
+    join_processes()
     device = choose_device()
     model.to(device)
     if recipe.combines:
@@ -170,6 +172,8 @@ def fit(
     rows, per_step = step_rows(recipe, tokenizer, pools, settings)
     sampler = step_sampler(recipe, rows, per_step, options)
     setup = time.monotonic() - began
+    pieces = pieces_of(options)
+    dealt = DealtSteps(sampler, rows, pieces)
     work, checkpoint = checkpoint_folder(output, settings.resume)
     if on_main_process():
         for name, value in (work_files or {}).items():
@@ -178,8 +182,6 @@ def fit(
     if recipe.combines and not recipe.needs:
         model.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
     trained = recipe.make(model, settings.shape, settings.combination, options.seed).to(device)
-    pieces = pieces_of(options)
-    dealt = DealtSteps(sampler, rows, pieces)
     arguments = training_arguments(
         work,
         options,
@@ -238,6 +240,7 @@ def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str
             for name, value in (files or {}).items():
                 write_json(folder / name, value)
         shutil.rmtree(work)
+    wait_for_all()
 
 
 def filled_options(options: TrainOptions, recipe: Recipe, adapter: str, parameters: int) -> tuple[TrainOptions, str]:

@@ -48,7 +48,15 @@ class Trainable(nn.Module):
         given = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
         lm = self.language_model()
         lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given)
-        lm.train()
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Trainable":
+        """Set the mode; blocks compute activations again in training mode only, dropout of a frozen model stays off."""
+        super().train(mode)
+        for module in self.language_model().modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = mode
+        return self
 
     def language_model(self) -> Any:
         """The transformers model that is run in a step."""
