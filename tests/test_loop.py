@@ -394,6 +394,7 @@ def test_accumulated_batches_are_one_step(objective: str, tmp_path: Path) -> Non
         assert lines[1][name] == pytest.approx(lines[0][name], rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("objective", ["uld", "npo_kl", "offset_ga_kl"])
 def test_activations_computed_again_change_nothing(objective: str, tmp_path: Path) -> None:
     plain = adapter_after(tmp_path / "plain", objective)
@@ -401,6 +402,7 @@ def test_activations_computed_again_change_nothing(objective: str, tmp_path: Pat
     torch.testing.assert_close(again, plain, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")
 def test_activations_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In each step, and no more once training has ended, when answers are cached."""
     calls: list[bool] = []
