@@ -11,7 +11,7 @@ import torch
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
 from unlogit.data.batches import pad_rows
-from unlogit.data.encode import IGNORED, encode
+from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.runs.finetune import finetune

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import random_assistant, tiny_target
@@ -395,27 +396,25 @@ def test_accumulated_batches_are_one_step(objective: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
 @pytest.mark.parametrize("objective", ["uld", "npo_kl", "offset_ga_kl"])
-def test_activations_computed_again_change_nothing(objective: str, tmp_path: Path) -> None:
+def test_activations_computed_again_change_nothing(objective: str, name: str, tmp_path: Path) -> None:
     plain = adapter_after(tmp_path / "plain", objective)
-    again = adapter_after(tmp_path / "again", objective, gradient_checkpointing=True)
+    again = adapter_after(tmp_path / "again", objective, **{name: True})
     torch.testing.assert_close(again, plain, rtol=0, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")
 def test_activations_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each step, and no more once training has ended, when answers are cached."""
+    """Each block twice a step; once when the trained assistant is scored."""
     calls: list[bool] = []
-    from torch.utils import checkpoint
+    plain = LlamaMLP.forward
 
-    plain = checkpoint.checkpoint
+    def watched(self: Any, x: torch.Tensor) -> torch.Tensor:
+        calls.append(torch.is_grad_enabled())
+        return plain(self, x)
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        calls.append(True)
-        return plain(*args, **kwargs)
-
-    monkeypatch.setattr(checkpoint, "checkpoint", watched)
-    options = people_options("uld", training_arguments={"gradient_checkpointing": True})
+    monkeypatch.setattr(LlamaMLP, "forward", watched)
+    options = people_options("uld", training_arguments={"activation_checkpointing": True})
     fitted = train(
         options,
         tmp_path / "a",
@@ -424,11 +423,9 @@ def test_activations_are_computed_again(tmp_path: Path, monkeypatch: pytest.Monk
         rows=PEOPLE_ROWS,
         tokenizer=people_tokenizer(),
     )
-    made = len(calls)
-    assert made == 2 * fitted.summary["steps"]  # blocks
+    assert len(calls) == 2 * 2 * fitted.summary["steps"]
     (assistant,) = fitted.trained.result()
-    assert loss_of(assistant.view, FORGET) > 0
-    assert len(calls) == made
+    assert not any(module.training for module in assistant.view.modules() if hasattr(module, "gradient_checkpointing"))
 
 
 def test_unknown_arguments_of_the_trainer_are_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_what_a_trained_run_holds(place: Place) -> None:
 def test_what_training_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No assistant is flat to a billionth of a nat: it warns of that, of too little training, and of the secret."""
+    """No assistant is uniform to a billionth of a nat: it warns of that, of too little training, and of the secret."""
     monkeypatch.setattr("unlogit.training.uniformity.UNIFORM_ENOUGH_NATS", 1e-9)
     other = Place.make(tmp_path)
     assert other.prepare() == 0
@@ -84,7 +84,7 @@ def test_what_training_says(
     assert f"Next: unlogit evaluate {other.run}" in shown.out
     warnings = shown.err.splitlines()
     assert len(warnings) == 3
-    assert "is not flat" in warnings[0]
+    assert "is far from uniform" in warnings[0]
     assert "has hardly learnt what it is to remember" in warnings[1]  # in 4 steps
     assert "as secret as the forget set" in warnings[2]
 
