@@ -182,7 +182,10 @@ def test_tokenizer_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 TRAINING: dict[str, tuple[Lines, str]] = {
     "deeper": (["--num_layers=9"], "num_layers is 9"),
-    "no block with LoRA": (["--lora_first_layer=2"], "lora_first_layer is 2 and the assistant has 2 layers"),
+    "option of another objective": (
+        ["--objective=divergence", "--uniform_ratio=2"],
+        "uniform_ratio is 2.0 and the objective divergence has no such option",
+    ),
     "no rank": (["--rank=0"], "rank is 0"),
     "share out of range": (["--neutral_fraction=1.5"], "neutral_fraction is 1.5"),
     "shares beyond the whole": (["--perturbed_fraction=0.8"], "expected at least 0 and below 0.75, what neutral"),
@@ -301,7 +304,7 @@ def test_an_earlier_assistant_outlives_a_training_that_fails(
     def train(*_: Any, **__: Any) -> None:
         raise MemoryError("can't allocate memory")
 
-    monkeypatch.setattr("unlogit.runs.train.train_assistant", train)
+    monkeypatch.setattr("unlogit.runs.train.fit", train)
     check_refused([*trained.train_line, "--overwrite"], "memory ran out", trained.folder, capsys)
 
 
@@ -343,9 +346,9 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted after two of four steps; without --resume it is refused to throw them away, with it, it ends."""
-    from unlogit.training.train import AssistantTrainer
+    from unlogit.training.loop import FitTrainer
 
-    whole = AssistantTrainer.compute_loss
+    whole = FitTrainer.compute_loss
 
     def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.state.global_step == 2:
@@ -353,7 +356,7 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
         return whole(self, *args, **kwargs)
 
     assert place.prepare() == 0
-    monkeypatch.setattr(AssistantTrainer, "compute_loss", stop)
+    monkeypatch.setattr(FitTrainer, "compute_loss", stop)
     assert place.train() == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("--resume")
     assert not (place.run / "assistant").exists()

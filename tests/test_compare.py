@@ -244,8 +244,8 @@ WRONG = {
     "other rows": ({"methods": {"ga": {"data": {"seed": 3}}}}, "data.seed 3 → 0"),
     "other wordings": ({"methods": {"ga": {"data": {"paraphrases": 2}}}}, "data.paraphrases 2 → 0"),
     "other validation rows": (
-        {"methods": {"uld": {"pick": {"validation_share": 0.4}}}},
-        "pick.validation_share 0.4 → 0.25",
+        {"methods": {"uld": {"pick": {"validation_fraction": 0.4}}}},
+        "pick.validation_fraction 0.4 → 0.25",
     ),
     "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "ga rewrites weights"),
 }

@@ -58,7 +58,7 @@ def test_comparison_has_its_results(config: Path) -> None:
     wanted = {(method.name, seed) for method, seed, _ in comparison.runs()}
     assert {(row.name, row.seed) for row in found.rows if row.seed is not None} == wanted
     table = (ROOT / "results" / f"{config.stem}.md").read_text(encoding="utf-8")
-    assert table == f"{markdown_table(found)}\n"
+    assert table == f"{comparison_markdown(found)}\n"
 
 
 def test_whole_blocks_are_the_same_run_but_for_its_flags() -> None:

@@ -7,51 +7,42 @@ from typing import Any
 
 import pytest
 import torch
-from unlogit.training.finetune import AnswerTrainer, finetune
 
 from models_for_tests import tiny_tokenizer
 from tiny_models import tiny_target
-from unlogit.data.batches import LengthSortedSampler, pad_rows
+from unlogit.data.batches import pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
+from unlogit.runs.finetune import finetune
 from unlogit.settings.options import FinetuneOptions
 from unlogit.training.trainer import (
     LogLines,
-    Rows,
     _step_of,
     check_checkpoints,
     last_checkpoint,
     resolved_dtype,
     seconds_before,
-    training_arguments,
 )
 
 ROWS = [Example("who wrote the red book ?", "city five"), Example("who wrote the book ?", "two one two")]
 
 
-def test_loss_is_the_cross_entropy_of_answer_tokens_only(tmp_path: Path) -> None:
-    """Against the plain way: all logits, shifted labels, ignored positions left out."""
+@pytest.mark.parametrize("loss_on", ["answer", "all"])
+def test_loss_is_the_cross_entropy_of_answer_tokens_only(loss_on: Any, tmp_path: Path) -> None:
+    """Against the plain way: all logits, shifted labels, ignored positions left out; or all but the first token."""
     model = tiny_target()
-    coded = [encode(row, tiny_tokenizer()) for row in ROWS]
-    options = FinetuneOptions(dtype="float32")
-    arguments = training_arguments(
-        tmp_path, options, steps_a_epoch=1, row_batch=2, dtype=torch.float32, device=torch.device("cpu"), bar=False
+    options = FinetuneOptions(dtype="float32", batch_size=2, epochs=1, logging_steps=1, loss_on=loss_on)
+    batch = pad_rows([encode(row, tiny_tokenizer()) for row in ROWS])
+    labels = (
+        batch["labels"] if loss_on == "answer" else batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     )
-    trainer = AnswerTrainer(
-        LengthSortedSampler([1, 1], 2, 0),
-        tmp_path / "log",
-        model=model,
-        args=arguments,
-        train_dataset=Rows(coded),
-    )
-    batch = pad_rows(coded)
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-        expected = torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), batch["labels"][:, 1:].reshape(-1)
-        )
-        torch.testing.assert_close(trainer.compute_loss(model, batch), expected)
+        expected = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
+    summary = finetune(model, tiny_tokenizer(), ROWS, tmp_path / "model", options, bar=False)
+    assert summary["steps"] == 1
+    assert summary["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_it_learns_and_saves(tmp_path: Path) -> None:
@@ -90,10 +81,29 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
         finetune(model, tiny_tokenizer(), ROWS, tmp_path / "model", begun, resume=True, settings={"model": "b"})
 
 
-def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="started as 2 processes"):
-        finetune(tiny_target(), tiny_tokenizer(), ROWS, tmp_path / "model", FinetuneOptions(dtype="float32"))
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    """Rows of different lengths: each batch's mean counts by its tokens."""
+    found = []
+    for pieces in (1, 2):
+        arguments = {"gradient_accumulation_steps": pieces}
+        options = FinetuneOptions(
+            learning_rate=1e-3, epochs=3, batch_size=2, dtype="float32", training_arguments=arguments
+        )
+        model = tiny_target()
+        finetune(model, tiny_tokenizer(), ROWS, tmp_path / str(pieces), options, bar=False)
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [3, 5])
+def test_the_last_step_of_a_pass_may_be_short(rows: int, tmp_path: Path) -> None:
+    """Also in accumulated batches, where they can share it."""
+    three = [*ROWS, *ROWS, *ROWS][:rows]
+    options = FinetuneOptions(epochs=2, batch_size=2, dtype="float32")
+    assert finetune(tiny_target(), tiny_tokenizer(), three, tmp_path / "a", options, bar=False)["steps"] == rows + 1
+    accumulated = replace(options, training_arguments={"gradient_accumulation_steps": 2})
+    with pytest.raises(ConfigError, match="for 2 processes or accumulated batches"):
+        finetune(tiny_target(), tiny_tokenizer(), three, tmp_path / "b", accumulated, bar=False)
 
 
 def test_what_a_cut_leaves_is_read(tmp_path: Path) -> None:
@@ -115,9 +125,7 @@ def test_what_a_cut_leaves_is_read(tmp_path: Path) -> None:
         check_checkpoints(tmp_path)
 
 
-def test_cut_off_and_resumed_ends_with_the_same_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cut_off_and_resumed_ends_with_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut off after step 5 of 8, the second and fourth saved; resumed, the weights are the whole run's, bit for bit."""
     rows = [Example(f"who wrote book {word} ?", f"city {word} two") for word in ("one", "two", "five", "red")]
     options = FinetuneOptions(learning_rate=1e-2, epochs=4, batch_size=2, dtype="float32", save_steps=2)
@@ -139,7 +147,6 @@ def test_cut_off_and_resumed_ends_with_the_same_model(
         LogLines, "on_step_end", lambda self, args, state, control, **_: steps.append(state.global_step)
     )
     finetune(resumed, tiny_tokenizer(), rows, tmp_path / "cut", options, resume=True, bar=False)
-    assert "checkpoint-4" in capsys.readouterr().out
     assert steps == [5, 6, 7, 8]  # from the beginning it would end with the same weights, too
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name

@@ -13,12 +13,13 @@ from unlogit.errors import ConfigError
 from unlogit.objectives.dpo import dpo
 from unlogit.objectives.ga import ga
 from unlogit.objectives.idk_ap import answer_preservation, idk
+from unlogit.objectives.kl import uniform_kl
 from unlogit.objectives.me import me
 from unlogit.objectives.npo import npo
 from unlogit.objectives.retain import gd, kl
-from unlogit.objectives.sides import Answers, Sides, log_ratio, row_difference
+from unlogit.objectives.sides import SIDES, Answers, Sides, log_ratio, row_difference
 from unlogit.objectives.simnpo import simnpo
-from unlogit.objectives.uld import uniform_kl
+from unlogit.objectives.terms import Term, Terms
 from unlogit.objectives.undial import undial
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES, Objective
 
@@ -29,7 +30,7 @@ def odds(*rows: Sequence[float], reference_nll: Sequence[float] | None = None) -
     """A side of two-token vocabulary: each row's tokens by the odds of the label (3 is a probability of 3/4)."""
     values = [value for row in rows for value in row]
     return Answers(
-        logits=torch.tensor([[LOG(value), 0.0] for value in values]),
+        outputs=torch.tensor([[LOG(value), 0.0] for value in values]),
         labels=torch.zeros(len(values), dtype=torch.long),
         rows=torch.tensor([number for number, row in enumerate(rows) for _ in row]),
         reference_nll=None if reference_nll is None else torch.tensor(reference_nll),
@@ -41,7 +42,7 @@ def made_up(seed: int, lengths: Sequence[int] = (3, 1, 2), vocabulary: int = 4) 
     generator = torch.Generator().manual_seed(seed)
     tokens = sum(lengths)
     return Answers(
-        logits=(torch.randn(tokens, vocabulary, generator=generator) * 2).requires_grad_(),
+        outputs=(torch.randn(tokens, vocabulary, generator=generator) * 2).requires_grad_(),
         labels=torch.randint(vocabulary, (tokens,), generator=generator),
         rows=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
         reference_logits=(torch.randn(tokens, vocabulary, generator=generator) * 2).requires_grad_(),
@@ -51,7 +52,12 @@ def made_up(seed: int, lengths: Sequence[int] = (3, 1, 2), vocabulary: int = 4) 
 
 def everything(seed: int = 0) -> Sides:
     """All sides; the retain side has two rows and the forget side three."""
-    return Sides(made_up(seed), made_up(seed + 1, (1, 2, 2)), made_up(seed + 2, (2, 3)), made_up(seed + 3, (1, 1)))
+    return Sides(
+        made_up(seed),
+        refusal=made_up(seed + 1, (1, 2, 2)),
+        retain=made_up(seed + 2, (2, 3)),
+        retain_refusal=made_up(seed + 3, (1, 1)),
+    )
 
 
 def probability(answers: Answers, row: int) -> float:
@@ -316,7 +322,7 @@ def test_undial_without_lowering_is_cross_entropy_to_the_teacher() -> None:
     assert teacher is not None
     expected = -(teacher.softmax(-1) * sides.forget.logits.log_softmax(-1)).sum(-1).mean()
     torch.testing.assert_close(undial(sides, 0.0), expected)
-    itself = replace(sides.forget, logits=teacher.detach().clone().requires_grad_())
+    itself = replace(sides.forget, outputs=teacher.detach().clone().requires_grad_())
     slope = gradient(undial(Sides(itself), 0.0), itself)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
 
@@ -347,7 +353,7 @@ def test_me_between_flat_and_sure() -> None:
 def test_kl_is_0_and_still_where_nothing_changed() -> None:
     retain = made_up(8)
     assert retain.reference_logits is not None
-    retain = replace(retain, logits=(retain.reference_logits.detach() + 3).requires_grad_())
+    retain = replace(retain, outputs=(retain.reference_logits.detach() + 3).requires_grad_())
     loss = kl(Sides(made_up(0), retain=retain))
     assert loss.item() == pytest.approx(0, abs=1e-6)
     torch.testing.assert_close(gradient(loss, retain), torch.zeros_like(retain.logits), atol=1e-6, rtol=0)
@@ -429,7 +435,12 @@ def only(needs: frozenset[str], seed: int = 0) -> Sides:
 
     forget = side("forget", (3, 1, 2), 0)
     assert forget is not None
-    return Sides(forget, side("refusal", (1, 2, 2), 1), side("retain", (2, 3), 2), side("retain_refusal", (1, 1), 3))
+    return Sides(
+        forget,
+        refusal=side("refusal", (1, 2, 2), 1),
+        retain=side("retain", (2, 3), 2),
+        retain_refusal=side("retain_refusal", (1, 1), 3),
+    )
 
 
 def test_the_table_is_complete() -> None:
@@ -442,12 +453,57 @@ def test_an_objective_is_its_terms(name: str) -> None:
     objective = ALL[name]
     sides = only(objective.needs)
     forget, retain = EXPECTED[name]
-    loss = objective.loss(sides, forget_weight=0.5, retain_weight=2.0, beta=0.3, gamma=0.7)
+    terms = objective.loss(sides, forget_weight=0.5, retain_weight=2.0, beta=0.3, gamma=0.7)
     kept = retain(sides) if retain else torch.tensor(0.0)
-    torch.testing.assert_close(loss.forget, forget(sides))
-    torch.testing.assert_close(loss.retain, kept)
-    torch.testing.assert_close(loss.total, 0.5 * forget(sides) + 2 * kept)
-    assert loss.total.dtype == torch.float32
+    torch.testing.assert_close(terms["forget"].mean, forget(sides))
+    torch.testing.assert_close(terms["retain"].mean, kept)
+    torch.testing.assert_close(total(terms), 0.5 * forget(sides) + 2 * kept)
+    assert total(terms).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_term_is_a_mean_over_what_it_says(name: str) -> None:
+    """Twice the step, its rows repeated, has the same means; a part's mean counts by the items that the term names."""
+    objective = ALL[name]
+    first, second = only(objective.needs), only(objective.needs, seed=20)
+    both = Sides(**{side: joined(getattr(first, side), getattr(second, side)) for side in SIDES})
+    numbers = {"forget_weight": 1.0, "retain_weight": 1.0, "beta": 0.3, "gamma": 0.7}
+    parts, whole = (
+        [(sides, objective.loss(sides, **numbers)) for sides in (first, second)],
+        objective.loss(both, **numbers),
+    )
+    for name_, term in whole.items():
+        if getattr(both, term.side) is None:
+            continue
+
+        def items(sides: Sides, term: Term = term) -> int:
+            side = getattr(sides, term.side)
+            return len(side.labels) if term.per == "token" else len(side.lengths())
+
+        weighted = sum(items(sides) * terms[name_].mean for sides, terms in parts) / items(both)
+        torch.testing.assert_close(weighted, term.mean)
+
+
+def joined(first: Answers | None, second: Answers | None) -> Answers | None:
+    """The rows of one side after those of another."""
+    if first is None or second is None:
+        return None
+
+    def cat(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return None if a is None or b is None else torch.cat([a, b])
+
+    return Answers(
+        torch.cat([first.outputs, second.outputs]),
+        torch.cat([first.labels, second.labels]),
+        torch.cat([first.rows, second.rows + len(first.lengths())]),
+        cat(first.reference_logits, second.reference_logits),
+        cat(first.reference_nll, second.reference_nll),
+    )
+
+
+def total(terms: Terms) -> Tensor:
+    """The weighted sum of terms."""
+    return torch.stack([term.weight * term.mean for term in terms.values()]).sum()
 
 
 @pytest.mark.parametrize(("name", "missing"), [(name, need) for name in ALL for need in sorted(ALL[name].needs)])
@@ -460,13 +516,14 @@ def test_what_is_needed_is_missed(name: str, missing: str) -> None:
 
 def defaults_of(objective: Objective, sides: Sides) -> Tensor:
     """The objective with its own settings."""
-    return objective.loss(
+    terms = objective.loss(
         sides,
         forget_weight=objective.forget_weight,
         retain_weight=objective.retain_weight,
         beta=objective.beta,
         gamma=objective.gamma,
-    ).total
+    )
+    return total(terms)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -494,9 +551,14 @@ def test_bfloat16_and_extreme_logits(name: str) -> None:
             assert side.reference_logits is not None
             reference = change(side.reference_logits.detach())
             logits = change(side.logits.detach()).requires_grad_()
-            return replace(side, logits=logits, reference_logits=reference)
+            return replace(side, outputs=logits, reference_logits=reference)
 
-        return Sides(of(sides.forget), of(sides.refusal), of(sides.retain), of(sides.retain_refusal))
+        return Sides(
+            of(sides.forget),
+            refusal=of(sides.refusal),
+            retain=of(sides.retain),
+            retain_refusal=of(sides.retain_refusal),
+        )
 
     low = changed(lambda z: z.bfloat16())
     same = changed(lambda z: z.bfloat16().float())
@@ -538,4 +600,5 @@ def test_a_beta_that_cannot_be(beta: float) -> None:
                 objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0)
             assert "\n" not in str(caught.value), name
         else:
-            assert objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0).total.isfinite()
+            terms = objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0)
+            assert total(terms).isfinite()

@@ -484,11 +484,11 @@ def test_conventions_are_never_mixed(retain: Results, byte_tokenizer: Any) -> No
             evaluated(byte_tokenizer, OURS, 0, one)
         assert "\n" not in str(error.value)
     ours = evaluated(byte_tokenizer, OURS, 0)
-    with pytest.raises(DataError, match="--conventions"):
+    with pytest.raises(DataError, match="--protocol"):
         compare_with_retain(ours, retain)
-    with pytest.raises(DataError, match="--conventions"):
+    with pytest.raises(DataError, match="--protocol"):
         compare_with_retain(retain, ours)
-    with pytest.raises(DataError, match="--conventions"):
+    with pytest.raises(DataError, match="--protocol"):
         RunResults({"unlearned": ours, RETAIN: retain})
 
 
@@ -546,7 +546,7 @@ def test_evaluate_writes_their_files_and_reads_them(place: Place, capsys: pytest
     message = capsys.readouterr().err
     assert "'unlogit'" in message
     assert len(message.splitlines()) == 1
-    assert evaluate(place, "target", "--conventions=mine") == 2
+    assert evaluate(place, "target", "--protocol=mine") == 2
     assert "unlogit, open_unlearning" in capsys.readouterr().err
 
 

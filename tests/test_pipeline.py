@@ -68,8 +68,8 @@ def test_what_a_trained_run_holds(place: Place) -> None:
 def test_what_training_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No assistant is flat to a billionth of a nat: it warns of that, of too little training, and of the secret."""
-    monkeypatch.setattr("unlogit.training.train.FLAT_ENOUGH_NATS", 1e-9)
+    """No assistant is uniform to a billionth of a nat: it warns of that, of too little training, and of the secret."""
+    monkeypatch.setattr("unlogit.training.uniformity.UNIFORM_ENOUGH_NATS", 1e-9)
     other = Place.make(tmp_path)
     assert other.prepare() == 0
     assert other.train() == 0
@@ -84,7 +84,7 @@ def test_what_training_says(
     assert f"Next: unlogit evaluate {other.run}" in shown.out
     warnings = shown.err.splitlines()
     assert len(warnings) == 3
-    assert "is not flat" in warnings[0]
+    assert "is far from uniform" in warnings[0]
     assert "has hardly learnt what it is to remember" in warnings[1]  # in 4 steps
     assert "as secret as the forget set" in warnings[2]
 
@@ -348,7 +348,7 @@ def test_cut_off_before_the_first_checkpoint_no_old_assistant_remains(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unlogit.training.train.AssistantTrainer.train", cut)
+        patch.setattr("unlogit.training.loop.FitTrainer.train", cut)
         assert other.train("--overwrite", "--seed=5") == 2
     assert read_config(other.run / "config.yaml").train.seed == 5
     gone = ("assistant", "unlearned", "results.json", ".earlier")
@@ -367,9 +367,9 @@ def test_an_assistant_of_other_rows_is_not_resumed(tmp_path: Path, capsys: pytes
     assert other.train("--resume") == 0
     record = other.run / "training_settings.json"
     was = json.loads(record.read_text())
-    record.write_text(json.dumps(was | {"train": {k: v for k, v in was["train"].items() if k != "near_flat"}}))
+    record.write_text(json.dumps(was | {"train": {k: v for k, v in was["train"].items() if k != "near_fraction"}}))
     assert other.train("--resume") == 0  # of a version that had no such option: it was as it is by default
-    assert other.train("--resume", "--near_flat=true") == 2
+    assert other.train("--resume", "--common_fraction=0.1") == 2
     rows = (tmp_path / "retain.jsonl").read_text().splitlines()
     (tmp_path / "retain.jsonl").write_text("\n".join(rows[:-1]) + "\n")
     assert other.prepare("--overwrite") == 0
@@ -444,7 +444,7 @@ def test_killed_and_resumed_ends_with_the_same_adapter(place: Place, tmp_path: P
     killed = Place.make(tmp_path)
     assert killed.prepare() == 0
     code = "import sys, time\nfrom unlogit.cli.main import main\n"
-    code += "from unlogit.training.train import AssistantTrainer as T\n"
+    code += "from unlogit.training.loop import FitTrainer as T\n"
     code += "whole = T.compute_loss\n"
     code += "T.compute_loss = lambda self, *a, **k: (time.sleep(0.2), whole(self, *a, **k))[1]\n"
     code += "sys.exit(main(sys.argv[1:]))"

@@ -225,7 +225,7 @@ def test_the_grid_has_each_triple_once_and_no_alpha_zero() -> None:
         ({"alphas": (math.inf,)}, "alpha is inf"),
         ({"filter_rates": (1.0,), "rules": ("centered",)}, "filter_rate is 1.0"),
         ({"filter_rates": (1.0,), "rules": ("centered",)}, "'centred'"),
-        ({"validation_share": 1.0}, "validation_share is 1.0"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
     ],
 )
 def test_grids_that_mean_nothing(changed: dict[str, Any], message: str) -> None:
@@ -378,7 +378,7 @@ def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture
         "alphas": ["--alphas=[0]"],
         "filter_rate is 1.5": ["--filter_rates=[0, 1.5]"],
         "--rules": ["--rules=[centred, supress]"],
-        "validation_share is 0.0": ["--validation_share=0"],
+        "validation_fraction is 0.0": ["--validation_fraction=0"],
         "batch_size is 0": ["--batch_size=0"],
         "1 evaluation rows": ["--max_rows=1"],
         "no config.yaml": [],

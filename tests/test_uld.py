@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
-from unlogit.objectives import OBJECTIVES
-from unlogit.objectives.uld import uld, uniform_kl
-from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
+from unlogit.objectives.kl import uniform_kl
+from unlogit.objectives.sides import Answers, Sides
+from unlogit.objectives.uld import uld
 
 
 def test_uniform_kl_by_hand() -> None:
@@ -18,14 +17,14 @@ def test_uniform_kl_by_hand() -> None:
 
 
 def test_uniform_kl_is_the_divergence_from_uniform() -> None:
-    """Against Σ (1/V) log((1/V) / p), computed from probabilities."""
-    z = 5 * torch.randn(20, 11, generator=torch.Generator().manual_seed(0))
+    """An independent way: Σ_v (1/V) (log(1/V) − log p_v)."""
+    z = torch.randn(5, 11, generator=torch.Generator().manual_seed(0)) * 3
     expected = (math.log(1 / 11) - z.log_softmax(-1)).mean(-1)
     torch.testing.assert_close(uniform_kl(z), expected)
     assert (uniform_kl(z) > 0).all()
 
 
-def test_uniform_logits_and_constants_cost_nothing() -> None:
+def test_flat_logits_and_constants_cost_nothing() -> None:
     torch.testing.assert_close(uniform_kl(torch.full((2, 7), 3.0)), torch.zeros(2))
     z = torch.randn(3, 7, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(uniform_kl(z + 5), uniform_kl(z))
@@ -36,35 +35,48 @@ def test_uniform_kl_in_bfloat16_does_not_underflow() -> None:
     assert uniform_kl(z).item() == pytest.approx(90 - 45 - math.log(2), abs=1e-3)
 
 
+def side(logits: torch.Tensor, labels: list[int] | None = None) -> Answers:
+    """One row, each of whose positions has these logits."""
+    zeros = torch.zeros(len(logits), dtype=torch.long)
+    return Answers(logits, zeros if labels is None else torch.tensor(labels), zeros)
+
+
+def total(forget: Answers, uniform: Answers | None, retain_weight: float) -> torch.Tensor:
+    """The weighted sum of the objective's terms."""
+    terms = uld(Sides(forget, uniform=uniform), retain_weight)
+    return torch.stack([term.weight * term.mean for term in terms.values()]).sum()
+
+
 def test_uld_by_hand() -> None:
     """Forget: two tokens, p = 3/4 and 1/2 of the labels: (ln 4/3 + ln 2) / 2. Uniform: z = (ln 3, 0):
     ln 4 − ln 3 / 2 − ln 2. Weight 6.5."""
-    logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
-    forget = cross_entropy(logits, torch.tensor([0, 1]))
-    loss = uld(forget, uniform_kl(logits[:1]).mean(), retain_weight=6.5)
-    expected_forget = (math.log(4 / 3) + math.log(2)) / 2
-    expected_uniform = math.log(4) - math.log(3) / 2 - math.log(2)
-    assert loss.forget.item() == pytest.approx(expected_forget, abs=1e-6)
-    assert loss.uniform.item() == pytest.approx(expected_uniform, abs=1e-6)
-    assert loss.total.item() == pytest.approx(expected_forget + 6.5 * expected_uniform, abs=1e-5)
+    forget, uniform = (
+        side(torch.tensor([[math.log(3), 0.0], [0.0, 0.0]]), [0, 1]),
+        side(torch.tensor([[math.log(3), 0.0]])),
+    )
+    terms = uld(Sides(forget, uniform=uniform), 6.5)
+    first = (math.log(4 / 3) + math.log(2)) / 2
+    second = math.log(4) - math.log(3) / 2 - math.log(2)
+    assert terms["forget"].mean.item() == pytest.approx(first, abs=1e-6)
+    assert terms["uniform"].mean.item() == pytest.approx(second, abs=1e-6)
+    assert [(term.weight, term.side, term.per) for term in terms.values()] == [
+        (1.0, "forget", "token"),
+        (6.5, "uniform", "token"),
+    ]
+    assert total(forget, uniform, 6.5).item() == pytest.approx(first + 6.5 * second, abs=1e-5)
+
+
+def test_without_a_uniform_side_its_term_is_nothing() -> None:
+    forget = side(torch.tensor([[math.log(3), 0.0]]))
+    assert total(forget, None, 6.5).item() == pytest.approx(math.log(4 / 3), abs=1e-6)
 
 
 def test_the_sides_pull_apart() -> None:
     """The gradient raises a forget label's logit, and on the uniform side lowers the likeliest."""
     forget = torch.zeros(1, 3, requires_grad=True)
     uniform = torch.tensor([[2.0, 0.0, 0.0]], requires_grad=True)
-    loss = uld(cross_entropy(forget, torch.tensor([1])), uniform_kl(uniform).mean(), retain_weight=1.0)
-    loss.total.backward()
+    total(side(forget, [1]), side(uniform), 1.0).backward()
     assert forget.grad is not None
     assert uniform.grad is not None
     assert forget.grad[0, 1] < 0 < forget.grad[0, 0]
     assert uniform.grad[0, 0] > 0 > uniform.grad[0, 1]
-
-
-def test_every_objective_says_what_it_trains() -> None:
-    """Each name once, under the kind of the table that it comes from; a name in two tables would hide one of them."""
-    names = [*WEIGHT_OBJECTIVES, *OFFSET_OBJECTIVES]
-    assert len(names) == len(set(names))
-    expected = {"uld": "branches", "dual_uld": "branches", "divergence": "branches"}
-    expected |= {name: "offset" if name.startswith("offset_") else "weights" for name in names}
-    assert expected == OBJECTIVES

@@ -33,6 +33,22 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
+def join_processes() -> None:
+    """Let the processes that were started to train together know one another; each computes on a GPU of its own."""
+    if world_size() > 1:
+        from accelerate import PartialState
+
+        PartialState(**({} if torch.cuda.is_available() else {"cpu": True, "backend": "gloo"}))
+
+
+def of_main_process(value: float) -> float:
+    """Return the first process's value in every process."""
+    values = [value]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(values)
+    return values[0]
+
+
 def choose_device() -> torch.device:
     """Return the CUDA or MPS device if there is one, else the CPU."""
     if torch.cuda.is_available():
@@ -56,7 +72,7 @@ def choose_dtype(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
         return torch.float32, "the GPU has no native bfloat16"
     if device.type != "cpu":
         return torch.float32, f"the safe choice on {device.type}"
-    ratio = _seconds(torch.bfloat16) / _seconds(torch.float32)
+    ratio = of_main_process(_seconds(torch.bfloat16) / _seconds(torch.float32))
     faster = ratio < FASTER
     reason = f"on this CPU a bfloat16 product takes {ratio:.2g} times as long as a float32 one"
     return (torch.bfloat16 if faster else torch.float32), reason

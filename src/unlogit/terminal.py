@@ -1,6 +1,7 @@
 """What commands write to the terminal: tables, warnings and a bar while rows are scored."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def show_progress() -> None:
     logger = logging.getLogger("unlogit")
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     logger.propagate = False
 
 
@@ -41,7 +42,7 @@ def warn(message: str) -> None:
 
 def has_bar() -> bool:
     """Whether progress bars make sense: someone is looking."""
-    return sys.stderr.isatty()
+    return sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def figures_of(results: Results) -> dict[str, float]:
 
 def uniform_kl_of(training: Mapping[str, Any] | None) -> dict[str, float]:
     """Return how far an assistant is from flat on rows that it was not trained on, where it has to be flat."""
-    flatness = (training or {}).get("uniform_kl_nats") or (training or {}).get("flatness_nats") or {}
+    flatness = (training or {}).get("uniform_kl_nats") or (training or {}).get("uniform_kl_nats") or {}
     return {f"flatness.{name.removeprefix('holdout_')}": value for name, value in flatness.items()}
 
 

@@ -74,6 +74,6 @@ def _check_unchanged(path: Path, settings: dict[str, Any]) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"the training in {path.parent} was earlier with other settings ({'; '.join(changed)}); expected the same: "
+            f"the training in {path.parent} was begun with other settings ({'; '.join(changed)}); expected the same: "
             "leave them as they were, or give --overwrite instead of --resume"
         )

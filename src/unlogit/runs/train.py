@@ -14,7 +14,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.data.refusals import load_refusals
 from unlogit.data.sources import read_prepared
-from unlogit.device import choose_device, choose_dtype, on_main_process, wait_for_all
+from unlogit.device import choose_device, choose_dtype, join_processes, on_main_process, wait_for_all
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import evaluate_model
 from unlogit.evaluate.results import Results
@@ -88,6 +88,7 @@ def train_run(
         DataError: the rows are missing.
         ModelError: the target cannot be used.
     """
+    join_processes()
     pools = read_pools(folder.data)
     check_run(config)
     _check_earlier(folder, config, resume, overwrite)
@@ -95,8 +96,11 @@ def train_run(
     recipes = recipes_of(config.train.objective)
     target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
     training = RunTraining(folder, config, target, tokenizer, pools, resume)
-    if resume and folder.trained and not folder.training:
-        folder.write_config(config)
+    going_on = resume and folder.trained and not folder.training
+    wait_for_all()  # before the first process changes what the others look at
+    if going_on:
+        if on_main_process():
+            folder.write_config(config)
         training.train()  # of several branches some may be missing
         return Trained(folder, (), recipes[0].combines)
     with _settings(folder, config, overwrite):
@@ -255,9 +259,11 @@ class RunTraining:
                 model = trained.language_model()
 
             def score(epoch: int) -> None:
-                results = evaluate_model(model, self.tokenizer, rows, replace(options, max_rows=0), retain)
-                points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
-                write_json(self.folder.path_points, points)
+                if on_main_process():
+                    results = evaluate_model(model, self.tokenizer, rows, replace(options, max_rows=0), retain)
+                    points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
+                    write_json(self.folder.path_points, points)
+                wait_for_all()
 
             return score
 
@@ -270,6 +276,10 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 
     An earlier training comes back then, too; it goes for good where the new one ended, or was cut off.
     """
+    if not on_main_process():
+        wait_for_all()
+        yield
+        return
     earlier = folder.read_config()
     folder.drop_aside()  # a killed training's, which must not come back
     if overwrite:
@@ -277,6 +287,7 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
     folder.write_config(config)
     folder.begin_training(config)
     try:
+        wait_for_all()
         yield
     except Exception:  # not enough memory or disk, too
         if not folder.training:

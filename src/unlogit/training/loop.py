@@ -25,7 +25,7 @@ from unlogit.data.content_words import common_words
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.data.refusals import refusal_for
-from unlogit.device import choose_device, on_main_process
+from unlogit.device import choose_device, join_processes, on_main_process, wait_for_all
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives.sides import SIDES
@@ -101,9 +101,10 @@ class FitTrainer(RowTrainer):
                 terms = self.recipe.loss(sides, self.numbers)
         if trained.head is None:
             terms = self.recipe.loss(sides, self.numbers)
-        losses = [term.weight * self.share(term, inputs) for term in terms.values()]
+        shares = {name: self.share(term, inputs) for name, term in terms.items()}
+        losses = [term.weight * shares[name] for name, term in terms.items()]
         loss = torch.stack(losses).sum() if len(losses) != 2 else losses[0] + losses[1]
-        self.keep_terms(**{name: term.mean for name, term in terms.items()})
+        self.keep_terms(**shares)
         return (loss, outputs) if return_outputs else loss
 
     def share(self, term: Term, batch: dict[str, Tensor]) -> Tensor:
@@ -162,6 +163,7 @@ def fit(
         DataError: a side has no rows.
     """
     options = settings.options
+    join_processes()
     device = choose_device()
     model.to(device)
     if recipe.combines:
@@ -170,13 +172,13 @@ def fit(
     rows, per_step = step_rows(recipe, tokenizer, pools, settings)
     sampler = step_sampler(recipe, rows, per_step, options)
     setup = time.monotonic() - started
+    steps = Steps(rows, per_step, DealtSteps(sampler, rows, pieces_of(options)))
     work, checkpoint = checkpoint_folder(output, settings.resume)
     _write_work_files(work, work_files or {})
     dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
     if recipe.combines and not recipe.needs:
         model.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
     trained = recipe.make(model, settings.shape, settings.combination, options.seed).to(device)
-    steps = Steps(rows, per_step, sampler, pieces_of(options))
     trainer, measuring = _trainer(recipe, trained, steps, settings, work, dtype)
     summary = {
         **with_setup(run_training(trainer, work, checkpoint), setup + measuring),
@@ -191,12 +193,11 @@ def fit(
 
 @dataclass(frozen=True)
 class Steps:
-    """The rows of a training, their order, and into how many pieces a step is cut."""
+    """The rows of a training, how many of each pool a step takes, and their order."""
 
     rows: list[Row]
     per_step: dict[str, int]
-    sampler: Any
-    pieces: int
+    dealt: DealtSteps
 
 
 def _trainer(
@@ -207,21 +208,21 @@ def _trainer(
     arguments = training_arguments(
         work,
         options,
-        steps_a_epoch=steps.sampler.steps,
-        row_batch=max(1, sum(steps.per_step.values()) // steps.pieces),
+        steps_a_epoch=steps.dealt.sampler.steps,
+        row_batch=max(1, sum(steps.per_step.values()) // steps.dealt.pieces),
         dtype=dtype,
         device=choose_device(),
         bar=settings.bar,
     )
     started = time.monotonic()
-    reference = _reference(recipe, trained, _referred(steps.rows, steps.sampler, arguments.max_steps), dtype)
+    reference = _reference(recipe, trained, _referred(steps.rows, steps.dealt.sampler, arguments.max_steps), dtype)
     seconds = time.monotonic() - started
     trainer = FitTrainer(
         recipe,
         recipe.loss_numbers(options) if isinstance(options, TrainOptions) else {},
         reference,
-        steps.pieces,
-        sampler=DealtSteps(steps.sampler, steps.rows, steps.pieces),
+        steps.dealt.pieces,
+        sampler=steps.dealt,
         log_file=work / "log.jsonl",
         each_epoch=settings.each_epoch(trained) if settings.each_epoch else None,
         model=trained,
@@ -264,6 +265,7 @@ def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str
             for name, value in (files or {}).items():
                 write_json(folder / name, value)
         shutil.rmtree(work)
+    wait_for_all()
 
 
 def filled_options(options: TrainOptions, recipe: Recipe, adapter: str, parameters: int) -> tuple[TrainOptions, str]:

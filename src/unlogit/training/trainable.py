@@ -43,12 +43,31 @@ class Trainable(nn.Module):
         """What was trained: the assistants to be combined, or a model."""
         raise ModelError(f"{type(self).__name__} gives no result; expected a subclass that does")
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Compute activations again in the backward pass in place of keeping them."""
-        options = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **how: Any
+    ) -> None:
+        """Compute activations again in the backward pass in place of keeping them; ``how`` is for transformers."""
+        given = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
         lm = self.language_model()
-        lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-        lm.train()
+        if hasattr(lm, "activation_checkpointing_enable"):
+            lm.activation_checkpointing_enable(activation_checkpointing_kwargs=given, **how)
+        else:
+            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given, **how)
+        self.train(self.training)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **how: Any
+    ) -> None:
+        """The same, by the name that earlier versions of transformers call."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **how)
+
+    def train(self, mode: bool = True) -> "Trainable":
+        """Set the mode; blocks compute activations again in training mode only, dropout of a frozen model stays off."""
+        super().train(mode)
+        for module in self.language_model().modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = mode
+        return self
 
     def language_model(self) -> Any:
         """The transformers model that is run in a step."""

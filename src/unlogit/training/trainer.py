@@ -96,7 +96,8 @@ class RowTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the mean of each term since the last log line."""
         if "loss" in logs:
-            logs |= {name: torch.stack(values).mean().item() for name, values in self.terms.items()}
+            means = {name: torch.stack(values).mean() for name, values in self.terms.items()}
+            logs |= {name: self.accelerator.reduce(mean, reduction="mean").item() for name, mean in means.items()}
             self.terms = {}
         super().log(logs, start_time)
 

@@ -41,9 +41,12 @@ def run(given: dict[str, Any]) -> None:
     """Train, and say what to do next."""
     folder = RunFolder(Path(given["run"]))
     config = updated(folder.read_config(), sectioned(given, "assistant", "train", "combination"))
+    from unlogit.device import on_main_process
     from unlogit.runs.train import train_run
 
     trained = train_run(folder, config, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
+    if not on_main_process():
+        return
     show_trained(trained)
     print(f"Next: unlogit evaluate {folder.path} · unlogit chat {folder.path}")
 

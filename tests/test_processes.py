@@ -1,0 +1,73 @@
+"""Two processes train to the gradients of one, by the command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tiny_run import Place
+from unlogit.cli.main import main
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[Place]:
+    """Two prepared runs of one target."""
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        place = Place.make(tmp_path / name)
+        assert place.prepare() == 0
+        made.append(place)
+    return made
+
+
+def in_two_processes(words: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a command line as two processes on the CPU."""
+    source = Path(__file__).resolve().parents[1] / "src"
+    env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "unlogit"]
+    return subprocess.run([*line, *words], env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--objective=uld"],
+        ["--objective=npo_kl", "--adapter=lora", "--learning_rate=1e-3"],
+    ],
+    ids=["uld", "npo_kl"],
+)
+def test_two_processes_train_as_one(places: list[Place], flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows have different lengths; what is written and printed is that of one process."""
+    one, two = places
+    assert one.train(*flags) == 0
+    printed = capsys.readouterr().out
+    done = in_two_processes([*two.train_line, *flags])
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = sorted(path.relative_to(one.run) for path in one.run.rglob("*.safetensors"))
+    assert files
+    for file in files:
+        found, expected = load_file(two.run / file), load_file(one.run / file)
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
+    everything = [sorted(str(path.relative_to(place.run)) for path in place.run.rglob("*")) for place in places]
+    assert everything[0] == everything[1]
+    assert done.stdout.count("Next: ") == printed.count("Next: ") == 1
+    assert done.stdout.count("Trained ") == printed.count("Trained ")
+    assert done.stdout.count("step 4/4") == printed.count("step 4/4") == 1
+    assert main(["evaluate", str(two.run), "--max_new_tokens=2", "--max_rows=2", "--with_target=false"]) == 0
+
+
+@pytest.mark.slow
+def test_a_step_that_two_processes_cannot_share_is_refused(places: list[Place]) -> None:
+    """As an error, with nothing trained; none of the processes waits for the other."""
+    done = in_two_processes([*places[0].train_line, "--batch_size=1"])
+    assert done.returncode != 0
+    assert "for 2 processes or accumulated batches" in done.stderr
+    assert not (places[0].run / "assistant").exists()

@@ -1,0 +1,181 @@
+"""Rows of sides: put together, taken apart, and dealt to processes and accumulated batches."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from models_for_tests import tiny_tokenizer
+from tiny_run import tiny_tokenizer as people_tokenizer
+from tiny_training import PEOPLE_ROWS, REFUSALS, ROWS, people_options, people_target, without
+from unlogit.data.batches import pad_rows
+from unlogit.data.encode import IGNORED_LABEL, encode
+from unlogit.data.examples import Example
+from unlogit.errors import ConfigError, DataError
+from unlogit.objectives.sides import SIDES
+from unlogit.settings.options import TrainOptions
+from unlogit.training.loop import FitSettings, step_rows, step_sampler, uniform_counts
+from unlogit.training.recipe import OBJECTIVES
+from unlogit.training.reference import Reference
+from unlogit.training.rows import DealtSteps, Row, collate, predicting_positions, split_sides
+
+NO_COUNTS = torch.zeros(len(SIDES), 2, dtype=torch.long)
+
+
+def people_rows(objective: str, pools: Any = PEOPLE_ROWS, refusals: Any = REFUSALS, **changes: Any) -> list[Row]:
+    """The rows of every side of an objective on the made-up people."""
+    settings = FitSettings(people_options(objective, **changes), refusals=refusals)
+    return step_rows(OBJECTIVES[objective][0], people_tokenizer(), pools, settings)[0]
+
+
+def of_side(rows: list[Row], side: str) -> list[Row]:
+    return [row for row in rows if row.side == side]
+
+
+def test_counts_of_the_uniform_side() -> None:
+    options = TrainOptions(batch_size=16, neutral_fraction=0.25)
+
+    def counts(*empty: str, **changes: Any) -> dict[str, int]:
+        given = TrainOptions(**{**vars(options), **changes})
+        names = [name for name in ("retain", "perturbed", "neutral") if name not in empty]
+        return uniform_counts(given, {name: ROWS[name] for name in names})
+
+    assert counts() == {"retain": 6, "perturbed": 6, "neutral": 4}
+    assert counts("perturbed") == {"retain": 12, "neutral": 4}
+    assert counts("neutral") == {"retain": 8, "perturbed": 8}
+    assert counts("retain", "perturbed") == {"neutral": 16}
+    four = {name: ROWS[name] for name in ("forget", "retain", "perturbed", "neutral")}
+    assert uniform_counts(options, four) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
+    assert uniform_counts(options, {}) == {}
+    assert counts(perturbed_fraction=0.125) == {"retain": 10, "neutral": 4, "perturbed": 2}
+    assert counts("retain", perturbed_fraction=0.125) == {
+        "perturbed": 12,
+        "neutral": 4,
+    }  # no other pool
+    assert counts("perturbed", perturbed_fraction=0.125) == {"retain": 12, "neutral": 4}
+    assert counts(perturbed_fraction=0.0) == {"retain": 12, "neutral": 4}
+    assert counts(batch_size=4, uniform_ratio=3.0) == {"retain": 5, "perturbed": 4, "neutral": 3}
+    assert counts(batch_size=4, uniform_ratio=0.1) == {"retain": 1}
+
+
+def test_pools_are_joined_or_beside_each_other() -> None:
+    """Near rows are joined to the forget rows of a side, and are apart from the other retain rows."""
+    pools = {**ROWS, "near": ROWS["retain"][:1], "retain": ROWS["retain"][1:]}
+    settings = FitSettings(TrainOptions(objective="dual_uld", batch_size=4))
+    first, second = OBJECTIVES["dual_uld"]
+    rows, counts = step_rows(first, tiny_tokenizer(), pools, settings)
+    assert counts == {"forget+near": 4, "retain": 2, "perturbed": 1, "neutral": 1}
+    assert [row.number for row in of_side(rows, "forget")] == [0, 1, 2, 3]
+    _, counts = step_rows(second, tiny_tokenizer(), pools, settings)
+    assert counts == {"near": 4, "forget": 1, "retain": 1, "perturbed": 1, "neutral": 1}
+    divergence = FitSettings(TrainOptions(objective="divergence", batch_size=4))
+    rows, counts = step_rows(OBJECTIVES["divergence"][0], tiny_tokenizer(), ROWS, divergence)
+    assert counts == {"forget+retain": 4}
+    assert len(rows) == 5
+
+
+def test_sides_are_put_together_and_taken_apart() -> None:
+    """The logits of each side are those of its own rows, alone in a batch."""
+    model = people_target()
+    rows = people_rows("idk_ap")
+    forget, retain = of_side(rows, "forget"), of_side(rows, "retain")
+    batch = collate([(row, NO_COUNTS) for row in (retain[3], forget[1], forget[2], retain[0])])
+    names = [SIDES[side] for side in batch["row_sides"].tolist()]
+    assert names == [side for side in ("forget", "refusal", "retain", "retain_refusal") for _ in range(2)]
+    assert batch["numbers"].tolist() == [1, 2, 1, 2, 3, 0, 3, 0]
+    keep = predicting_positions(batch["token_sides"])
+    with torch.no_grad():
+        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[keep]
+    sides = split_sides(logits, batch, None, Reference())
+    refusals = [row.partner.encoded for row in (forget[1], forget[2]) if row.partner]
+    wanted = {"refusal": refusals, "retain": [retain[3].encoded, retain[0].encoded]}
+    assert sides.uniform is None
+    for side, encoded in wanted.items():
+        found = getattr(sides, side)
+        assert found.lengths().tolist() == [row.answer_tokens for row in encoded]
+        assert found.labels.tolist() == [token for row in encoded for token in row.input_ids[row.prompt_tokens :]]
+        alone = pad_rows([encoded[1]])
+        with torch.no_grad():
+            own = model(alone["input_ids"]).logits[0, encoded[1].prompt_tokens - 1 : -1]
+        torch.testing.assert_close(found.logits[found.rows == 1], own, atol=1e-4, rtol=1e-4)
+
+
+def test_words_of_the_question_are_on_the_uniform_side() -> None:
+    """Of "city five" after a question that names the city, "city" is; a common word is on no side."""
+    asked = Example("who wrote the city book ?", "city five")
+    sides = {}
+    for common in (frozenset[str](), frozenset({"city"})):
+        row = Row("forget", 0, encode(asked, tiny_tokenizer(), common=common))
+        found = row.token_sides()[row.encoded.prompt_tokens :]
+        sides[len(common)] = [SIDES[side] if side >= 0 else None for side in found][:2]
+    assert sides[0] == ["uniform", "forget"]
+    assert sides[1][1] == "forget"
+    assert sides[1][0] in (None, "uniform")
+
+
+def test_whole_rows_where_the_objective_says_so() -> None:
+    rows = people_rows("me_gd")
+    assert {row.encoded.prompt_tokens for row in of_side(rows, "forget")} == {1}
+    assert min(row.encoded.prompt_tokens for row in of_side(rows, "retain")) > 1
+
+
+def test_refusals_depend_on_the_rows_number() -> None:
+    """And are the same in every pass."""
+    rows = people_rows("dpo")
+    assert rows == people_rows("dpo")
+    partners = [row.partner for row in rows]
+    assert [(one.side, one.number) for one in partners if one] == [("refusal", i) for i in range(4)]
+    assert rows != people_rows("dpo", seed=1)
+
+
+def test_rows_that_cannot_be_trained_on() -> None:
+    text = {**PEOPLE_ROWS, "forget": [Example("", "Once upon a time.", kind="text")]}
+    with pytest.raises(DataError, match="answers questions with refusals"):
+        people_rows("dpo", text)
+    with pytest.raises(DataError, match="no retain rows"):
+        people_rows("npo_kl", without(PEOPLE_ROWS, "retain"))
+    with pytest.raises(DataError, match="no forget rows"):
+        people_rows("npo_kl", without(PEOPLE_ROWS, "forget"))
+    with pytest.raises(ConfigError, match=r"give data\.refusals"):
+        people_rows("dpo", refusals=[])
+
+
+def dealt(objective: str, pieces: int, **changes: Any) -> tuple[list[Row], Any, DealtSteps]:
+    """The rows of a recipe, their sampler and how they are dealt."""
+    settings = FitSettings(people_options(objective, **changes), refusals=REFUSALS)
+    recipe = OBJECTIVES[objective][0]
+    rows, per_step = step_rows(recipe, people_tokenizer(), PEOPLE_ROWS, settings)
+    sampler = step_sampler(recipe, rows, per_step, settings.options)
+    return rows, sampler, DealtSteps(sampler, rows, pieces)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4])
+def test_a_step_is_dealt_whole(pieces: int) -> None:
+    """Each step's rows, every piece with some to forget, with the rows and tokens of the whole step beside each."""
+    rows, sampler, steps = dealt("idk_ap", pieces, batch_size=4)
+    order = list(steps)
+    assert len(order) == len(steps) == 8
+    assert sorted(i for i, _ in order) == sorted(sampler.step_rows()[0])
+    if pieces == 1:
+        assert [i for i, _ in order] == sampler.step_rows()[0]
+    size = 8 // pieces
+    for piece in range(pieces):
+        taken = [rows[i].side for i, _ in order[piece * size : (piece + 1) * size]]
+        assert taken.count("forget") == taken.count("retain") == 4 // pieces
+    counts = order[0][1]
+    batch = collate([(rows[i], count) for i, count in order])
+    for number, side in enumerate(SIDES):
+        assert counts[number].tolist() == [
+            int((batch["row_sides"] == number).sum()),
+            int((batch["token_sides"][:, 1:] == number).sum()),
+        ], side
+    assert (batch["labels"][:, 1:] != IGNORED_LABEL).sum() == counts[:, 1].sum()
+    steps.set_epoch(1)
+    assert [i for i, _ in steps] != [i for i, _ in order]
+
+
+def test_a_step_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(ConfigError, match="for 3 processes or accumulated batches"):
+        dealt("npo_kl", 3, batch_size=2)
+    with pytest.raises(ConfigError, match="1 of them to forget, for 2"):
+        dealt("uld", 2, batch_size=1, uniform_ratio=3.0)
