@@ -1,21 +1,21 @@
 """The head's part of a ULD step, forward and backward: in chunks with the gradient by formula, and on whole logits."""
 
+import math
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from benchmarks.findings import Finding, compared, counted
 from benchmarks.models import Setting, random_target, setting_from
 from benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.model.decoder import head_logits
 from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.uld import combined, uld
+from unlogit.objectives.uld import uld
 
 POSITIONS = 1024
 """Answer tokens of a batch, half of them to forget."""
 SMALL, LARGE = 1024, 131_072
-MEBIBYTES = 250.0
-SLOWER = 1.0
 
 
 def measure(setting: Setting) -> list[Finding]:
@@ -26,28 +26,27 @@ def measure(setting: Setting) -> list[Finding]:
         target = random_target(setting.of_depth(1), vocabulary)
         ways = {name: loss(setting, target, name == "chunks") for name in ("chunks", "whole")}
         seconds = interleaved(ways, repetitions, setting.device)
-        words = f"chunks ÷ whole logits, {POSITIONS} positions, vocabulary {vocabulary}: time"
-        findings.append(compared("head", words, seconds["chunks"], seconds["whole"], limit=SLOWER))
+        case = f"chunks ÷ whole logits, {POSITIONS} positions, vocabulary {vocabulary}: time"
+        findings.append(compared("head", case, seconds["chunks"], seconds["whole"]))
     for name in ("chunks", "whole"):
         small, large = (
-            alone("head:peak", setting=setting.values(), vocabulary=size, chunks=name == "chunks")
+            alone("head:peak", values=setting.values(), vocabulary=size, chunks=name == "chunks")
             for size in (SMALL, LARGE)
         )
         more = (large - small) / 2**20
-        words = f"{name}: peak memory at vocabulary {LARGE} beyond that at {SMALL}"
-        limit = MEBIBYTES if name == "chunks" else None
-        findings.append(counted("head", words, more, unit="MiB", limit=limit))
+        case = f"{name}: peak memory at vocabulary {LARGE} beyond that at {SMALL}"
+        findings.append(counted("head", case, more, unit="MiB"))
     return findings
 
 
-def peak(setting: dict[str, Any], vocabulary: int, chunks: bool) -> int:
+def peak(values: dict[str, Any], vocabulary: int, chunks: bool) -> int:
     """Return the bytes that loss and gradient take."""
-    own = setting_from(setting)
-    target = random_target(own.of_depth(1), vocabulary)
-    way = loss(own, target, chunks)
-    with peak_memory(own.device) as found:
-        way()
-    return found.bytes
+    setting = setting_from(values)
+    target = random_target(setting.of_depth(1), vocabulary)
+    run = loss(setting, target, chunks)
+    with peak_memory(setting.device) as memory:
+        run()
+    return memory.bytes
 
 
 def loss(setting: Setting, target: Any, chunks: bool) -> Way:
@@ -61,10 +60,11 @@ def loss(setting: Setting, target: Any, chunks: bool) -> Way:
     def run() -> None:
         if chunks:
             terms = head.cross_entropy(hidden[:half], labels), head.uniform_excess(hidden[half:])
-            total = combined(*terms, 1.0).total
+            total = uld(*terms, 1.0).total
         else:
             logits = head_logits(target, hidden)
-            total = uld(logits[:half], labels, logits[half:], 1.0).total
+            uniform = (logits[half:].logsumexp(-1) - logits[half:].mean(-1)).mean() - math.log(size[0])
+            total = uld(cross_entropy(logits[:half], labels), uniform, 1.0).total
         torch.autograd.backward(total)
         hidden.grad = None
 
