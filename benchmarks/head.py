@@ -1,16 +1,15 @@
 """The head's part of a ULD step, forward and backward: in chunks with the gradient by formula, and on whole logits."""
 
-import math
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from benchmarks.findings import Finding, compared, counted
 from benchmarks.models import Setting, random_target, setting_from
 from benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.model.decoder import head_logits
 from unlogit.objectives.head import FrozenHead
+from unlogit.objectives.sides import Answers, Sides
 from unlogit.objectives.uld import uld
 
 POSITIONS = 1024
@@ -56,15 +55,14 @@ def loss(setting: Setting, target: Any, chunks: bool) -> Way:
     labels = torch.arange(POSITIONS // 2, device=setting.device) % size[0]
     head = FrozenHead(target)
     half = len(labels)
+    rows = torch.zeros_like(labels)
 
     def run() -> None:
-        if chunks:
-            terms = head.cross_entropy(hidden[:half], labels), head.uniform_excess(hidden[half:])
-            total = uld(*terms, 1.0).total
-        else:
-            logits = head_logits(target, hidden)
-            uniform = (logits[half:].logsumexp(-1) - logits[half:].mean(-1)).mean() - math.log(size[0])
-            total = uld(cross_entropy(logits[:half], labels), uniform, 1.0).total
+        outputs = hidden if chunks else head_logits(target, hidden)  # [N, H] or [N, V]
+        reader = head if chunks else None
+        forget, uniform = (Answers(part, labels, rows, head=reader) for part in (outputs[:half], outputs[half:]))
+        terms = uld(Sides(forget=forget, uniform=uniform), retain_weight=1.0)
+        total = terms["forget"].mean + terms["uniform"].mean
         torch.autograd.backward(total)
         hidden.grad = None
 

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from benchmarks.findings import Finding, compared, counted
 from benchmarks.models import Setting, random_batches, random_target, setting_from
-from benchmarks.product_training import ROWS_A_SIDE, product_step, with_lora
+from benchmarks.product_training import ROWS_A_SIDE, product_step
 from benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.data.encode import Encoded
 from unlogit.settings.options import AssistantOptions
+from unlogit.training.trainable import with_lora
 
 PADDED_TOKENS = 256
 FEWEST = 8
