@@ -6,6 +6,7 @@ import json
 import math
 import random
 import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
@@ -462,3 +463,15 @@ def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
     )
     few = replace(config, evaluate=replace(config.evaluate, max_rows=2))
     assert len(EvaluationRows.read(folder, few).neutral) == 2
+
+
+def test_without_matplotlib_all_but_the_plot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unlogit.runs.folder import RunFolder
+    from unlogit.runs.sweep import write_sweep
+    from unlogit.settings.options import RunConfig
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    no_plot = write_sweep(RunFolder(tmp_path), sweep(), RunConfig(target="target", output=str(tmp_path)), OPTIONS)
+    assert no_plot is not None
+    assert no_plot.endswith("pip install 'unlogit[plots]'")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.csv", "sweep.json"]

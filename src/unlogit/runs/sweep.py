@@ -24,7 +24,7 @@ from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.evaluate.sweep import SPLITS, Sweep, SweepRow, figures, sweep_combinations, sweep_grid
 from unlogit.files import atomic_file, write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
-from unlogit.report.plots import front_plot, save
+from unlogit.report.plots import front_plot, save_if_possible
 from unlogit.runs.checks import check_evaluation, retain_log
 from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.runs.folder import RunFolder
@@ -133,13 +133,14 @@ def _counts(rows: Mapping[str, Any]) -> str:
     return f"{', '.join(counts[:-1])} and {counts[-1]} rows"
 
 
-def write_sweep(folder: RunFolder, sweep: Sweep, config: RunConfig, options: SweepOptions) -> None:
-    """Write the plot, the lines and the whole, each whole or not at all."""
-    save(front_plot(sweep), folder.sweep.with_suffix(".png"))
+def write_sweep(folder: RunFolder, sweep: Sweep, config: RunConfig, options: SweepOptions) -> str | None:
+    """Write the plot, the lines and the whole, each whole or not at all; return why there is no plot, if so."""
+    no_plot = save_if_possible(lambda: front_plot(sweep), folder.sweep.with_suffix(".png"))
     with atomic_file(folder.sweep.with_suffix(".csv")) as temporary:
         temporary.write_text(sweep_csv(sweep), encoding="utf-8")
     settings = record(config) | {"sweep": plain(asdict(options))}
     write_json(folder.sweep, {"format": FORMAT, "config": settings, **sweep.to_json()})
+    return no_plot
 
 
 def sweep_csv(sweep: Sweep) -> str:

@@ -46,11 +46,13 @@ def run(given: dict[str, Any]) -> None:
     names = {field.name for field in fields(SweepOptions)}
     options = SweepOptions(**{name: value for name, value in given.items() if name in names})
     sweep = sweep_run(folder, config, options)
-    write_sweep(folder, sweep, config, options)
+    no_plot = write_sweep(folder, sweep, config, options)
     picked = sweep.picked.combination
     console().print(sweep_table(sweep))
-    print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, ", end="")
-    print(f"the plot is {folder.sweep.with_suffix('.png')}.")
+    plot = "without a plot" if no_plot else f"the plot is {folder.sweep.with_suffix('.png')}"
+    print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, {plot}.")
+    if no_plot:
+        warn(no_plot)
     if message := memorisation_warning(sweep):
         warn(message)
     if given.get("apply", False):
