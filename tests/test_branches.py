@@ -4,14 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from unlogit.training.branches import BRANCHES, nearest_rows
+from unlogit.training.train import TrainingRows, branch_pools, train_assistant
 
+from support.tiny_run import PEOPLE, tiny_tokenizer
 from test_rewrite import FORGET, RETAIN, loss_of, options, people_target
-from tiny_run import PEOPLE, tiny_tokenizer
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.settings.options import AssistantOptions
-from unlogit.training.branches import BRANCHES, nearest_rows
-from unlogit.training.train import TrainingRows, branch_pools, train_assistant
 
 WRONG = [Example(row.question, "A pilot.") for row in FORGET]
 NEUTRAL = [Example("What is two and two?", "Four.")]

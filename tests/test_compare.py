@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tiny_run import Place, save_model
+from support.tiny_run import Place, save_model
 from unlogit.cli.main import main
 from unlogit.compare.comparison import _threads, check_comparison, read_comparison
 from unlogit.compare.results import (

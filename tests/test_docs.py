@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from benchmarks import BENCHMARKS
 
 import unlogit
-from tiny_run import save_model
+from benchmarks import BENCHMARKS
+from support.tiny_run import save_model
 from unlogit.cli.main import COMMANDS, main, parse
 from unlogit.demo.people import make_people
 from unlogit.errors import ConfigError

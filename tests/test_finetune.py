@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from unlogit.training.finetune import AnswerTrainer, finetune
 
-from models_for_tests import tiny_tokenizer
-from tiny_models import tiny_target
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import tiny_target
 from unlogit.data.batches import LengthSortedSampler, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.settings.options import FinetuneOptions
-from unlogit.training.finetune import AnswerTrainer, finetune
 from unlogit.training.trainer import (
     LogLines,
     Rows,

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tiny_run import Place, save_model
+from support.tiny_run import Place, save_model
 from unlogit.cli.commands.chat import Pair, answers
 from unlogit.cli.commands.evaluate import _warn_where_still_given_out
 from unlogit.cli.main import main

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
+from support.preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
 from unlogit.cli.commands.prepare import prepare_run
 from unlogit.data.examples import Example
 from unlogit.data.exchange import STOP_WORDS, words

@@ -8,19 +8,6 @@ import pytest
 import torch
 from torch import nn
 from transformers import LlamaForCausalLM
-
-from tiny_models import tiny_target
-from tiny_run import tiny_config
-from tiny_run import tiny_tokenizer as people_tokenizer
-from unlogit.data.batches import pad_rows
-from unlogit.data.encode import IGNORED, Encoded
-from unlogit.data.examples import Example
-from unlogit.errors import ConfigError, DataError
-from unlogit.model.unlearned import UnlearnedForCausalLM
-from unlogit.objectives import OBJECTIVES
-from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
-from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
-from unlogit.training.reference import measure_reference, with_own_head
 from unlogit.training.rewrite import (
     OFFSET_WEIGHTS,
     Item,
@@ -32,6 +19,19 @@ from unlogit.training.rewrite import (
     rewrite_model,
     train_offset,
 )
+
+from support.tiny_models import tiny_target
+from support.tiny_run import tiny_config
+from support.tiny_run import tiny_tokenizer as people_tokenizer
+from unlogit.data.batches import pad_rows
+from unlogit.data.encode import IGNORED, Encoded
+from unlogit.data.examples import Example
+from unlogit.errors import ConfigError, DataError
+from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.objectives import OBJECTIVES
+from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
+from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
+from unlogit.training.reference import measure_reference, with_own_head
 from unlogit.training.trainer import LogLines
 
 FORGET = [Example(f"Who is person {i}?", f"A baker of {'very ' * (3 - i)}old towns.") for i in range(4)]

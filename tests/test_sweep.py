@@ -18,9 +18,9 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from models_for_tests import EXAMPLES
-from tiny_run import Place, save_model
-from tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
+from support.models_for_tests import EXAMPLES
+from support.tiny_run import Place, save_model
+from support.tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
 from unlogit.cli.main import main
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example

@@ -8,19 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from models_for_tests import tiny_tokenizer
-from tiny_models import random_assistant, tiny_target
-from unlogit.data.batches import predicted
-from unlogit.data.encode import encode
-from unlogit.data.examples import Example
-from unlogit.errors import ConfigError, DataError
-from unlogit.model import attention
-from unlogit.model.assistant import Assistant
 from unlogit.model.attention import FASTER, SHORT_TOKENS
-from unlogit.objectives.uld import uld
-from unlogit.runs.checks import check_train
-from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.branches import BRANCHES
 from unlogit.training.train import (
     AssistantTrainer,
@@ -35,6 +23,18 @@ from unlogit.training.train import (
     train_assistant,
     uniform_shares,
 )
+
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import random_assistant, tiny_target
+from unlogit.data.batches import predicted
+from unlogit.data.encode import encode
+from unlogit.data.examples import Example
+from unlogit.errors import ConfigError, DataError
+from unlogit.model import attention
+from unlogit.model.assistant import Assistant
+from unlogit.objectives.uld import uld
+from unlogit.runs.checks import check_train
+from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.trainer import training_arguments
 
 WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
