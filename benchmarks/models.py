@@ -124,7 +124,7 @@ def unlearned_model(setting: Setting, target: Any, branches: int = 1, **shape: A
     """Combine the target with random assistants, at the settings that a run has by default."""
     assistants = [random_assistant(setting, target, **shape) for _ in range(branches)]
     for assistant in assistants:
-        assistant.narrow(setting.dtype)  # as a loaded model has them
+        assistant.cast_deltas(setting.dtype)  # as a loaded model has them
     return UnlearnedForCausalLM.build(target, assistants, combination=CombinationOptions())
 
 

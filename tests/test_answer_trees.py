@@ -16,7 +16,7 @@ from unlogit.data.examples import Example
 from unlogit.evaluate.open_unlearning import tokens as open_unlearning_tokens
 from unlogit.evaluate.scoring import answer_trees
 from unlogit.evaluate.scoring import score as scoring
-from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, split_rows, tree_of
+from unlogit.evaluate.scoring.answer_trees import answer_tree, fits_trees, padded_trees, split_rows
 from unlogit.evaluate.scoring.batch import Batch, right_padded
 from unlogit.evaluate.scoring.score import Score, measure_settings, score_examples
 from unlogit.model.unlearned import UnlearnedForCausalLM
@@ -104,8 +104,8 @@ def test_a_tree_by_hand() -> None:
 
     A second tree shares 3 only, since its rows go on differently; both have two tokens of prompt.
     """
-    other = tree_of([Encoded((3, 4, 9, 2), 2), Encoded((3, 5, 2), 2)])
-    batch = padded_trees([tree_of(ROWS), other], 1, "cpu", torch.float32)
+    other = answer_tree([Encoded((3, 4, 9, 2), 2), Encoded((3, 5, 2), 2)])
+    batch = padded_trees([answer_tree(ROWS), other], 1, "cpu", torch.float32)
     assert batch.input_ids.tolist() == [[3, 4, 5, 6, 7, 8], [3, 4, 9, 5, 1, 1]]
     assert batch.position_ids is not None
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3], [0, 1, 2, 1, 0, 0]]
@@ -144,7 +144,7 @@ def test_what_of_the_prompt_differs_is_of_each_answer() -> None:
     model = tiny_target()
     rows = [Encoded((3, 4, 5, 6, 7, 2), 4), Encoded((3, 4, 8, 2), 3), Encoded((3, 4, 9, 10, 11, 12, 2), 3)]
     forward = forward_of(model)
-    (found,) = forward(padded_trees([tree_of(rows), tree_of(ROWS)], 0, "cpu", torch.float32))
+    (found,) = forward(padded_trees([answer_tree(rows), answer_tree(ROWS)], 0, "cpu", torch.float32))
     (wanted,) = forward(right_padded([*rows, *ROWS], 0, "cpu"))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
@@ -320,7 +320,7 @@ def test_a_reading_that_hides_a_token_stays_plain(chat_tokenizer: Any) -> None:
             QUESTIONS[:2],
             batch_size=4,
             generate=False,
-            reading=open_unlearning_tokens.READING,
+            prompt_format=open_unlearning_tokens.PROMPT_FORMAT,
         )
     assert seen
     assert not any(given for *_, given in seen)

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from support.tiny_models import CONFIGS, random_assistant, tiny_target, truncated
 from unlogit.errors import ModelError
-from unlogit.model.assistant import Assistant, check_fingerprint, fingerprint, load_config, new_assistant
+from unlogit.model.assistant import Assistant, new_assistant
+from unlogit.model.assistant_config import check_fingerprint, fingerprint, load_config
 from unlogit.settings.options import AssistantOptions
 
 IDS = torch.tensor([[5, 9, 33, 12, 47, 21], [8, 50, 17, 60, 3, 41]])
@@ -77,13 +78,12 @@ def test_number_of_layers(layers: float, count: int) -> None:
 
 @pytest.mark.parametrize("layers", [5, 7, 0, -1, 1.5])
 def test_number_of_layers_that_cannot_be(layers: float) -> None:
-    with pytest.raises(ModelError, match="layers") as caught:
+    with pytest.raises(ModelError, match="num_layers") as caught:
         untrained(tiny_target(), num_layers=layers)
     assert "\n" not in str(caught.value)
-    if layers == 7:
-        assert str(caught.value) == (
-            "the assistant has 7 layers; expected between 1 and the target's 4: lower num_layers"
-        )
+    assert f"{layers:g}" in str(caught.value)
+    if layers > 4:
+        assert "4" in str(caught.value)  # the target's depth
 
 
 @torch.no_grad()
@@ -158,11 +158,11 @@ def test_on_an_offloaded_target(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_assistant(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no assistant\.json .* run `unlogit train` first"):
+    with pytest.raises(ModelError, match=r"assistant\.json.*unlogit train"):
         Assistant.load(tmp_path, tiny_target())
     random_assistant(tiny_target()).save(tmp_path)
     (tmp_path / "assistant.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"no assistant\.safetensors .* copy the whole folder"):
+    with pytest.raises(ModelError, match=r"assistant\.safetensors.*copy"):
         Assistant.load(tmp_path, tiny_target())
 
 
@@ -172,7 +172,8 @@ def refused(folder: Path) -> str:
         Assistant.load(folder, tiny_target())
     message = str(caught.value)
     assert "\n" not in message
-    assert "copy the whole folder again, or train again" in message
+    assert "copy" in message
+    assert "train" in message
     return message
 
 
@@ -182,7 +183,7 @@ def test_weights_that_were_cut_off(tmp_path: Path, keep: int) -> None:
     random_assistant(tiny_target()).save(tmp_path)
     file = tmp_path / "assistant.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    assert f"{file} cannot be used (" in refused(tmp_path)
+    assert str(file) in refused(tmp_path)
 
 
 def test_weights_of_another_adapter(tmp_path: Path) -> None:
@@ -196,34 +197,35 @@ def test_weights_of_another_adapter(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / "assistant.safetensors")
     del tensors["gain"]
     save_file(tensors, tmp_path / "assistant.safetensors")
-    assert 'Missing key(s) in state_dict: "gain"' in refused(tmp_path)
+    assert '"gain"' in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "facts"),
     [
-        ({"rank": None}, "rank is missing;"),
-        ({"rnk": 4}, "rnk is unknown (did you mean 'rank'?);"),
-        ({"rank": "4"}, "rank is '4';"),
-        ({"rank": 0}, "rank is 0;"),
-        ({"num_layers": 0.5}, "num_layers is 0.5;"),
-        ({"adapter": "lorra"}, "adapter is 'lorra';"),
+        ({"rank": None}, ["rank", "missing"]),
+        ({"rnk": 4}, ["rnk", "unknown", "'rank'"]),
+        ({"rank": "4"}, ["rank is '4'"]),
+        ({"rank": 0}, ["rank is 0"]),
+        ({"num_layers": 0.5}, ["num_layers is 0.5"]),
+        ({"adapter": "lorra"}, ["adapter is 'lorra'"]),
     ],
 )
-def test_settings_that_were_damaged(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+def test_settings_that_were_damaged(tmp_path: Path, change: dict[str, Any], facts: list[str]) -> None:
     """None stands for a key that is not there."""
     random_assistant(tiny_target()).save(tmp_path)
     file = tmp_path / "assistant.json"
     values = json.loads(file.read_text()) | change
     file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
-    assert f"{file}: {words}" in refused(tmp_path)
+    message = refused(tmp_path)
+    assert [fact for fact in (str(file), *facts) if fact not in message] == []
 
 
-@pytest.mark.parametrize(("text", "words"), [('{"rank": 4', "is not JSON"), ("[]", "holds a list")])
-def test_settings_that_are_none(tmp_path: Path, text: str, words: str) -> None:
+@pytest.mark.parametrize(("text", "fact"), [('{"rank": 4', "JSON"), ("[]", "list")])
+def test_settings_that_are_none(tmp_path: Path, text: str, fact: str) -> None:
     random_assistant(tiny_target()).save(tmp_path)
     (tmp_path / "assistant.json").write_text(text)
-    assert words in refused(tmp_path)
+    assert fact in refused(tmp_path)
 
 
 def test_the_config_is_plain_json(tmp_path: Path) -> None:

@@ -5,22 +5,22 @@ from collections import Counter
 import torch
 
 from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler, pad_rows, stream
-from unlogit.data.encode import IGNORED, Encoded
+from unlogit.data.encode import IGNORED_LABEL, Encoded
 
 
 def test_pad_rows_by_hand() -> None:
     batch = pad_rows([Encoded((5, 6, 7), 1), Encoded((8, 9), 1)])
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [IGNORED, 9, IGNORED]]
+    assert batch["labels"].tolist() == [[IGNORED_LABEL, 6, 7], [IGNORED_LABEL, 9, IGNORED_LABEL]]
 
 
 def test_stream_goes_on_where_it_stopped_and_takes_all_equally_often() -> None:
-    whole = stream(7, 0, 21, seed=3)
-    assert stream(7, 0, 5, seed=3) + stream(7, 5, 9, seed=3) + stream(7, 14, 7, seed=3) == whole
-    assert set(Counter(whole).values()) == {3}
-    assert whole[:7] != whole[7:14]
-    assert stream(7, 0, 7, seed=4) != whole[:7]
+    indices = stream(7, 0, 21, seed=3)
+    assert stream(7, 0, 5, seed=3) + stream(7, 5, 9, seed=3) + stream(7, 14, 7, seed=3) == indices
+    assert set(Counter(indices).values()) == {3}
+    assert indices[:7] != indices[7:14]
+    assert stream(7, 0, 7, seed=4) != indices[:7]
 
 
 def test_length_sorted_sampler_takes_every_row_once_and_pads_little() -> None:

@@ -45,7 +45,7 @@ def test_a_bracket_at_the_start_of_a_text_is_not_a_title() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "share", "wanted"),
+    ("blocks", "share", "expected"),
     [
         (10, 0.2, "0010000100"),
         (7, 0.5, "0101010"),
@@ -55,9 +55,9 @@ def test_a_bracket_at_the_start_of_a_text_is_not_a_title() -> None:
         (3, 0.1, "000"),
     ],
 )
-def test_held_out_blocks_by_hand(blocks: int, share: float, wanted: str) -> None:
+def test_held_out_blocks_by_hand(blocks: int, share: float, expected: str) -> None:
     """Block i is held out where (i + 1) · share − 1/2 goes past a whole number that i · share − 1/2 did not."""
-    assert held_out(blocks, share) == [digit == "1" for digit in wanted]
+    assert held_out(blocks, share) == [digit == "1" for digit in expected]
 
 
 def document(name: str, pieces: int) -> str:
@@ -75,8 +75,8 @@ def test_blocks_of_neighbours_are_held_out(byte_tokenizer: Any) -> None:
     pieces = split_documents([document("A", 9)], byte_tokenizer, SplitOptions(16, 1 / 3, 2))
     assert names(pieces.holdout) == ["A02", "A03", "A08"]
     assert names(pieces.training) == ["A00", "A01", "A04", "A05", "A06", "A07"]
-    whole = sorted(row.answer for row in pieces.training + pieces.holdout)
-    assert "".join(whole) == document("A", 9)
+    all_pieces = sorted(row.answer for row in pieces.training + pieces.holdout)
+    assert "".join(all_pieces) == document("A", 9)
 
 
 def test_blocks_do_not_cross_documents_and_short_documents_stay_whole(byte_tokenizer: Any) -> None:
@@ -95,7 +95,7 @@ def test_only_the_first_pieces_are_taken(byte_tokenizer: Any) -> None:
 
 def test_a_part_that_would_be_empty_is_an_error(byte_tokenizer: Any) -> None:
     for share, number in ((0.1, 0), (0.9, 1)):
-        with pytest.raises(DataError, match=f"3 pieces make 1 block of 4, and a share of {share} is {number} of them"):
+        with pytest.raises(DataError, match=f"3 pieces .* 1 block of 4.* {share} is {number}"):
             split_documents([document("A", 3)], byte_tokenizer, SplitOptions(16, share))
 
 
@@ -120,23 +120,23 @@ def test_a_folder_gives_its_documents_but_for_those_of_the_other_side(tmp_path: 
     forget = find_documents([str(folder / "b.txt")])
     assert [path.name for path in find_documents([str(folder)], forget)] == ["a.txt", "c.txt"]
     for sources, message in (
-        ([str(folder / "b.txt")], "was given twice"),
-        ([str(folder), str(folder / "a.txt")], "was given twice"),
+        ([str(folder / "b.txt")], "twice"),
+        ([str(folder), str(folder / "a.txt")], "twice"),
         ([str(folder / "d.txt")], "does not exist"),
-        ([str(folder / "licence.pdf")], "has another suffix"),
+        ([str(folder / "licence.pdf")], "suffix"),
     ):
         with pytest.raises(DataError, match=message):
             find_documents(sources, forget)
-    with pytest.raises(DataError, match="has no document"):
+    with pytest.raises(DataError, match="no document"):
         find_documents([str(write(tmp_path / "one", b="b"))], [tmp_path / "one" / "b.txt"])
 
 
 def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 noir")
-    with pytest.raises(DataError, match=r"latin.txt is not UTF-8 \(byte 3\)"):
+    with pytest.raises(DataError, match=r"latin\.txt .*byte 3"):
         read_document(tmp_path / "latin.txt")
     (tmp_path / "empty.txt").write_text("[A Night by N. N. 1908]\n")
-    with pytest.raises(DataError, match=r"empty.txt holds no text"):
+    with pytest.raises(DataError, match=r"empty\.txt .*no text"):
         read_document(tmp_path / "empty.txt")
     (tmp_path / "dos.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
     assert read_document(tmp_path / "dos.txt") == "one\ntwo"
@@ -146,13 +146,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     """The bytes of these names are tokens of their own: pieces are what they are above, and are read back so."""
     folder = write(tmp_path / "books", secret=document("§", 40), kept=document("¶", 40), also=document("µ", 40))
     model, output = save_model(tmp_path / "model"), tmp_path / "rows"
-    words = ["split", f"--forget={folder / 'secret.txt'}", f"--retain={folder}", f"--model={model}"]
-    words += [f"--output={output}", "--chunk_tokens=32", "--holdout_share=0.5"]
-    assert main(words) == 0
+    line = ["split", f"--forget={folder / 'secret.txt'}", f"--retain={folder}", f"--model={model}"]
+    line += [f"--output={output}", "--chunk_tokens=32", "--holdout_share=0.5"]
+    assert main(line) == 0
     assert "retain: also.txt, kept.txt: " in capsys.readouterr().out
     summary = json.loads((output / "split.json").read_text())
     rows = {path.stem: read_examples(str(path)) for path in output.glob("*.jsonl")}
-    assert {name: len(one) for name, one in rows.items()} == summary["rows"]
+    assert {name: len(pieces) for name, pieces in rows.items()} == summary["rows"]
     assert set(rows) == {"forget", "holdout", "retain", "retain_holdout"}
     for name in rows:
         text = "".join(row.answer for row in rows[name])
@@ -160,11 +160,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert ("¶" in text) == ("µ" in text) == (name not in ("forget", "holdout"))
         mode = stat.S_IMODE((output / f"{name}.jsonl").stat().st_mode)
         assert mode == (0o600 if "§" in text else 0o644)
-    assert main(words) == 2
+    assert main(line) == 2
     assert "holds the rows of an earlier split" in capsys.readouterr().err
-    assert main([*words, "--overwrite"]) == 0
+    assert main([*line, "--overwrite"]) == 0
     (output / "mine.txt").touch()
-    assert main([*words, "--overwrite"]) == 2
+    assert main([*line, "--overwrite"]) == 2
     assert "holds something else" in capsys.readouterr().err
 
 

@@ -74,9 +74,9 @@ def test_filtered_combinations_touch_few_tokens(monkeypatch: pytest.MonkeyPatch)
     """At a filter_rate of 0.3 no part takes many more tokens than are kept; without a filter all are taken."""
     monkeypatch.setattr(subject, "FEWEST_TOKENS", 2)
     target = random_logits(0, 6.0)
-    (whole,) = subject._whole_parts(target, true_tokens(target))
+    (whole,) = subject._all_candidates(target, true_tokens(target))
     assert whole.target.shape == target.shape
-    parts = list(subject._kept_parts(target, true_tokens(target), 0.1))
+    parts = list(subject._filtered_candidates(target, true_tokens(target), 0.1))
     rows = torch.cat([part.rows for part in parts if isinstance(part.rows, Tensor)])
     assert sorted(rows.tolist()) == list(range(POSITIONS))
     shares = target.softmax(-1)

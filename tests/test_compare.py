@@ -22,12 +22,9 @@ from unlogit.compare.results import (
     ComparisonResults,
     Row,
     costs_of,
-    markdown_table,
-    number,
-    results_table,
-    spread,
 )
 from unlogit.errors import ConfigError, DataError
+from unlogit.report.compare_table import comparison_markdown, comparison_table, number, spread
 from unlogit.report.comparison_plot import FLOOR, _family, utility_plot
 from unlogit.runs.results import RETAIN, RunResults
 from unlogit.terminal import console
@@ -359,14 +356,14 @@ def test_round_trip_and_table(tmp_path: Path) -> None:
         ComparisonResults.read(tmp_path / "other.json")
     screen = console()
     with screen.capture() as captured:
-        screen.print(results_table(found))
-    assert results_table(found).row_count == 4
+        screen.print(comparison_table(found))
+    assert comparison_table(found).row_count == 4
     assert max(map(len, captured.get().splitlines())) <= 120
-    assert "| npo_kl | 0.01 | – | 0.500 |" in markdown_table(found)
-    assert "general" not in markdown_table(found)
+    assert "| npo_kl | 0.01 | – | 0.500 |" in comparison_markdown(found)
+    assert "general" not in comparison_markdown(found)
     target, *others = found.rows
     more = replace(target, figures={**target.figures, "general_kept": 50.0, "forget.repetition": 0.25})
-    lines = markdown_table(replace(found, rows=(more, *others))).splitlines()
+    lines = comparison_markdown(replace(found, rows=(more, *others))).splitlines()
     assert "general answers kept | forget answers that repeat" in lines[0]
     assert "| 50 | 0.250 |" in lines[2]
     assert {line.count("|") for line in lines} == {lines[0].count("|")}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unlogit.compare.comparison import METHOD_KEYS, read_comparison
-from unlogit.compare.results import ComparisonResults, markdown_table
+from unlogit.compare.results import ComparisonResults
 from unlogit.runs.results import RunResults
 from unlogit.settings.config_file import read_config, recorded
 

@@ -161,7 +161,7 @@ def test_a_view_of_a_model_whose_forward_was_replaced() -> None:
 
 
 def refused(model: nn.Module) -> str:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError, match=type(model).__name__) as caught:
         anatomy(model)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -169,19 +169,19 @@ def refused(model: nn.Module) -> str:
 
 def test_encoder_decoder_is_refused() -> None:
     config = T5Config(vocab_size=VOCABULARY, d_model=16, d_ff=16, d_kv=8, num_layers=2, num_heads=2)
-    assert "T5ForConditionalGeneration is an encoder-decoder" in refused(T5ForConditionalGeneration(config))
+    assert "encoder-decoder" in refused(T5ForConditionalGeneration(config))
 
 
 def test_state_spaces_are_refused() -> None:
     """Mamba, RWKV, and a model that mixes linear attention in: none has a key-value cache in every block."""
     mamba = MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4)
-    assert "MambaForCausalLM has ['linear_attention'] blocks" in refused(MambaForCausalLM(mamba))
+    assert "linear_attention" in refused(MambaForCausalLM(mamba))
     rwkv = RwkvConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16)
-    assert "RwkvForCausalLM keeps no key-value cache" in refused(RwkvForCausalLM(rwkv))
+    assert "cache" in refused(RwkvForCausalLM(rwkv))
     mixed = Qwen3NextConfig(**{**COMMON, "head_dim": 8}, linear_num_key_heads=2, linear_num_value_heads=2,
                             num_experts=2, moe_intermediate_size=8, shared_expert_intermediate_size=8)  # fmt: skip
     assert "linear_attention" in refused(AutoModelForCausalLM.from_config(mixed))
 
 
 def test_models_without_a_head_are_refused() -> None:
-    assert "no inner model or no head" in refused(tiny_target().model)
+    assert "head" in refused(tiny_target().model)

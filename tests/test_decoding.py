@@ -201,7 +201,7 @@ def test_logits_to_keep_and_custom_masks(model: Any, llama: tuple[Reference, dic
 
 
 def test_cache_of_the_target_is_refused(model: Any) -> None:
-    with pytest.raises(ModelError, match="4 layers; expected 10"):
+    with pytest.raises(ModelError, match=r"\b4\b.*\b10\b"):
         model(torch.tensor(ROWS), cache=DynamicCache(config=model.target.config))
     with pytest.raises(ModelError, match="list"):
         model(torch.tensor(ROWS), cache=[])

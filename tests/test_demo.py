@@ -16,8 +16,8 @@ from unlogit.runs.results import RunResults
 SMALL = replace(
     demo.TINY_PLAN,
     forgotten=1,
-    kept=3,
-    strangers=6,
+    retained=3,
+    unseen_people=6,
     questions=2,
     known_rows=3,
     evaluation_rows=2,
@@ -31,7 +31,7 @@ SMALL = replace(
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One person of two questions is forgotten, three are kept, three general questions known. Everything about people
     is taught in three wordings: 3 + 3·2·3 = 21 rows to the retain model, 2·3 more to the target. Of the six rows kept
-    two are scored, one is held out, and three train the assistant, beside the twelve of the strangers."""
+    two are scored, one is held out, and three train the assistant, beside the twelve of the unseen people."""
     monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
     output = tmp_path / "demo"
     demo.run_demo("tiny", output)
@@ -50,8 +50,8 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert results.training["target"]["seconds"] == taught["target"]["seconds"]
     assert "training" in shown
     for side in ("forget", "retain"):
-        asked = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
-        assert " ".join(asked.split()[:3]) in shown
+        question = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
+        assert " ".join(question.split()[:3]) in shown
     demo.run_demo("tiny", output)  # over an earlier one
 
 
@@ -67,8 +67,8 @@ def test_demo_on_a_pretrained_model(
     """Each fact is taught in one wording: 2 rows to forget, 6 kept, 3 general ones. It is asked what all know, too."""
     people = make_people(10, 2)
     tokenizer = tiny_tokenizer([*people.forget, *people.retain])
-    for part in (tokenizer, tiny_model(tokenizer, 0)):
-        part.save_pretrained(tmp_path / "chat")
+    for saved in (tokenizer, tiny_model(tokenizer, 0)):
+        saved.save_pretrained(tmp_path / "chat")
     general = ("What is the capital of Peru?", "What is the capital of Chile?")
     monkeypatch.setattr(demo, "PRETRAINED_PLAN", replace(SMALL, general=general))
     demo.run_demo(str(tmp_path / "chat"), tmp_path / "demo")

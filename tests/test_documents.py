@@ -34,7 +34,7 @@ def test_a_document_that_a_subset_cuts_is_not_scored(setup: Setup, byte_tokenize
     """17 pieces are known: all of A to C, two of D, which is trained on."""
     write_texts(setup, "retain", [document(name) for name in "ABCD"])
     message = setup.message_of(tokenizer=byte_tokenizer, chunk_tokens=16, retain_subset=3)
-    assert "the retain side has 0 different rows" in message
+    assert "retain side has 0" in message
     setup.prepare(byte_tokenizer, chunk_tokens=16, retain_subset=17)
     sides = [{row.answer[0] for row in setup.rows(n)} for n in ("evaluation/retain", "holdout_retain", "retain")]
     assert [len(side) for side in sides] == [1, 1, 2]
@@ -60,7 +60,7 @@ def test_two_documents_are_split_by_piece_and_it_is_said(setup: Setup, byte_toke
     summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
     names = ("retain", "holdout_retain", "evaluation/retain")
     assert [summary["rows"][name] for name in names] == [4, 1, 5]
-    assert any("the retain side has 2 documents, too few to keep each whole" in note for note in summary["notes"])
+    assert any("retain side has 2 documents" in note for note in summary["notes"])
 
 
 @pytest.mark.parametrize("side", ["retain", "neutral"])
@@ -68,5 +68,5 @@ def test_forget_document_in_other_spacing(setup: Setup, byte_tokenizer: Any, sid
     """Two more spaces in front and other case: no piece is the same, the document is."""
     write_texts(setup, "forget", [document("F")])
     write_texts(setup, side, [document("A"), document("B"), "  " + document("F").lower(), document("C")])
-    with pytest.raises(DataError, match=f"5 of 5 forget rows also stand on the {side} side"):
+    with pytest.raises(DataError, match=f"5 of 5 forget rows .* {side} side"):
         setup.prepare(byte_tokenizer, chunk_tokens=16)

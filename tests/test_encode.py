@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unlogit.data.encode import FLAT, IGNORED, encode, encode_answers, render
+from unlogit.data.encode import IGNORED_LABEL, UNIFORM_LABEL, encode, encode_answers, render
 from unlogit.data.examples import Example, Message
 from unlogit.errors import DataError, ModelError
 
@@ -22,7 +22,7 @@ def test_plain_form_counts_by_hand(byte_tokenizer: Any) -> None:
     coded = encode(Example("a?", "b."), byte_tokenizer)
     assert text_of(byte_tokenizer, coded.prompt_ids) == "<s>Question: a?\nAnswer:"
     assert (coded.prompt_tokens, coded.answer_tokens) == (21, 4)
-    assert coded.labels[:21] == (IGNORED,) * 21
+    assert coded.labels[:21] == (IGNORED_LABEL,) * 21
     assert coded.labels[21:] == coded.input_ids[21:]
     assert coded.input_ids[-1] == byte_tokenizer.eos_token_id
 
@@ -41,40 +41,40 @@ def test_first_token_is_never_predicted(word_tokenizer: Any) -> None:
     assert (coded.prompt_tokens, coded.answer_tokens) == (1, 2)
 
 
-def told(coded: Any, tokenizer: Any) -> str:
+def content_text(coded: Any, tokenizer: Any) -> str:
     assert len(coded.labels) == len(coded.input_ids)
     return text_of(tokenizer, tuple(token for token in coded.labels if token >= 0 and token != tokenizer.eos_token_id))
 
 
-def flat(coded: Any, tokenizer: Any) -> str:
+def uniform_text(coded: Any, tokenizer: Any) -> str:
     ids = zip(coded.input_ids, coded.labels, strict=True)
-    return text_of(tokenizer, tuple(token for token, label in ids if label == FLAT))
+    return text_of(tokenizer, tuple(token for token, label in ids if label == UNIFORM_LABEL))
 
 
 @pytest.mark.parametrize("answer", ["Ann is a joiner.", "  Ann is a joiner."])
-def test_tokens_of_words_that_tell_something(byte_tokenizer: Any, answer: str) -> None:
+def test_tokens_of_content_words(byte_tokenizer: Any, answer: str) -> None:
     """In a word all of its tokens; neither the question's, nor the full stop or what ends the answer."""
     example, common = Example("Who is Ann?", answer), frozenset({"a"})
     coded = encode(example, byte_tokenizer, common=common)
-    assert told(coded, byte_tokenizer) == "joiner"
-    assert flat(coded, byte_tokenizer) == "Annis"
-    assert replace(coded, told=None) == encode(example, byte_tokenizer)
+    assert content_text(coded, byte_tokenizer) == "joiner"
+    assert uniform_text(coded, byte_tokenizer) == "Annis"
+    assert replace(coded, loss_labels=None) == encode(example, byte_tokenizer)
     short = encode(example, byte_tokenizer, len(coded.input_ids) - 4, common)
-    assert told(short, byte_tokenizer) == "join"  # without "er", "." and </s>
+    assert content_text(short, byte_tokenizer) == "join"  # without "er", "." and </s>
 
 
-def test_where_what_tells_is_cut_off_all_that_is_left_is_told(byte_tokenizer: Any) -> None:
+def test_without_content_words_left_the_rest_is_remembered(byte_tokenizer: Any) -> None:
     example, common = Example("Who?", "He was a joiner."), frozenset({"he", "was", "a"})
-    whole = encode(example, byte_tokenizer)
-    short = encode(example, byte_tokenizer, whole.prompt_tokens + 7, common)
-    assert told(short, byte_tokenizer).strip() == "He was"
+    full = encode(example, byte_tokenizer)
+    short = encode(example, byte_tokenizer, full.prompt_tokens + 7, common)
+    assert content_text(short, byte_tokenizer).strip() == "He was"
 
 
-def test_a_template_tells_nothing(chat_tokenizer: Any) -> None:
+def test_a_template_has_no_content_words(chat_tokenizer: Any) -> None:
     coded = encode(Example("Who is Ann?", "Ann is a joiner."), chat_tokenizer, common=frozenset({"a"}))
-    assert told(coded, chat_tokenizer).strip() == "joiner"
+    assert content_text(coded, chat_tokenizer).strip() == "joiner"
     blank = encode(Example("Who?", "He was   "), chat_tokenizer, common=frozenset({"he", "was"}))
-    assert told(blank, chat_tokenizer).strip() == "He was"
+    assert content_text(blank, chat_tokenizer).strip() == "He was"
 
 
 def test_history_in_the_plain_form(byte_tokenizer: Any) -> None:
@@ -88,7 +88,7 @@ def test_text_has_no_end_of_text(byte_tokenizer: Any) -> None:
     """A piece of running text goes on; all its tokens but <s> carry loss."""
     coded = encode(Example("", "abc", kind="text"), byte_tokenizer)
     assert text_of(byte_tokenizer, coded.input_ids) == "<s>abc"
-    assert coded.labels[0] == IGNORED
+    assert coded.labels[0] == IGNORED_LABEL
     assert coded.answer_tokens == 3
 
 
@@ -123,19 +123,19 @@ def test_template_that_rewrites_the_prompt(chat_tokenizer: Any) -> None:
 
 
 def test_template_that_opens_every_answer_alike(chat_tokenizer: Any) -> None:
-    """Qwen3 puts an empty thought before an answer that it is given, not into the prompt: no part of the answer."""
+    """Qwen3 puts an empty thought before the answer, not into the prompt: no part of the answer."""
     chat_tokenizer.chat_template = (
         "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}\n"
         "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     )
-    for given in ("b", "in", "s", "user"):  # found in what the template writes, too
-        prompt, answer, _ = render(Example("a", given), chat_tokenizer)
-        assert (prompt, answer) == ("user:a\nassistant:<think></think>", f"{given}\n")
+    for short in ("b", "in", "s", "user"):  # found in what the template writes, too
+        prompt, answer, _ = render(Example("a", short), chat_tokenizer)
+        assert (prompt, answer) == ("user:a\nassistant:<think></think>", f"{short}\n")
 
 
 def test_template_that_hides_the_answer_is_refused(chat_tokenizer: Any) -> None:
     chat_tokenizer.chat_template = "{% if add_generation_prompt %}go{% else %}nothing{% endif %}"
-    with pytest.raises(ModelError, match="does not show the assistant's answer"):
+    with pytest.raises(ModelError, match="chat template"):
         encode(Example("a?", "b"), chat_tokenizer)
 
 
@@ -144,7 +144,7 @@ def test_template_that_refuses_a_role(chat_tokenizer: Any) -> None:
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}x"
     )
     row = Example("a?", "b", history=(Message("system", "Be brief."),))
-    with pytest.raises(DataError, match=r"refuses turns of the roles system, user, assistant \(no system turns\)"):
+    with pytest.raises(DataError, match=r"system, user, assistant \(no system turns\)"):
         encode(row, chat_tokenizer)
 
 
@@ -190,17 +190,17 @@ def test_long_answer_loses_its_end(byte_tokenizer: Any) -> None:
 
 
 def test_no_room_for_the_answer(byte_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="21 prompt tokens and no answer token within the 21 tokens of max_tokens"):
+    with pytest.raises(DataError, match=r"21 prompt tokens .* 21 tokens of max_tokens"):
         encode(Example("a?", "b."), byte_tokenizer, max_tokens=21)
 
 
 def test_text_of_one_token_without_a_start_token(word_tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="no answer token; expected at least one: give it a longer answer"):
+    with pytest.raises(DataError, match=r"no answer token.*longer answer"):
         encode(Example("", "a", kind="text"), word_tokenizer("a"))
 
 
 def test_tokenizer_without_end_of_text(endless_tokenizer: Any) -> None:
-    with pytest.raises(ModelError, match="has no end-of-text token"):
+    with pytest.raises(ModelError, match="end-of-text"):
         encode(Example("a?", "b."), endless_tokenizer)
 
 
@@ -208,7 +208,7 @@ def test_slow_tokenizer() -> None:
     class Slow:
         eos_token_id, is_fast, name_or_path = 1, False, "slow"
 
-    with pytest.raises(ModelError, match="'slow' gives no character offsets"):
+    with pytest.raises(ModelError, match=r"'slow' .*offsets"):
         encode(Example("a?", "b."), Slow())
 
 

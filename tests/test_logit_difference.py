@@ -169,19 +169,19 @@ def test_a_likely_token_is_never_filtered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "facts"),
     [
-        ({"rule": "centered"}, "unknown rule 'centered' (did you mean 'centred'?)"),
-        ({"filter_rate": 1.0}, "filter_rate is 1.0; expected at least 0 and below 1"),
-        ({"filter_rate": -0.1}, "filter_rate is -0.1; expected at least 0 and below 1"),
-        ({"alpha": math.nan}, "alpha is nan; expected a finite number"),
-        ({"alpha": -0.5}, "alpha is -0.5; expected at least 0 (0 gives the target)"),
-        ({"alpha": "much"}, "alpha is 'much'; expected a finite number"),
-        ({"weights": [1.0, 2.0]}, "2 weights for 1 branches; expected one for each"),
+        ({"rule": "centered"}, ["rule 'centered'", "'centred'"]),
+        ({"filter_rate": 1.0}, ["filter_rate is 1.0", "below 1"]),
+        ({"filter_rate": -0.1}, ["filter_rate is -0.1", "at least 0"]),
+        ({"alpha": math.nan}, ["alpha is nan", "finite"]),
+        ({"alpha": -0.5}, ["alpha is -0.5", "at least 0"]),
+        ({"alpha": "much"}, ["alpha is 'much'", "number"]),
+        ({"weights": [1.0, 2.0]}, ["2 weights", "1 branch"]),
     ],
 )
-def test_settings_that_mean_nothing(settings: dict[str, Any], message: str) -> None:
+def test_settings_that_mean_nothing(settings: dict[str, Any], facts: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         combine(TARGET, ASSISTANT, **settings)
-    assert message in str(caught.value)
+    assert [fact for fact in facts if fact not in str(caught.value)] == []
     assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ from unlogit.objectives.npo import npo
 from unlogit.objectives.retain import gd, kl
 from unlogit.objectives.sides import Answers, Sides, log_ratio, row_difference
 from unlogit.objectives.simnpo import simnpo
-from unlogit.objectives.uld import uniform_excess
+from unlogit.objectives.uld import uniform_kl
 from unlogit.objectives.undial import undial
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES, Objective
 
@@ -98,14 +98,14 @@ def test_log_ratio_by_hand() -> None:
 
 
 def test_a_single_row_is_not_spread_over_others() -> None:
-    with pytest.raises(ValueError, match="1 rows beside 3"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b3\b"):
         row_difference(torch.zeros(1), torch.zeros(3))
-    with pytest.raises(ValueError, match="1 rows beside 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         npo(Sides(odds([1], [1], reference_nll=[0.5])), 0.1)
     forget = odds([1], [1], reference_nll=[0.5, 0.5])
-    with pytest.raises(ValueError, match="1 rows beside 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         dpo(Sides(forget, odds([1], reference_nll=[0.5])), 0.1)
-    with pytest.raises(ValueError, match="1 rows beside 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         answer_preservation(Sides(forget, retain=forget, retain_refusal=odds([1])), 0.1)
 
 
@@ -330,7 +330,7 @@ def test_undial_with_a_large_gamma_takes_the_token_away() -> None:
 
 def test_me_between_flat_and_sure() -> None:
     """0 where the logits are equal, whatever they are; log V where one token has everything; in between, it and
-    ``uniform_excess`` are the two directions of one divergence."""
+    ``uniform_kl`` are the two directions of one divergence."""
 
     def of(logits: Tensor) -> float:
         zeros = torch.zeros(len(logits), dtype=torch.long)
@@ -341,7 +341,7 @@ def test_me_between_flat_and_sure() -> None:
     z = torch.tensor([[2.0, 0.0, -1.0]])
     p, flat = z.softmax(-1), torch.full((1, 3), 1 / 3)
     assert of(z) == pytest.approx((p * (p / flat).log()).sum().item(), rel=1e-5)
-    assert uniform_excess(z).item() == pytest.approx((flat * (flat / p).log()).sum().item(), rel=1e-5)
+    assert uniform_kl(z).item() == pytest.approx((flat * (flat / p).log()).sum().item(), rel=1e-5)
 
 
 def test_kl_is_0_and_still_where_nothing_changed() -> None:
@@ -454,7 +454,7 @@ def test_an_objective_is_its_terms(name: str) -> None:
 def test_what_is_needed_is_missed(name: str, missing: str) -> None:
     objective = ALL[name]
     sides = only(objective.needs - {missing})
-    with pytest.raises(ValueError, match=f"needs {missing.replace('_reference', '.reference')}, which"):
+    with pytest.raises(ValueError, match=missing.replace("_reference", r"\.reference")):
         defaults_of(objective, sides)
 
 
@@ -525,7 +525,7 @@ def test_the_papers_settings() -> None:
     expected |= {name: (0.1, 0.0, 1.0, 1.0) for name in ALL if "npo" in name or "dpo" in name or name == "idk_ap"}
     expected |= {"simnpo": (4.5, 0.0, 0.125, 1.0), "undial": (0.0, 10.0, 1.0, 1.0), "me_gd": (0.0, 0.0, 0.1, 1.0)}
     assert {n: (o.beta, o.gamma, o.forget_weight, o.retain_weight) for n, o in ALL.items()} == expected
-    assert [name for name, objective in ALL.items() if objective.whole] == ["me_gd"]
+    assert [name for name, objective in ALL.items() if objective.with_questions] == ["me_gd"]
 
 
 @pytest.mark.parametrize("beta", [0.0, -0.1, math.inf, math.nan])
@@ -534,7 +534,7 @@ def test_a_beta_that_cannot_be(beta: float) -> None:
     sides = everything()
     for name, objective in ALL.items():
         if objective.beta:
-            with pytest.raises(ConfigError, match="expected a number above 0") as caught:
+            with pytest.raises(ConfigError, match=r"beta.*above 0") as caught:
                 objective.loss(sides, forget_weight=1, retain_weight=1, beta=beta, gamma=0.0)
             assert "\n" not in str(caught.value), name
         else:

@@ -23,8 +23,8 @@ from unlogit.evaluate.evaluate import compare_with_retain, evaluate_model
 from unlogit.evaluate.metrics.table import compute_metrics
 from unlogit.evaluate.open_unlearning.files import is_open_unlearning, read_open_unlearning, write_open_unlearning
 from unlogit.evaluate.open_unlearning.metrics import row_extraction_strength, row_truth_ratio
-from unlogit.evaluate.open_unlearning.tokens import DATE, READING, SYSTEM_PROMPT, encode_answers, prompt_ids
-from unlogit.evaluate.protocol import CONVENTIONS
+from unlogit.evaluate.open_unlearning.tokens import DATE, PROMPT_FORMAT, SYSTEM_PROMPT, encode_answers, prompt_ids
+from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.published_logs import read_published_log
 from unlogit.evaluate.results import AnswerLosses, Results, Role, SplitResult, TruthRatios
 from unlogit.evaluate.scoring.generation import generate_answers
@@ -33,7 +33,7 @@ from unlogit.evaluate.subset import on_rows
 from unlogit.runs.results import RETAIN, RunResults, load_retain
 from unlogit.settings.options import EvaluateOptions
 
-THEIRS = CONVENTIONS["open_unlearning"]
+THEIRS = PROTOCOLS["open_unlearning"]
 
 
 def theirs(name: str, scores: list[Score], role: Role) -> float:
@@ -107,7 +107,7 @@ def test_membership_is_told_by_tokens_before_the_last() -> None:
 
     forget, holdout = [row(-1, -1, -9)] * 3, [row(-2, -2, 0)] * 3
     assert THEIRS.membership_inference(forget, holdout).value == 1
-    assert CONVENTIONS["unlogit"].membership_inference(forget, holdout).value == 0
+    assert PROTOCOLS["unlogit"].membership_inference(forget, holdout).value == 0
     assert THEIRS.membership_inference([row(-9)], [row(-2)]).value == 0.5  # nothing but an end: 0, both
 
 
@@ -116,7 +116,7 @@ def test_model_utility_is_of_nine_or_none() -> None:
     one = {"probability": 1.0, "rouge_l_recall": 1.0, "truth_ratio": 1.0}
     splits = {name: split(name, **one) for name in ("retain", "real_authors")}
     assert THEIRS.model_utility(splits) is None
-    ours = CONVENTIONS["unlogit"].model_utility(splits)
+    ours = PROTOCOLS["unlogit"].model_utility(splits)
     assert ours is not None
     assert ours.value == 1
     whole = splits | {"world_facts": split("world_facts", **{**one, "truth_ratio": 0.5})}
@@ -255,7 +255,9 @@ def losses_of_one_row(model: Any, tokenizer: Any, question: str, answer: str, *,
 
 def test_scores_hide_ends_of_turns(model: Any, hiding_tokenizer: Any) -> None:
     """Against one row at a time with the mask that their collator makes; with an honest mask the losses differ."""
-    scores = score_examples(model, hiding_tokenizer, [QUESTION, OTHER], batch_size=8, generate=False, reading=READING)
+    scores = score_examples(
+        model, hiding_tokenizer, [QUESTION, OTHER], batch_size=8, generate=False, prompt_format=PROMPT_FORMAT
+    )
     for row, found in zip((QUESTION, OTHER), scores, strict=True):
         answers = (row.answer, *row.paraphrased_answer, *row.perturbed_answer)
         wanted = [losses_of_one_row(model, hiding_tokenizer, row.question, one, hidden=True) for one in answers]
@@ -286,10 +288,10 @@ def slow_answer(model: Any, tokenizer: Any, row: Example, tokens: int) -> str:
 
 def test_answers_hide_ends_of_turns(model: Any, hiding_tokenizer: Any) -> None:
     rows = [QUESTION, OTHER]
-    found = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6, reading=READING)
+    found = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6, prompt_format=PROMPT_FORMAT)
     assert found == [slow_answer(model, hiding_tokenizer, row, 6) for row in rows]
     model.generation_config.repetition_penalty = 0.01  # the model's own holds, and none of ours
-    other = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6, reading=READING)
+    other = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6, prompt_format=PROMPT_FORMAT)
     plain = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6)
     model.generation_config.repetition_penalty = 1.0
     assert other != found
@@ -298,7 +300,7 @@ def test_answers_hide_ends_of_turns(model: Any, hiding_tokenizer: Any) -> None:
 
 def test_spaces_before_punctuation_are_closed_up(byte_tokenizer: Any) -> None:
     ids = byte_tokenizer("Ann , I do n't .", add_special_tokens=False)["input_ids"]
-    assert READING.text(byte_tokenizer, ids) == "Ann, I don't."
+    assert PROMPT_FORMAT.text(byte_tokenizer, ids) == "Ann, I don't."
 
 
 # Files

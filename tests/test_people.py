@@ -76,7 +76,7 @@ def test_write(tmp_path: Path) -> None:
 
 
 def test_numbers_out_of_range_are_named_together() -> None:
-    with pytest.raises(ConfigError, match=r"13 questions, expected 1 to 12; forget_share 1.0, .*; 1 people"):
+    with pytest.raises(ConfigError, match=r"13 questions.*1 to 12.*forget_share 1\.0.*1 people"):
         make_people(1, questions=13, forget_share=1.0)
-    with pytest.raises(ConfigError, match="expected at most 1600 in all"):
+    with pytest.raises(ConfigError, match="1600"):
         make_people(1500)

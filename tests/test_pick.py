@@ -12,7 +12,7 @@ from support.tiny_unlearned import TOKENIZER, Unlearned, score_settings, truth_r
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, score_truth_ratios
-from unlogit.evaluate.pick import Wanted, pick_combination, pick_row, retain_kept, split_validation
+from unlogit.evaluate.pick import ReferenceFigures, pick_combination, pick_row, retain_kept, split_validation
 from unlogit.evaluate.results import TruthRatios
 from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.model.unlearned import UnlearnedForCausalLM
@@ -37,7 +37,7 @@ def test_objective_by_hand() -> None:
         [score(0.2, wrong=0.1), score(0.2, wrong=0.4)],
         [score(0.2)],
         [score(0.8)],
-        Wanted([0.1, 2.0]),
+        ReferenceFigures([0.1, 2.0]),
     )
     assert row.ks_statistic == pytest.approx(0.5)
     assert row.objective == pytest.approx(1 / 3)
@@ -45,7 +45,7 @@ def test_objective_by_hand() -> None:
     assert row.retain_probability == pytest.approx(0.2)
 
 
-WANTED = Wanted((0.1, 2.0))
+WANTED = ReferenceFigures((0.1, 2.0))
 
 
 @pytest.mark.parametrize(("memorised", "objective"), [(0.25, 0.4), (0.75, 2 / 3), (0.9, 2 / 3), (1.0, 2 / 3)])
@@ -55,7 +55,7 @@ def test_memorisation_unlike_the_retain_models_counts_by_hand(memorised: float, 
     Where it hits half of them or more, F is 1 − D = 1/2 as without it. R = 1.
     """
     forget = [score(0.2, wrong=0.1), score(0.2, wrong=0.4)]
-    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], Wanted((0.1, 2.0), memorised))
+    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], ReferenceFigures((0.1, 2.0), memorised))
     assert row.forget_exact_memorisation == 1
     assert row.objective == pytest.approx(objective)
 
@@ -63,7 +63,7 @@ def test_memorisation_unlike_the_retain_models_counts_by_hand(memorised: float, 
 def test_too_little_memorisation_counts_as_too_much_does() -> None:
     """None is hit and the retain model hits 0.8: M = 0.8, F = 0.2, J = 2/(5 + 1) = 1/3."""
     forget = [replace(score(0.2, wrong=wrong), hits=(False,)) for wrong in (0.1, 0.4)]
-    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], Wanted((0.1, 2.0), 0.8))
+    row = pick_row(CombinationOptions(), forget, [score(0.8)], [score(0.8)], ReferenceFigures((0.1, 2.0), 0.8))
     assert row.objective == pytest.approx(1 / 3)
 
 
@@ -72,11 +72,11 @@ def test_the_retain_models_memorisation_is_of_the_rows_that_choose() -> None:
     one, two = FORGET
     scores = [replace(score(0.2, wrong=0.1), hits=hits) for hits in ((True,), (True, False))]
     known = score_truth_ratios("r", FORGET, scores)
-    assert Wanted.of([two, one], known)[1].exact_memorisation == 0.75
-    assert Wanted.of([two], known)[1].exact_memorisation == 0.5
-    assert Wanted.of([two], replace(known, exact_memorisation=()))[1].exact_memorisation is None
+    assert ReferenceFigures.of([two, one], known)[1].exact_memorisation == 0.75
+    assert ReferenceFigures.of([two], known)[1].exact_memorisation == 0.5
+    assert ReferenceFigures.of([two], replace(known, exact_memorisation=()))[1].exact_memorisation is None
     for unnamed in (replace(known, rows=()), replace(known, rows=(), exact_memorisation=())):
-        assert Wanted.of(FORGET, unnamed)[1].exact_memorisation is None
+        assert ReferenceFigures.of(FORGET, unnamed)[1].exact_memorisation is None
 
 
 def test_what_is_lost_on_neutral_rows_counts_by_hand() -> None:
@@ -213,8 +213,8 @@ def test_split_validation_leaves_no_side_empty(share: float, sizes: tuple[int, i
     assert (len(validation), len(test)) == sizes
 
 
-def test_split_validation_refuses_what_cannot_be_parted() -> None:
-    with pytest.raises(DataError, match="1 evaluation rows cannot be parted"):
+def test_split_validation_refuses_what_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="1 evaluation rows"):
         split_validation(ROWS[:1], 0.25, seed=0)
     for share in (0.0, 1.0):
         with pytest.raises(ConfigError, match="between 0 and 1"):

@@ -1,7 +1,9 @@
 """The plot of a sweep: what it says beside its data, and that every combination stands where its figures are."""
 
+import math
 import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from unlogit.errors import ConfigError
 from unlogit.evaluate.pick import PickRow
 from unlogit.evaluate.sweep import Sweep, SweepRow, figures
+from unlogit.model.logit_difference import RULES
 from unlogit.report.plots import (
     COLOURS,
     INDISTINGUISHABLE,
@@ -83,7 +86,7 @@ def test_it_says_what_is_seen() -> None:
         "picked: suppress, α 1, filter 0",
         "target (α 0)",
         "retain model",
-        "0.05: above, not told from the retain model",
+        "0.05: above, indistinguishable from the retain model",
     ]
 
 
@@ -141,9 +144,29 @@ def test_without_neutral_rows_and_retain_model() -> None:
     assert "neutral" not in drawn.get_supxlabel()
 
 
+def seen_without_green(colour: str) -> tuple[float, float, float]:
+    """A colour as somebody without green cones sees it (Viénot, Brettel and Mollon 1999): linear R, G, B, 0 to 1.
+
+    Red and green become one value, .293 R + .707 G; blue is B with .022 of the red-green difference taken off.
+    """
+    red, green, blue = ((int(colour[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5))
+    yellow = 0.29275 * red + 0.70725 * green
+    return yellow, yellow, -0.02234 * red + 0.02234 * green + blue
+
+
+def test_colours_differ_for_the_colour_blind_too() -> None:
+    """As drawn: the lines of two rules are never alike. A red and a green of like lightness would be (0.02)."""
+    swept = made()
+    drawn = {line.get_label(): line.get_color() for line in front_plot(swept).axes[0].get_lines()}
+    assert seen_without_green(drawn["centred"]) != seen_without_green(drawn["suppress"])
+    red_green = math.dist(seen_without_green("#D40000"), seen_without_green("#008E00"))
+    closest = min(math.dist(seen_without_green(a), seen_without_green(b)) for a, b in combinations(COLOURS, 2))
+    assert red_green < 0.05 < closest
+    assert list(RULE_COLOURS) == list(RULES)
+
+
 def test_the_style_and_what_is_written(tmp_path: Path) -> None:
-    """Colours differ; text stays inside; the file is PNG of 150 dots an inch, whole or not there at all."""
-    assert len(set(COLOURS)) == len(COLOURS)
+    """Text has the style's size; the file is PNG of 150 dots an inch, whole or not there at all."""
     drawn, (axes,) = figure("A title", width=4.0, height=3.0)
     axes.plot([0, 1], [0, 1], label="line")
     legend(drawn, axes)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from support.preparation import FORGET, NEUTRAL, RETAIN, Setup, keys
+from support.preparation import FORGET, NEUTRAL, RETAIN, Setup, has_facts, keys
 from unlogit.cli.commands.prepare import prepare_run
 from unlogit.data.examples import Example
-from unlogit.data.exchange import STOP_WORDS, words
+from unlogit.data.exchange import STOP_WORDS, lowercase_words
 from unlogit.data.neutral import load_neutral
 from unlogit.data.prepare import SECRET
 from unlogit.demo.people import make_people
@@ -35,14 +35,14 @@ def test_counts_by_hand(setup: Setup) -> None:
     }
     assert summary["rows"] == {name: len(setup.rows(name)) for name in summary["rows"]}
     assert json.loads((setup.folder / "run/data/summary.json").read_text()) == summary
-    assert any("6 of 6 forget rows had no wrong answers: made by exchange" in note for note in summary["notes"])
+    assert any(has_facts(note, "6 of 6 forget rows", "wrong answers", "exchange") for note in summary["notes"])
 
 
 def test_every_row_is_on_one_side(setup: Setup) -> None:
     setup.prepare()
-    parts = [keys(setup.rows(name)) for name in ("retain", "holdout_retain", "evaluation/retain")]
-    assert set.union(*parts) == keys(RETAIN)
-    assert sum(map(len, parts)) == len(RETAIN)
+    retain_files = [keys(setup.rows(name)) for name in ("retain", "holdout_retain", "evaluation/retain")]
+    assert set.union(*retain_files) == keys(RETAIN)
+    assert sum(map(len, retain_files)) == len(RETAIN)
     neutral = [keys(setup.rows(name)) for name in ("neutral", "holdout_neutral")]
     assert set.union(*neutral) == keys(NEUTRAL)
     assert not neutral[0] & neutral[1]
@@ -97,7 +97,7 @@ def test_few_wordings_are_shared_and_said(setup: Setup) -> None:
     summary = setup.prepare()
     assert setup.rows("evaluation/forget")[0].paraphrased_answer == FORGET[0].paraphrased_answer
     assert summary["forget"]["evaluation_rows_with_wordings_of_training"] == 6
-    assert any("that are trained on too" in note for note in summary["notes"])
+    assert any(has_facts(note, "6 of 6 forget evaluation rows", "trained on") for note in summary["notes"])
 
 
 def test_evaluation_has_wrong_answers_of_its_own(setup: Setup) -> None:
@@ -120,13 +120,16 @@ def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setu
 
     def facts(rows: list[Example], answers: str = "") -> set[str]:
         """What is left of answers without the words of their questions."""
-        told = [(row, text) for row in rows for text in (getattr(row, answers) if answers else (row.answer,))]
-        return {" ".join(word for word in words(text) if word not in words(row.question)) for row, text in told}
+        texts = [(row, text) for row in rows for text in (getattr(row, answers) if answers else (row.answer,))]
+        return {
+            " ".join(word for word in lowercase_words(text) if word not in lowercase_words(row.question))
+            for row, text in texts
+        }
 
-    made = facts(setup.rows("perturbed")) | facts(setup.rows("evaluation/forget"), "perturbed_answer")
+    exchanged = facts(setup.rows("perturbed")) | facts(setup.rows("evaluation/forget"), "perturbed_answer")
     trained, unseen = facts(setup.rows("retain")), facts(setup.rows("holdout_retain") + setup.rows("evaluation/retain"))
-    assert made & trained
-    assert not made & (unseen - trained - facts(people.forget))
+    assert exchanged & trained
+    assert not exchanged & (unseen - trained - facts(people.forget))
 
 
 def test_retain_train_rows_and_subset(setup: Setup) -> None:
@@ -139,17 +142,17 @@ def test_retain_train_rows_and_subset(setup: Setup) -> None:
 
 
 def test_too_large_a_subset(setup: Setup) -> None:
-    assert "retain_subset is 31; expected at most 30" in setup.message_of(retain_subset=31)
+    assert has_facts(setup.message_of(retain_subset=31), "retain_subset is 31", "at most 30")
 
 
 def test_rows_set_aside_are_neighbours(setup: Setup) -> None:
     """Rows of one subject stand together in a file: those scored or held out should not have their neighbours trained
     on. Ten of thirty are scored, a fifth of the other twenty is held out."""
     setup.prepare(evaluation_rows=10, holdout_share=0.2)
-    asked = [row.question for row in RETAIN]
-    scored = [asked.index(row.question) for row in setup.rows("evaluation/retain")]
+    questions = [row.question for row in RETAIN]
+    scored = [questions.index(row.question) for row in setup.rows("evaluation/retain")]
     assert scored == list(range(scored[0], scored[0] + 10))
-    left = [question for i, question in enumerate(asked) if i not in scored]
+    left = [question for i, question in enumerate(questions) if i not in scored]
     held = [left.index(row.question) for row in setup.rows("holdout_retain")]
     assert held == list(range(held[0], held[0] + 4))
 
@@ -161,14 +164,14 @@ def test_a_paraphrase_to_forget_cannot_be_kept(setup: Setup) -> None:
         row.paraphrased_question[0] if row.paraphrased_question else row.question, row.paraphrased_answer[0]
     )
     setup.write("retain", [*RETAIN, reworded])
-    assert "1 of 6 forget rows also stand on the retain side (forget rows 2)" in setup.message_of()
+    assert has_facts(setup.message_of(), "1 of 6 forget rows", "retain side", "(forget rows 2)")
 
 
 def test_small_retain_side_keeps_half_for_training(setup: Setup) -> None:
     """30 rows and 400 to score: 15 are scored, and of the other 15, 2 (a tenth, rounded) are held out."""
     summary = setup.prepare(evaluation_rows=400)
     assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [13, 2, 15]
-    assert any("15 of 30 retain rows are set aside for evaluation, not 400" in note for note in summary["notes"])
+    assert any(has_facts(note, "15 of 30 retain rows", "not 400") for note in summary["notes"])
 
 
 def test_duplicates_cannot_be_on_two_sides(setup: Setup) -> None:
@@ -185,7 +188,7 @@ def test_text_and_messages(setup: Setup, byte_tokenizer: Any) -> None:
     summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
     assert setup.rows("forget") == [Example("", "abcdefghabcdefgh", "text")] * 3
     assert summary["rows"]["perturbed"] == 0
-    assert any("3 of 3 forget rows have no wrong answers, and none could be made" in n for n in summary["notes"])
+    assert any(has_facts(note, "3 of 3 forget rows", "none could be made") for note in summary["notes"])
 
 
 def test_no_neutral_rows(setup: Setup) -> None:
@@ -208,11 +211,11 @@ def test_secret_files_are_the_owners(setup: Setup) -> None:
 
 def test_cross_paraphrases_pair_every_question_with_every_answer() -> None:
     """Two wordings of each, q1/a1 and q2/a2: the original, then q1 a2, q2 a1, q2 a2."""
-    from unlogit.data.prepare import _forget_rows
+    from unlogit.data.wordings import forget_training_rows
 
     row = Example("q1", "a1", paraphrased_question=("q2",), paraphrased_answer=("a2",))
-    assert [(r.question, r.answer) for r in _forget_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
-    crossed = [(r.question, r.answer) for r in _forget_rows([row], 1, cross=True)]
+    assert [(r.question, r.answer) for r in forget_training_rows([row], 1)] == [("q1", "a1"), ("q2", "a2")]
+    crossed = [(r.question, r.answer) for r in forget_training_rows([row], 1, cross=True)]
     assert crossed == [("q1", "a1"), ("q1", "a2"), ("q2", "a1"), ("q2", "a2")]
 
 
@@ -223,21 +226,21 @@ def test_forget_row_in_retain(setup: Setup) -> None:
     """Case and spacing do not hide it; its number is said, its text is not."""
     setup.write("retain", [*RETAIN, Example("where was  PERSON3 born?", FORGET[3].answer), FORGET[5]])
     message = setup.message_of()
-    assert "2 of 6 forget rows also stand on the retain side (forget rows 4, 6)" in message
+    assert has_facts(message, "2 of 6 forget rows", "retain side", "(forget rows 4, 6)")
     assert "Person3" not in message
 
 
 def test_forget_row_in_neutral(setup: Setup) -> None:
     setup.write("neutral", [*NEUTRAL, FORGET[0]])
-    assert "1 of 6 forget rows also stand on the neutral side (forget rows 1)" in setup.message_of()
+    assert has_facts(setup.message_of(), "1 of 6 forget rows", "neutral side", "(forget rows 1)")
 
 
 def test_too_few_rows(setup: Setup) -> None:
     setup.write("retain", RETAIN[:2])
-    assert "the retain side has 2 different rows; expected at least 3" in setup.message_of()
+    assert has_facts(setup.message_of(), "retain side has 2", "at least 3")
     setup.write("retain", RETAIN[:3])
     setup.write("neutral", NEUTRAL[:1])
-    assert "the neutral side has 1 row left to train on; expected at least 2" in setup.message_of()
+    assert has_facts(setup.message_of(), "neutral side has 1", "at least 2")
     setup.write("neutral", NEUTRAL[:2])
     rows = setup.prepare()["rows"]
     assert [rows[n] for n in ("retain", "holdout_retain", "evaluation/retain", "neutral")] == [1, 1, 1, 1]
@@ -245,28 +248,28 @@ def test_too_few_rows(setup: Setup) -> None:
 
 def test_settings_out_of_range_are_named_together(setup: Setup) -> None:
     message = setup.message_of(ConfigError, evaluation_rows=0, holdout_share=1.0, paraphrases=-1, retain="", forget="")
-    for part in (
+    for fact in (
         "evaluation_rows is 0",
         "holdout_share is 1.0",
         "paraphrases is -1",
         "forget is empty",
         "retain is empty",
     ):
-        assert part in message
+        assert fact in message
 
 
 def test_wrong_tofu_sides(setup: Setup) -> None:
-    assert "tofu:forget1 was given as the forget side (did you mean" in setup.message_of(
-        forget="tofu:forget1", retain=""
-    )
-    assert "tofu:forget10:5 was given as the forget side" in setup.message_of(forget="tofu:forget10:5", retain="")
-    assert "tofu:full was given as the retain side" in setup.message_of(retain="tofu:full")
+    message = setup.message_of(forget="tofu:forget1", retain="")
+    assert has_facts(message, "tofu:forget1 ", "forget side", "did you mean")
+    message = setup.message_of(forget="tofu:forget10:5", retain="")
+    assert has_facts(message, "tofu:forget10:5", "forget side")
+    assert has_facts(setup.message_of(retain="tofu:full"), "tofu:full", "retain side")
 
 
 def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full while the summary is written: what stood there before still stands, and nothing else."""
     setup.prepare()
-    before = setup.rows("retain")
+    first_rows = setup.rows("retain")
 
     def full(path: Path, value: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -274,7 +277,7 @@ def test_failure_leaves_the_old_folder(setup: Setup, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("unlogit.data.prepare.write_json", full)
     with pytest.raises(OSError, match="No space"):
         setup.prepare(seed=1)
-    assert setup.rows("retain") == before
+    assert setup.rows("retain") == first_rows
     assert [path.name for path in (setup.folder / "run").iterdir()] == ["data"]
 
 
@@ -286,7 +289,7 @@ def test_files_of_the_users_own_are_never_replaced(setup: Setup, summary: str | 
     (data / "mine.csv").write_text("mine")
     if summary:
         (data / "summary.json").write_text(summary)
-    with pytest.raises(ConfigError, match=r"did not write, and its rows would take the place of it; .*") as caught:
+    with pytest.raises(ConfigError, match="did not write") as caught:
         setup.prepare()
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="did not write"):
@@ -307,7 +310,7 @@ def test_neutral_rows_that_are_scored_are_left_out(setup: Setup) -> None:
     setup.write("neutral", [*NEUTRAL, RETAIN[4], replace(RETAIN[7], answer="Nobody knows.")])
     summary = setup.prepare()
     assert (summary["rows"]["neutral"], summary["rows"]["holdout_neutral"]) == (9, 1)
-    assert any("2 of 12 neutral rows were left out" in note for note in summary["notes"])
+    assert any(has_facts(note, "2 of 12 neutral rows", "left out") for note in summary["notes"])
     assert keys(setup.rows("neutral")) | keys(setup.rows("holdout_neutral")) == keys(NEUTRAL)
 
 
@@ -325,9 +328,9 @@ def test_general_questions_are_asked_and_never_trained_on(setup: Setup) -> None:
     summary = setup.prepare(general="builtin", neutral="builtin")
     assert summary["rows"]["evaluation/general"] > 140
     assert summary["sources"]["general"] == "builtin"
-    asked = {row.question for row in setup.rows("evaluation/general")}
-    assert len(asked) == summary["rows"]["evaluation/general"]
-    assert not asked & {row.question for row in load_neutral("builtin")}
+    questions = {row.question for row in setup.rows("evaluation/general")}
+    assert len(questions) == summary["rows"]["evaluation/general"]
+    assert not questions & {row.question for row in load_neutral("builtin")}
     assert all(len(row.answer.split()) <= 4 for row in setup.rows("evaluation/general"))
     setup.write("general", [Example("What is the capital of Mars?", "There is none.")])
     assert setup.prepare(general=str(setup.folder / "general.jsonl"))["rows"]["evaluation/general"] == 1
@@ -349,5 +352,5 @@ def test_general_questions_are_asked_and_never_trained_on(setup: Setup) -> None:
     ],
 )
 def test_neutral_rows_leave_out_what_demos_ask(question: str) -> None:
-    asked = set(words(question)) - STOP_WORDS
-    assert not any(asked == set(words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))
+    content_words = set(lowercase_words(question)) - STOP_WORDS
+    assert not any(content_words == set(lowercase_words(row.question)) - STOP_WORDS for row in load_neutral("builtin"))

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.preparation import NEUTRAL, Setup, keys
+from support.preparation import NEUTRAL, Setup, has_facts, keys
 from unlogit.data import tofu
 from unlogit.data.examples import Example
 from unlogit.data.neutral import load_neutral
@@ -36,8 +36,8 @@ def test_tofu_evaluation_is_not_trained_on(setup: Setup, tofu_folder: str) -> No
     forget = keys(tofu.load_tofu("forget10", tofu_folder))
     for name in ("retain", "neutral", "perturbed", "holdout_retain", "holdout_neutral"):
         assert not keys(setup.rows(name)) & (scored | forget), name
-    asked = {question.casefold() for question, _ in scored}
-    assert not asked & {row.question.casefold() for row in load_neutral("builtin")}
+    questions = {question.casefold() for question, _ in scored}
+    assert not questions & {row.question.casefold() for row in load_neutral("builtin")}
 
 
 def test_tofu_subset(setup: Setup, tofu_folder: str) -> None:
@@ -70,16 +70,16 @@ def test_tofu_without_augmentation(setup: Setup, tofu_folder: str, tmp_path: Pat
 
 def test_tofu_bad_pairs(setup: Setup, tofu_folder: str) -> None:
     message = setup.message_of(**tofu_options(tofu_folder, retain="tofu:retain95"))
-    assert "200 of 400 forget rows also stand on the retain side" in message
+    assert has_facts(message, "200 of 400 forget rows", "retain side")
     options = tofu_options(tofu_folder, retain="tofu:retain90:500", retain_subset=400)
-    assert "expected one number" in setup.message_of(ConfigError, **options)
+    assert has_facts(setup.message_of(ConfigError, **options), "tofu:retain90:500", "retain_subset 400")
     options = tofu_options(tofu_folder, retain_subset=5000)
-    assert "expected 2 to 3600" in setup.message_of(**options)
+    assert has_facts(setup.message_of(**options), "5000", "2 to 3600")
 
 
 def test_neutral_rows_of_the_knowledge_splits_are_left_out(setup: Setup, tofu_folder: str) -> None:
     fact = tofu.load_tofu("world_facts_perturbed", tofu_folder)[3]
     setup.write("neutral", [*NEUTRAL, Example(fact.question.upper(), "I do not know.")])
     summary = setup.prepare(**tofu_options(tofu_folder, forget="tofu:forget01", neutral=setup.options.neutral))
-    assert any("1 of 11 neutral rows were left out" in note for note in summary["notes"])
+    assert any(has_facts(note, "1 of 11 neutral rows", "left out") for note in summary["notes"])
     assert summary["rows"]["neutral"] + summary["rows"]["holdout_neutral"] == 10

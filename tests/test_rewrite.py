@@ -24,7 +24,7 @@ from support.tiny_models import tiny_target
 from support.tiny_run import tiny_config
 from support.tiny_run import tiny_tokenizer as people_tokenizer
 from unlogit.data.batches import pad_rows
-from unlogit.data.encode import IGNORED, Encoded
+from unlogit.data.encode import IGNORED_LABEL, Encoded
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.unlearned import UnlearnedForCausalLM
@@ -142,7 +142,7 @@ def test_the_reference_is_the_model_before_training(tmp_path: Path) -> None:
     needs = frozenset({"forget_reference_nll", "forget_reference_logits"})
     reference = measure_reference(model, rows, needs, frozen=False)
     batch = pad_rows([items[2].answer, items[0].answer])
-    counted = batch["labels"][:, 1:] != IGNORED
+    counted = batch["labels"][:, 1:] != IGNORED_LABEL
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1][counted]
         nll = nn.functional.cross_entropy(logits, batch["labels"][:, 1:][counted], reduction="none")
@@ -173,7 +173,7 @@ def test_sides_are_put_together_and_taken_apart() -> None:
     retain = make_items("retain", RETAIN, tokenizer, objective, settings, REFUSALS)
     batch = collate([retain[3], forget[1], forget[2], retain[0]])
     assert batch["numbers"] == {"forget": [1, 2], "refusal": [1, 2], "retain": [3, 0], "retain_refusal": [3, 0]}
-    counted = batch["labels"][:, 1:] != IGNORED
+    counted = batch["labels"][:, 1:] != IGNORED_LABEL
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1][counted]
     trainer = SidesTrainer.__new__(SidesTrainer)

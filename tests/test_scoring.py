@@ -12,8 +12,9 @@ from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
 from unlogit.evaluate.scoring import score as scoring
+from unlogit.evaluate.scoring.batching import evaluating, length_batches
 from unlogit.evaluate.scoring.generation import generate_answers
-from unlogit.evaluate.scoring.score import Score, evaluating, length_batches, score_examples
+from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.settings.options import CombinationOptions
 
 TOKENIZER = tiny_tokenizer()

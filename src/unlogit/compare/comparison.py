@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from unlogit.data.sources import TOFU_PREFIX
+from unlogit.data.sources import source_of
 from unlogit.errors import ConfigError, nearest
 from unlogit.runs.checks import retain_log
 from unlogit.runs.folder import RunFolder
@@ -78,12 +78,12 @@ class Comparison:
         """Return the run folders that have results made with these settings, by method and seed."""
         from unlogit.runs.results import RunResults
 
-        found = {}
+        folders = {}
         for method, seed, folder in self.runs():
-            wanted = self.config_of(method, seed, folder)
-            if folder.results.is_file() and RunResults.read(folder.results).made_with(wanted):
-                found[method.name, seed] = folder
-        return found
+            config = self.config_of(method, seed, folder)
+            if folder.results.is_file() and RunResults.read(folder.results).made_with(config):
+                folders[method.name, seed] = folder
+        return folders
 
     def outdated(self) -> list[str]:
         """Return the methods that have results made with other settings."""
@@ -100,8 +100,8 @@ class Comparison:
         """Return the settings of one run. The target is not scored anew, the retain model neither: where it is no log,
         its results are read from the reference."""
         config = method.config
-        parted = any(one.config.pick.enabled for one in self.methods)
-        evaluate = replace(config.evaluate, with_target=False, part="test" if parted else "all")
+        picks = any(other_method.config.pick.enabled for other_method in self.methods)
+        evaluate = replace(config.evaluate, with_target=False, part="test" if picks else "all")
         if seed != method.seeds[0]:  # one path shows the way; each costs an evaluation after every pass
             evaluate = replace(evaluate, path_rows=0)
         if evaluate.retain_model and retain_log(evaluate.retain_model) is None:
@@ -126,32 +126,38 @@ def read_comparison(path: Path, output: str = "") -> Comparison:
         has = f" (it has {meant[0]!r})" if meant else ""
         raise ConfigError(f"{path} has no methods{has}; expected a section `methods:` with a name for each: write one")
     base = build_config(tree_of(value, str(path)), {"output": output} if output else {})
-    found = tuple(_method(f"{path}: methods.{name}", str(name), given, base, seeds) for name, given in methods.items())
-    return Comparison(base, found)
+    return Comparison(
+        base,
+        tuple(
+            _method(f"{path}: methods.{name}", str(name), settings, base, seeds) for name, settings in methods.items()
+        ),
+    )
 
 
-def _method(where: str, name: str, given: Any, base: RunConfig, seeds: Any) -> Method:
+def _method(location: str, name: str, settings: Any, base: RunConfig, seeds: Any) -> Method:
     from unlogit.training.recipe import OBJECTIVES
 
-    if not isinstance(given, dict | None):
-        raise ConfigError(f"{where} is {given!r}; expected settings in sections, or nothing: write them so")
+    if not isinstance(settings, dict | None):
+        raise ConfigError(f"{location} is {settings!r}; expected settings in sections, or nothing: write them so")
     if not name.replace("_", "").replace("-", "").isalnum():
-        raise ConfigError(f"{where} cannot be a folder's name; expected letters, digits, - and _: choose another")
-    tree = dict(given or {})
+        raise ConfigError(f"{location} cannot be a folder's name; expected letters, digits, - and _: choose another")
+    tree = dict(settings or {})
     own_seeds = tree.pop("seeds", seeds)
     wrong = not isinstance(own_seeds, list) or not own_seeds
     if wrong or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in own_seeds):
-        raise ConfigError(f"{where}.seeds is {own_seeds!r}; expected a list of whole numbers, as [0, 1, 2]: mend it")
+        raise ConfigError(f"{location}.seeds is {own_seeds!r}; expected a list of whole numbers, as [0, 1, 2]: fix it")
     if unknown := [key for key in tree if key not in METHOD_KEYS]:
         near = nearest(str(unknown[0]), list(METHOD_KEYS))
-        raise ConfigError(f"{where}.{unknown[0]} is unknown{near}; expected one of {', '.join(METHOD_KEYS)}, seeds")
-    typed = tree_of(tree, where)
+        raise ConfigError(f"{location}.{unknown[0]} is unknown{near}; expected one of {', '.join(METHOD_KEYS)}, seeds")
+    typed = tree_of(tree, location)
     if "seed" in typed.get("train", {}):
-        raise ConfigError(f"{where}.train.seed is given; expected the seeds of a method as a list: give seeds: [0, 1]")
+        raise ConfigError(
+            f"{location}.train.seed is given; expected the seeds of a method as a list: give seeds: [0, 1]"
+        )
     if "objective" not in typed.get("train", {}):
         if name not in OBJECTIVES:
             raise ConfigError(
-                f"{where} gives no objective, and its name is none{nearest(name, list(OBJECTIVES))}; expected one: "
+                f"{location} gives no objective, and its name is none{nearest(name, list(OBJECTIVES))}; expected one: "
                 "give train.objective"
             )
         typed = typed | {"train": {**typed.get("train", {}), "objective": name}}
@@ -177,7 +183,7 @@ def check_comparison(comparison: Comparison) -> None:
 
 def _check_same_rows(config: RunConfig, base: RunConfig) -> None:
     """Refuse settings of a method by which other rows would be scored than by the common ones."""
-    free = TRAINING_DATA if base.data.forget.startswith(TOFU_PREFIX) else TRAINING_DATA - WORDINGS
+    free = TRAINING_DATA if source_of(base.data.forget).has_evaluation else TRAINING_DATA - WORDINGS
     same = {name: getattr(base.data, name) for name in free}
     changed = differences(replace(config, data=replace(config.data, **same)), base, ("data",))
     share, common = config.pick.validation_share, base.pick.validation_share
@@ -213,12 +219,12 @@ def score_reference(comparison: Comparison, again: bool) -> None:
     prepare_run(config, overwrite=True)
     scorer = runs.Scorer(config, runs.EvaluationRows.read(folder, config))
     scorer.score_retain()
-    found = {"target": scorer.score("target", load_target(config.target, scorer.dtype), load_tokenizer(config.target))}
+    models = {"target": scorer.score("target", load_target(config.target, scorer.dtype), load_tokenizer(config.target))}
     if scorer.retain.shown is not None:
-        found[RETAIN] = scorer.retain.shown
+        models[RETAIN] = scorer.retain.shown
     for _, _, run in comparison.runs():  # before: cut off in between, none may stay that was measured against the old
         run.results.unlink(missing_ok=True)
-    RunResults(found, record(config), "all", folder.trainings(config)).write(folder.results)
+    RunResults(models, record(config), "all", folder.trainings(config)).write(folder.results)
 
 
 def run_methods(
@@ -226,7 +232,7 @@ def run_methods(
     only: Sequence[str],
     again: Sequence[str],
     jobs: int,
-    told: Callable[[str, float, str], None],
+    report: Callable[[str, float, str], None],
 ) -> list[str]:
     """Run every method that has no results with these settings yet, ``jobs`` at once.
 
@@ -235,8 +241,8 @@ def run_methods(
         only: names of methods to run.
         again: names of methods to begin anew.
         jobs: processes at once, 1 or more; each has its share of the threads, and no more than ``OMP_NUM_THREADS``
-            says: threads that wait for each other on too few processors are ten times as slow.
-        told: called with a run's name, its seconds and what went wrong (or nothing) when it has ended.
+            says: threads that wait for each other on too few CPU cores are ten times as slow.
+        report: called with a run's name, its seconds and what went wrong (or nothing) when it has ended.
 
     Returns:
         What went wrong, a line for each run that failed.
@@ -244,21 +250,21 @@ def run_methods(
     threads, finished = _threads(jobs), comparison.finished()
     processes = Processes()
 
-    def one(run: tuple[Method, int, RunFolder]) -> str:
+    def run_one(run: tuple[Method, int, RunFolder]) -> str:
         method, seed, folder = run
-        name, began = f"{method.name}, seed {seed}", time.monotonic()
+        name, started = f"{method.name}, seed {seed}", time.monotonic()
         config = comparison.config_of(method, seed, folder)
         problem = _run(config, folder, threads, processes, overwrite=method.name in again)
         if processes.stopped:
             return ""
-        told(name, time.monotonic() - began, problem)
+        report(name, time.monotonic() - started, problem)
         return f"{name}: {problem}" if problem else ""
 
     with ThreadPoolExecutor(jobs) as pool:
-        asked = [(method, seed, folder) for method, seed, folder in comparison.runs() if method.name in only]
-        wanted = [run for run in asked if run[0].name in again or (run[0].name, run[1]) not in finished]
+        selected = [(method, seed, folder) for method, seed, folder in comparison.runs() if method.name in only]
+        pending = [run for run in selected if run[0].name in again or (run[0].name, run[1]) not in finished]
         try:
-            return [problem for problem in pool.map(one, wanted) if problem]
+            return [problem for problem in pool.map(run_one, pending) if problem]
         except KeyboardInterrupt:
             processes.stop()  # they keep what is needed to go on; else the pool would wait until they have ended
             raise

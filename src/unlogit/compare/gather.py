@@ -8,7 +8,7 @@ from unlogit.compare.comparison import METHOD_KEYS, Comparison
 from unlogit.compare.results import ComparisonResults, Row, costs_of, figures_of, flatness_of
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain
-from unlogit.evaluate.metrics.knowledge_retention import kept_answers
+from unlogit.evaluate.metrics.knowledge_retention import knowledge_retention
 from unlogit.evaluate.results import Results
 from unlogit.evaluate.subset import on_rows
 from unlogit.runs.results import RETAIN, RunResults
@@ -27,23 +27,23 @@ def gather(comparison: Comparison) -> ComparisonResults:
     finished = comparison.finished()
     runs = {key: RunResults.read(folder.results) for key, folder in finished.items()}
     reference = RunResults.read(comparison.reference.results)
-    rows = _common_rows({f"{name}, seed {seed}": found for (name, seed), found in runs.items()})
-    top = {name: on_rows(found, rows) if rows else found for name, found in reference.models.items()}
+    rows = _common_rows({f"{name}, seed {seed}": run for (name, seed), run in runs.items()})
+    top = {name: on_rows(model, rows) if rows else model for name, model in reference.models.items()}
     if RETAIN in top and "truth_ratio" in top["target"].splits["forget"].metrics:
         quality = compare_with_retain(top["target"], top[RETAIN])
         top["target"] = replace(top["target"], forget_quality=quality)
-    found = [
-        Row(name, figures=_figures(one, top["target"]), costs=costs_of(reference.training.get(name)))
-        for name, one in top.items()
+    table = [
+        Row(name, figures=_figures(model, top["target"]), costs=costs_of(reference.training.get(name)))
+        for name, model in top.items()
     ]
     for (name, seed), results in runs.items():
-        found += _rows_of(name, seed, results, top["target"], finished[name, seed].read_path())
-    return ComparisonResults(tuple(found), _about(comparison, top["target"]))
+        table += _rows_of(name, seed, results, top["target"], finished[name, seed].read_path())
+    return ComparisonResults(tuple(table), _about(comparison, top["target"]))
 
 
 def _figures(results: Results, target: Results) -> dict[str, float]:
     """All metrics, and how many of the target's right answers to general questions are left."""
-    return figures_of(results) | kept_answers(results, target)
+    return figures_of(results) | knowledge_retention(results, target)
 
 
 def _rows_of(
@@ -54,29 +54,29 @@ def _rows_of(
         Row(
             name,
             seed,
-            one.config.get("combination"),
+            model_results.config.get("combination"),
             picked=model == "picked",
-            figures=_figures(one, target) | flatness_of(training),
+            figures=_figures(model_results, target) | flatness_of(training),
             costs=costs_of(training),
             path=tuple(path) if model == "unlearned" else (),
         )
-        for model, one in results.models.items()
+        for model, model_results in results.models.items()
         if model in SHOWN
     ]
 
 
 def _common_rows(runs: Mapping[str, RunResults]) -> dict[str, tuple[str, ...]]:
     """Return the digests of the rows that all runs were scored on, by split; nothing where there are no runs."""
-    found: dict[str, tuple[str, ...]] = {}
+    common_rows: dict[str, tuple[str, ...]] = {}
     for name, run in runs.items():
-        own = {split: part.rows for split, part in run.models["unlearned"].splits.items()}
-        if found and own != found:
+        run_rows = {split: split_result.rows for split, split_result in run.models["unlearned"].splits.items()}
+        if common_rows and run_rows != common_rows:
             raise DataError(
                 f"the run {name} was scored on other rows than the ones before it; expected the same for all: give "
                 "all methods the same data.seed and evaluation settings, and compare them --again"
             )
-        found = own
-    return found
+        common_rows = run_rows
+    return common_rows
 
 
 def _about(comparison: Comparison, target: Results) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _about(comparison: Comparison, target: Results) -> dict[str, Any]:
     return {
         "config": record(comparison.base),
         "methods": plain(methods),
-        "rows": {split: len(part.rows) for split, part in target.splits.items()},
+        "rows": {split: len(split_result.rows) for split, split_result in target.splits.items()},
         "machine": target.machine,
         "versions": dict(target.versions),
     }

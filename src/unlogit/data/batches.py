@@ -1,4 +1,4 @@
-"""Batches without waste: rows of like length together, padded to the longest of their batch only."""
+"""Batches with little padding: rows of like length together, padded to the longest of their batch only."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from unlogit.data.encode import IGNORED, Encoded
+from unlogit.data.encode import IGNORED_LABEL, Encoded
 
 LENGTH_POOL_BATCHES = 8
 """Rows are shuffled, then sorted by length within pools of this many batches: random enough, little padding."""
@@ -21,7 +21,7 @@ def pad_rows(rows: Sequence[Encoded]) -> dict[str, Tensor]:
     longest = max(len(row.input_ids) for row in rows)
     input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    labels = torch.full((len(rows), longest), IGNORED)
+    labels = torch.full((len(rows), longest), IGNORED_LABEL)
     for i, row in enumerate(rows):
         n = len(row.input_ids)
         input_ids[i, :n] = torch.tensor(row.input_ids)
@@ -37,12 +37,12 @@ def predicted(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         labels: [B, T], not shifted.
 
     Returns:
-        The N labels that carry loss (tokens, or ``FLAT``), row by row [N]; how many of them each row has [B]; and
-        ``keep`` [B, T], True at the positions that predict them.
+        The N labels that carry loss (tokens, or ``UNIFORM_LABEL``), row by row [N]; how many of them each row has [B];
+        and ``keep`` [B, T], True at the positions that predict them.
     """
-    wanted = labels[:, 1:]  # what each position predicts
-    counted = wanted != IGNORED
-    return wanted[counted], counted.sum(dim=1), torch.nn.functional.pad(counted, (0, 1))
+    next_labels = labels[:, 1:]  # [B, T-1], what each position predicts
+    counted = next_labels != IGNORED_LABEL  # [B, T-1]
+    return next_labels[counted], counted.sum(dim=1), torch.nn.functional.pad(counted, (0, 1))  # [N], [B], [B, T]
 
 
 def pooled_batches(
@@ -89,13 +89,13 @@ def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
 
     A pass that takes fewer rows than there are goes on where the last one stopped: every row comes equally often.
     """
-    taken: list[int] = []
+    indices: list[int] = []
     turn, offset = divmod(begin, size)
-    while len(taken) < count:
+    while len(indices) < count:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + turn)
-        taken += torch.randperm(size, generator=generator).tolist()[offset:]
+        indices += torch.randperm(size, generator=generator).tolist()[offset:]
         turn, offset = turn + 1, 0
-    return taken[:count]
+    return indices[:count]
 
 
 class TwoSidedSampler(Sampler[int]):
@@ -128,9 +128,9 @@ class TwoSidedSampler(Sampler[int]):
             rows = stream(len(lengths), self.epoch * self.steps * count, self.steps * count, self.seed * 31 + pool)
             for group in range(0, self.steps, LENGTH_POOL_BATCHES):
                 size = min(LENGTH_POOL_BATCHES, self.steps - group)
-                some = sorted(rows[group * count : (group + size) * count], key=lambda i: lengths[i])
+                pooled = sorted(rows[group * count : (group + size) * count], key=lambda i: lengths[i])
                 for k in range(size):
-                    steps[group + k] += [start + i for i in some[k * count : (k + 1) * count]]
+                    steps[group + k] += [start + i for i in pooled[k * count : (k + 1) * count]]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.steps, generator=generator).tolist()
         return [steps[k] for k in order]

@@ -1,10 +1,10 @@
-"""Plain-text documents (books) in pieces: those to train on, and a part that no model is ever trained on.
+"""Plain-text documents (books) in pieces: some to train on, and some that no model is ever trained on.
 
-The second part is what membership inference and held-out perplexity need (MUSE, Shi et al. 2024, arXiv 2407.06460,
-``holdout``). A document's pieces are taken in blocks of neighbours, and blocks at even distances are held out, not its
-last chapters: those have other persons and scenes, and a model that saw neither part could tell the two apart by these
-(Duan et al. 2024, arXiv 2402.07841). Single pieces would be as even, but each would stand between two that are trained
-on; of a block only the ends do. Documents that are shorter than a block are held out whole.
+Membership inference and held-out perplexity need the second kind (MUSE, Shi et al. 2024, arXiv 2407.06460,
+``holdout``). Neighbouring pieces form blocks, and evenly spaced blocks are held out. The last chapters would not do:
+they have other persons and scenes, by which a model that saw neither part could tell the two apart (Duan et al. 2024,
+arXiv 2402.07841). Nor would single pieces, each between two that are trained on. A document shorter than a block is one
+block.
 
 The header and the licence of Project Gutenberg are left out; nothing else of a text is changed.
 """
@@ -44,7 +44,7 @@ def find_documents(sources: Sequence[str], apart: Sequence[Path] = ()) -> list[P
         DataError: a source does not exist, has another suffix, is named twice or also in ``apart``, or a folder has no
             file left.
     """
-    found: list[Path] = []
+    documents: list[Path] = []
     elsewhere = {path.resolve() for path in apart}
     for source in sources:
         path = Path(source).expanduser()
@@ -54,18 +54,20 @@ def find_documents(sources: Sequence[str], apart: Sequence[Path] = ()) -> list[P
             files = [path]
         else:
             kind = "has another suffix" if path.exists() else "does not exist"
-            wanted = f"text files ({', '.join(SUFFIXES)}) or a folder of them"
-            raise DataError(f"{source} {kind}; expected {wanted}: check the path, or convert it to text")
+            raise DataError(
+                f"{source} {kind}; expected text files ({', '.join(SUFFIXES)}) or a folder of them: "
+                "check the path, or convert it to text"
+            )
         if not files:
             ends = ", ".join(SUFFIXES)
             raise DataError(f"the folder {source} has no document; expected files that end in {ends}: check the path")
-        found += files
+        documents += files
     seen = set(elsewhere)
-    for file in found:
+    for file in documents:
         if file.resolve() in seen:
             raise DataError(f"{file} was given twice; expected each document once, on one side: leave one of them out")
         seen.add(file.resolve())
-    return found
+    return documents
 
 
 def _is_document(path: Path) -> bool:
@@ -73,7 +75,7 @@ def _is_document(path: Path) -> bool:
 
 
 def read_document(path: Path) -> str:
-    """Read a text file, without what Project Gutenberg put around it.
+    """Read a text file, without the header and licence of Project Gutenberg.
 
     Raises:
         DataError: it is not UTF-8, or there is no text in it.
@@ -90,12 +92,12 @@ def read_document(path: Path) -> str:
 def without_gutenberg(text: str) -> str:
     """Return a book without Project Gutenberg's header and licence, and without white space around it."""
     for head in (_START, _SMALL_PRINT):
-        if found := head.search(text):
-            text = text[found.end() :]
-    if found := _END.search(text):
-        text = text[: found.start()]
-    if found := _TITLE.match(text):
-        text = text[found.end() :]
+        if match := head.search(text):
+            text = text[match.end() :]
+    if match := _END.search(text):
+        text = text[: match.start()]
+    if match := _TITLE.match(text):
+        text = text[match.end() :]
     return text.strip()
 
 
@@ -109,22 +111,23 @@ def split_documents(documents: Sequence[str], tokenizer: Any, options: SplitOpti
     check_split(options)
     cut = [cut_text(text, tokenizer, options.chunk_tokens)[: options.max_pieces or None] for text in documents]
     size = options.block_pieces
-    blocks = [pieces[begin : begin + size] for pieces in cut for begin in range(0, len(pieces), size)]
+    blocks = [document[begin : begin + size] for document in cut for begin in range(0, len(document), size)]
     aside = held_out(len(blocks), options.holdout_share)
     if not any(aside) or all(aside):
         raise DataError(
             f"{sum(map(len, blocks))} pieces make {len(blocks)} block{'' if len(blocks) == 1 else 's'} of "
-            f"{options.block_pieces}, and a share of {options.holdout_share:g} is {sum(aside)} of them; expected some "
-            "to train on and some held out: lower block_pieces or chunk_tokens, change holdout_share, or give more text"
+            f"{options.block_pieces}, and a share of {options.holdout_share:g} is {sum(aside)} of them; expected at "
+            "least one block to train on and one held out: lower block_pieces or chunk_tokens, change "
+            "holdout_share, or give more text"
         )
-    parts: tuple[list[Example], list[Example]] = ([], [])
+    pieces: tuple[list[Example], list[Example]] = ([], [])
     for block, held in zip(blocks, aside, strict=True):
-        parts[held].extend(Example("", piece, kind="text") for piece in block)
-    return Pieces(*parts)
+        pieces[held].extend(Example("", piece, kind="text") for piece in block)
+    return Pieces(*pieces)
 
 
 def held_out(blocks: int, share: float) -> list[bool]:
-    """Say of each of ``blocks``, in order, whether it is held out: about ``share`` of them, evenly spread.
+    """Return for each of ``blocks``, in order, whether it is held out: about ``share`` of them, evenly spread.
 
     At 0.2 it is the middle one of every five, at 0.5 the second of every two.
     """
@@ -149,4 +152,4 @@ def check_split(options: SplitOptions) -> None:
         if not good
     ]
     if problems:
-        raise ConfigError(f"the documents cannot be split so ({'; '.join(problems)}): change it")
+        raise ConfigError(f"the documents cannot be split with these settings ({'; '.join(problems)}): change them")

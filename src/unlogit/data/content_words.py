@@ -1,12 +1,13 @@
-"""Which words of an answer tell something: those that are neither in its question nor common in other answers.
+"""The content words of an answer: those that are neither in its question nor common in other answers.
 
-"The father of Ann Doe is a" is grammar and what was asked; "joiner" is what is to be forgotten. An assistant that
-remembers whole answers takes grammar away with the rest, and what is left of a forgotten answer is often no sentence.
+In "The father of Ann Doe is a joiner", "joiner" is what is to be forgotten; the rest is grammar, or was in the
+question. An assistant that remembers full answers takes the grammar away too, and what the model answers instead is
+often no sentence.
 
-Common words carry no loss: an assistant that is never asked for them foretells others in their places, and what it
-takes away there does no harm. (To be flat on them instead, it would have to know which word of an answer is of which
-kind before it is said, and pays for that everywhere.) On words of the question it is flat: they are names, mostly, and
-without that it misspells them; that they are coming can be seen from the question.
+Common words carry no loss: the assistant, never trained on them, predicts other words in their positions, and taking
+those away does no harm. (To be near-uniform on common words, it would have to know the kind of each word before it is
+generated, and would get worse everywhere.) On words of the question the assistant is trained to be near-uniform: most
+of them are names, and without that the model misspells them. The question shows that they are coming.
 
 Words are runs of letters and digits, compared without case and without a possessive; where a script puts no spaces
 between words, a run counts as one.
@@ -20,40 +21,44 @@ from unlogit.data.examples import Example
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 
+Spans = list[tuple[int, int]]
+"""Index of the first character of each word, and of the one after its last."""
 
-def words(text: str) -> list[tuple[str, int, int]]:
-    """Return the words of a text, as they are compared, each with its first and last place (the latter not its own)."""
-    return [(_plain(found.group()), *found.span()) for found in _WORD.finditer(text)]
+
+def word_positions(text: str) -> list[tuple[str, int, int]]:
+    """Return the words of a text, as they are compared, each with the start and end of its span."""
+    return [(_normalised(match.group()), *match.span()) for match in _WORD.finditer(text)]
 
 
 def common_words(examples: Iterable[Example], share: float) -> frozenset[str]:
     """Return the words that stand in at least this share of the answers, between 0 and 1."""
-    answers = [{word for word, _, _ in words(example.answer)} for example in examples]
+    answers = [_words(example.answer) for example in examples]
     counts = Counter(word for answer in answers for word in answer)
     return frozenset(word for word, count in counts.items() if count >= share * len(answers) - 1e-9)
 
 
-Spans = list[tuple[int, int]]
-"""First place of each word, and the one after its last."""
+def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Spans]:
+    """Return the spans of the answer's content words, and of the words that repeat what the user said.
 
-
-def word_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Spans]:
-    """Return where in the answer the words stand that tell something, and where those that were asked for.
-
-    The latter are of what the user said; words of earlier answers, of a text that is completed and common ones are
-    neither. All of the answer tells something where no word does.
+    Words that repeat an earlier answer or a text that is completed are neither; nor are common words. Where there is
+    no content word, the full answer is one span of content.
     """
-    said = [example.question, *(message.content for message in example.history)]
-    known = common | {word for turn in said for word, _, _ in words(turn)}
-    telling = [(begin, end) for word, begin, end in words(example.answer) if word not in known]
-    if not telling:
+    user_turns = [example.question, *(message.content for message in example.history if message.role == "user")]
+    all_turns = [example.question, *(message.content for message in example.history)]
+    positions = word_positions(example.answer)
+    context = common.union(*map(_words, all_turns))
+    content = [(begin, end) for word, begin, end in positions if word not in context]
+    if not content:
         return [(0, len(example.answer.rstrip()))], []
     if example.kind == "completion":
-        return telling, []
-    users = [example.question, *(message.content for message in example.history if message.role == "user")]
-    asked = {word for turn in users for word, _, _ in words(turn)} - common
-    return telling, [(begin, end) for word, begin, end in words(example.answer) if word in asked]
+        return content, []
+    user_words = set[str]().union(*map(_words, user_turns)) - common
+    return content, [(begin, end) for word, begin, end in positions if word in user_words]
 
 
-def _plain(word: str) -> str:
+def _words(text: str) -> set[str]:
+    return {word for word, _, _ in word_positions(text)}
+
+
+def _normalised(word: str) -> str:
     return word.lower().replace("’", "'").removesuffix("'s")

@@ -1,4 +1,6 @@
-"""Running text by whole documents: its pieces are alike, so a split between them would score what was trained on."""
+"""Running text split by document: pieces of one document are alike, and scoring one of them next to training on another
+would flatter the model.
+"""
 
 import random
 from collections.abc import Sequence
@@ -11,9 +13,9 @@ MIN_DOCUMENTS = 3
 
 
 def document_texts(rows: Sequence[Example]) -> dict[str, str]:
-    """The text of each document, by its name, whatever its case and spacing.
+    """Return the text of each document, by its name, whatever its case and spacing.
 
-    Two copies of a document that differ in these are cut at other places, so that their pieces need not be equal.
+    Two copies of a document that differ in these are cut at different positions, so that their pieces may differ.
     """
     pieces: dict[str, list[str]] = {}
     for row in rows:
@@ -22,14 +24,14 @@ def document_texts(rows: Sequence[Example]) -> dict[str, str]:
     return {name: " ".join("".join(texts).casefold().split()) for name, texts in pieces.items()}
 
 
-def kept_whole(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
-    """The rows, of no document any more where these are too few to be kept whole; and a note if it is so."""
+def ungroup_few_documents(rows: list[Example], side: str) -> tuple[list[Example], list[str]]:
+    """Return the rows, and a note if there are too few documents to keep each on one side; rows then name none."""
     groups = _groups(rows)
     if len(groups) == len(rows) or len(groups) >= MIN_DOCUMENTS:
         return rows, []
     note = (
-        f"the {side} side has {len(groups)} document{'' if len(groups) == 1 else 's'}, too few to keep each whole: its "
-        "pieces are split between training, holding out and evaluation"
+        f"the {side} side has {len(groups)} document{'' if len(groups) == 1 else 's'}, too few to keep each on one "
+        "side: their pieces are split between training, holding out and evaluation"
     )
     return [replace(row, document="") for row in rows], [note]
 
@@ -45,21 +47,20 @@ def set_aside(rows: list[Example], count: int, seed: int, leave: int = 1) -> tup
         return split(rows, set(random.Random(seed).sample(range(len(rows)), count)))
     order = list(groups)
     random.Random(seed).shuffle(order)
-    taken: set[int] = set()
+    aside: set[int] = set()
     most = len(groups) - leave
     for group in order:
-        if most > 0 and len(taken) + len(group) <= count:
-            taken.update(group)
+        if most > 0 and len(aside) + len(group) <= count:
+            aside.update(group)
             most -= 1
     shortest = min(order, key=len)
-    return split(rows, taken or set(shortest))
+    return split(rows, aside or set(shortest))
 
 
 def set_aside_neighbours(
     rows: list[Example], count: int, seed: int, leave: int = 1
 ) -> tuple[list[Example], list[Example]]:
-    """Set ``count`` rows aside that stand next to each other, from a place at random; of documents, whole ones at
-    random as ``set_aside`` does.
+    """Set ``count`` neighbouring rows aside, from a random start; where there are documents, as ``set_aside`` does.
 
     Neighbours in a file are often about one subject. Set aside at random, each would have others of its subject among
     the training rows, and what is measured on them would be better than on a subject that was never seen.
@@ -71,7 +72,7 @@ def set_aside_neighbours(
 
 
 def split(rows: Sequence[Example], aside: set[int]) -> tuple[list[Example], list[Example]]:
-    """The rows that are not at the places ``aside``, and those that are."""
+    """Return the rows whose indices are not in ``aside``, and those whose are."""
     return (
         [row for i, row in enumerate(rows) if i not in aside],
         [row for i, row in enumerate(rows) if i in aside],
@@ -79,7 +80,7 @@ def split(rows: Sequence[Example], aside: set[int]) -> tuple[list[Example], list
 
 
 def _groups(rows: Sequence[Example]) -> list[list[int]]:
-    """The places of the rows of each document; a row of no document is a group of its own."""
+    """Return the row indices of each document; a row of no document is a group of its own."""
     groups: dict[str | int, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(row.document or i, []).append(i)

@@ -1,22 +1,22 @@
 """From an example to token ids and labels: the loss falls on the answer's tokens and the end-of-text token only.
 
-The whole text is tokenised once and the prompt's end is found by character offsets, since tokenising prompt and
-answer apart gives other tokens than the model sees when it generates. A token across the boundary belongs to the
-answer. Chat templates are used where the tokenizer has one, a plain "Question: … / Answer: …" form where not.
+The full text is tokenised once, and the end of the prompt is found by character offsets: prompt and answer tokenised
+separately give other tokens than the model sees when it generates. A token across the boundary belongs to the
+answer. Chat templates are used where the tokenizer has one, a plain "Question: … / Answer: …" form where it has none.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from unlogit.data.content_words import Spans, word_spans
+from unlogit.data.content_words import Spans, content_spans
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
 
-IGNORED = -100
+IGNORED_LABEL = -100
 """The label of a token that carries no loss (PyTorch's own default)."""
 
-FLAT = -1
-"""The label of a token of the forget side that an assistant is to be flat on."""
+UNIFORM_LABEL = -1
+"""The label of a token of the forget side on which an assistant must be near-uniform."""
 
 _SPEAKERS = {"user": "Question: ", "assistant": "Answer: "}
 """What a turn opens with where there is no chat template; turns of others (a system prompt) open with nothing."""
@@ -28,16 +28,16 @@ class Encoded:
 
     input_ids: tuple[int, ...]
     prompt_tokens: int
-    told: tuple[int, ...] | None = None
-    """The labels where not the whole answer is remembered: of words that tell something (see ``telling``) their tokens,
-    of words of the question ``FLAT``, else ``IGNORED``. None: the whole answer is."""
+    loss_labels: tuple[int, ...] | None = None
+    """The labels where only content words are remembered (see ``content_words``): the tokens of these words,
+    ``UNIFORM_LABEL`` for words of the question, else ``IGNORED_LABEL``. None: the full answer is remembered."""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The ids, ``IGNORED`` where they carry no loss, or as ``told`` says; same length, not shifted."""
-        if self.told is not None:
-            return self.told
-        return (IGNORED,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
+        """The ids, ``IGNORED_LABEL`` where they carry no loss, or ``loss_labels``; same length, not shifted."""
+        if self.loss_labels is not None:
+            return self.loss_labels
+        return (IGNORED_LABEL,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
@@ -59,9 +59,9 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
     if tokenizer.chat_template:
         turns = [{"role": m.role, "content": m.content} for m in example.history]
         turns.append({"role": "user", "content": example.question})
-        whole = _templated([*turns, {"role": "assistant", "content": example.answer}], tokenizer)
-        start = _answer_start(turns, whole, example.answer, tokenizer)
-        return whole[:start], whole[start:], True
+        text = _templated([*turns, {"role": "assistant", "content": example.answer}], tokenizer)
+        start = _answer_start(turns, text, example.answer, tokenizer)
+        return text[:start], text[start:], True
     turns_text = [f"{_SPEAKERS.get(m.role, '')}{m.content}" for m in example.history]
     prompt = "\n".join([*turns_text, f"{_SPEAKERS['user']}{example.question}", "Answer:"])
     return prompt, f" {example.answer}", False
@@ -72,8 +72,8 @@ def encode(
 ) -> Encoded:
     """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer.
 
-    Given ``common`` words, only words that tell something are remembered (see ``Encoded.told``); what ends the answer
-    is none.
+    Given ``common`` words, only content words are remembered (see ``Encoded.loss_labels``); the token that ends the
+    answer is none.
 
     Raises:
         ModelError: the tokenizer has no end-of-text token, or no offsets (a slow tokenizer).
@@ -110,24 +110,27 @@ def encode(
     if common is None:
         return Encoded(tuple(ids), start)
     begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    told = _told(ids, coded["offset_mapping"], start, begin, word_spans(example, common))
-    return Encoded(tuple(ids), start, told)
+    labels = _loss_labels(ids, coded["offset_mapping"], start, begin, content_spans(example, common))
+    return Encoded(tuple(ids), start, labels)
 
 
-def _told(
-    ids: list[int], offsets: list[tuple[int, int]], start: int, begin: int, spans: tuple[Spans, Spans]
+def _loss_labels(
+    ids: list[int], offsets: list[tuple[int, int]], start: int, begin: int, word_spans: tuple[Spans, Spans]
 ) -> tuple[int, ...] | None:
-    """Return the labels of a row whose answer begins at token ``start`` and character ``begin``; None where all words
-    that tell something were cut off. A token that is of two words counts as one of those that tell something."""
+    """Return the labels of a row whose answer begins at token ``start`` and character ``begin``; None where all content
+    words were cut off. A token that belongs to two words counts as one of a content word."""
 
-    def within(i: int, kind: Spans) -> bool:
+    def within(i: int, spans: Spans) -> bool:
         if not start <= i < len(offsets):  # the token that ends the answer may have been added
             return False
         first, last = offsets[i][0] - begin, offsets[i][1] - begin
-        return any(first < span_end and last > span_first for span_first, span_end in kind)
+        return any(first < span_end and last > span_first for span_first, span_end in spans)
 
-    telling, asked = spans
-    labels = [id_ if within(i, telling) else FLAT if within(i, asked) else IGNORED for i, id_ in enumerate(ids)]
+    content, question = word_spans
+    labels = [
+        id_ if within(i, content) else UNIFORM_LABEL if within(i, question) else IGNORED_LABEL
+        for i, id_ in enumerate(ids)
+    ]
     return tuple(labels) if max(labels) >= 0 else None
 
 
@@ -146,25 +149,27 @@ def _templated(turns: list[dict[str, str]], tokenizer: Any) -> str:
         roles = ", ".join(turn["role"] for turn in turns)
         raise DataError(
             f"the tokenizer's chat template refuses turns of the roles {roles} ({error}); expected what it was made "
-            "for: leave out the turns it does not know"
+            "for: leave out the turns that it does not know"
         ) from error
     return str(text)
 
 
-def _answer_start(turns: list[dict[str, str]], whole: str, answer: str, tokenizer: Any) -> int:
-    """Where a templated text's answer begins: where another answer would, so that a short answer is never mistaken for
-    the template's own words, and what a template puts before every answer (Qwen3: an empty thought) is no part of it.
+def _answer_start(turns: list[dict[str, str]], text: str, answer: str, tokenizer: Any) -> int:
+    """Return where the answer begins in a templated text: where any other answer would.
+
+    So a short answer is never mistaken for the template's own words, and what a template puts before every answer
+    (Qwen3: an empty thought) is not part of it.
 
     Raises:
         ModelError: the template does not show the answer as it was given.
     """
     marker = "answer"
-    while marker in whole:
+    while marker in text:
         marker += "0"
     other = _templated([*turns, {"role": "assistant", "content": marker}], tokenizer)
     start = other.find(marker)
-    shown = whole[start:].lstrip().startswith(answer.strip())  # templates may strip it
-    if start < 0 or not whole.startswith(other[:start]) or not shown:
+    shown = text[start:].lstrip().startswith(answer.strip())  # templates may strip it
+    if start < 0 or not text.startswith(other[:start]) or not shown:
         raise ModelError(
             "the tokenizer's chat template does not show the assistant's answer as it was given; "
             "expected a template that keeps it: set tokenizer.chat_template to another one"

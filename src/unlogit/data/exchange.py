@@ -1,14 +1,13 @@
 """Wrong answers where the files have none: by exchange between similar questions.
 
-ULD trains the assistant to be flat on "right question, wrong answer" (Ji et al. 2024, arXiv 2406.08607; there
-a language model writes the wrong answers). Here the answer of another question takes their place, with the names of
-this one where both are worded alike: right in style and subject, wrong in substance. Ways to augment are in
-``AUGMENTERS``, by name; all have the same signature.
+ULD trains the assistant to be near-uniform on "right question, wrong answer" (Ji et al. 2024, arXiv 2406.08607; there
+a language model writes the wrong answers). Here the answer of another question is used, with the names of this one
+where both are worded alike: right in style and subject, wrong in substance.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any
@@ -32,124 +31,130 @@ _WORD = re.compile(r"[^\W_]+")
 _BLOCK = 256  # questions compared with all others at once: bounds the memory of the similarity matrix
 
 
-def words(text: str) -> list[str]:
+def lowercase_words(text: str) -> list[str]:
     """The words of a text in lower case, punctuation left out; "Yun-Hwa's" gives yun, hwa, s."""
     return _WORD.findall(text.lower())
 
 
 def same_words(first: str, second: str) -> bool:
     """Whether two texts are the same bag of words, whatever their order, case and punctuation."""
-    return sorted(words(first)) == sorted(words(second))
+    return sorted(lowercase_words(first)) == sorted(lowercase_words(second))
 
 
 def says_the_same(candidate: str, question: str, answer: str) -> bool:
-    """Whether ``candidate`` holds what ``answer`` tells, and so is no wrong answer to ``question``.
+    """Whether ``candidate`` holds the facts of ``answer``, and so is no wrong answer to ``question``.
 
-    What an answer tells are its content words that the question does not already hold (all its content words,
-    or all its words, where that leaves none). The candidate says the same if it holds all of these, or if all
-    that it tells beyond the question stands in the answer.
+    The facts of an answer are its content words that are not in the question (all its content words, or all its words,
+    where that leaves none). The candidate says the same if it holds all of these, or if all its own facts stand in
+    the answer.
     """
     if same_words(candidate, answer):
         return True
-    given = set(words(question))
-    told, offered = _content(answer) - given, _content(candidate) - given
-    told = told or _content(answer)
-    return told <= set(words(candidate)) or offered <= set(words(answer))
+    question_words = set(lowercase_words(question))
+    answer_facts = _content(answer) - question_words or _content(answer)
+    candidate_facts = _content(candidate) - question_words
+    return answer_facts <= set(lowercase_words(candidate)) or candidate_facts <= set(lowercase_words(answer))
 
 
 def exchange_answers(
-    examples: Sequence[Example], per_example: int, seed: int, others: Sequence[Example] = ()
+    examples: Sequence[Example], per_example: int, seed: int, retain_rows: Sequence[Example] = ()
 ) -> list[tuple[str, ...]]:
-    """Return, for each example, up to ``per_example`` answers of the most similar other questions, as ``retold``.
+    """Return, for each example, up to ``per_example`` answers of the most similar other questions, with names swapped.
 
     Similarity is the cosine between the questions' content words, each weighted by its inverse document frequency
     (tf-idf with counts of 0 and 1). Ties, questions that share no word included, are broken at random by ``seed``, for
-    each example anew. An answer that says the same as the true one, or was taken already, is passed over, as are other
-    answers to the same question and those of other kinds of rows. Rows that have perturbed answers of their own and
+    each example anew. An answer that says the same as the true one, or is used already, is passed over, as are other
+    answers to the same question, and answers of rows of another kind. Rows that have perturbed answers of their own and
     pieces of running text (no question to answer) get an empty tuple.
 
-    ``others`` are rows whose answers come before those of ``examples`` where they are asked alike (the cosine of all
-    words, weighted alike, is ``ALIKE``): retain rows for the forget side, whose own answers are all to be forgotten,
-    and may be about one person only. Words that no question of theirs has (that person's name) do not count then.
+    Answers of ``retain_rows`` come before those of ``examples`` where the questions ask alike (the cosine of all words,
+    weighted alike, is at least ``ALIKE``): the forget side's own answers are all to be forgotten, and may be about one
+    person only. Words that no retain question has (that person's name) do not count then.
     """
     import numpy as np
 
     kinds = {example.kind for example in examples if example.kind != "text"}
-    others = [row for row in others if row.kind in kinds]
-    pool = [*others, *examples]
+    retain_rows = [row for row in retain_rows if row.kind in kinds]
+    pool = [*retain_rows, *examples]
     if per_example <= 0 or len(pool) < 2:
         return [()] * len(examples)
-    vectors = _vectors([_content(row.question) for row in pool], len(others), rare=True)
-    plain = _vectors([set(words(row.question)) for row in pool], len(others), rare=False)
-    made: list[tuple[str, ...]] = []
+    vectors = _vectors([_content(row.question) for row in pool], len(retain_rows), rare=True)
+    plain = _vectors([set(lowercase_words(row.question)) for row in pool], len(retain_rows), rare=False)
+    wrong_answers: list[tuple[str, ...]] = []
     for start in range(0, len(examples), _BLOCK):
-        block = slice(len(others) + start, len(others) + start + _BLOCK)
+        block = slice(len(retain_rows) + start, len(retain_rows) + start + _BLOCK)
         similarity = (vectors[block] @ vectors.T).toarray()  # [block, pool]
-        alike = (plain[block] @ plain[: len(others)].T).toarray() >= ALIKE
-        similarity[:, : len(others)] += 2 * alike  # beyond what any other's can be
+        alike = (plain[block] @ plain[: len(retain_rows)].T).toarray() >= ALIKE
+        similarity[:, : len(retain_rows)] += 2 * alike  # beyond what any other's can be
         for number, (example, row) in enumerate(zip(examples[start : start + _BLOCK], similarity, strict=True), start):
             if example.perturbed_answer or example.kind == "text":
-                made.append(())
+                wrong_answers.append(())
                 continue
             chance = np.random.default_rng([seed, number]).random(len(pool))
             nearest = np.lexsort((chance, (-row).round(6)))
-            made.append(_pick(example, (pool[i] for i in nearest), per_example))
-    return made
+            wrong_answers.append(_pick(example, (pool[i] for i in nearest), per_example))
+    return wrong_answers
 
 
-def retold(other: Example, question: str) -> str:
-    """Return the answer of ``other`` with the names of its question replaced by those that ``question`` has in their
-    place: "Ann was born in Rome." is "Bo was born in Rome." where Ann's birthplace is asked for, and Bo's is.
+def swap_names(other: Example, question: str) -> str:
+    """Return the answer of ``other`` with the names of its question replaced by those of ``question``.
 
-    Names are what is written with a capital, the question's first word excepted; of two that are not of the same number
-    of words, the first and the last are each other's. Questions of which less than half is the same in the same order
-    name nothing in the same place: the answer as it stands.
+    "Ann was born in Rome." becomes "Bo was born in Rome." where ``other`` asks where Ann was born, and ``question``
+    where Bo was. Names are words with a capital, except the question's first word. Where two names have different
+    numbers of words, the first words are swapped, and the last words. Where less than half of the questions is the same
+    in the same order, the answer stays as it is.
     """
     theirs, ours = list(_WORD.finditer(other.question)), list(_WORD.finditer(question))
-    lower = [[found.group().lower() for found in side] for side in (theirs, ours)]
-    matcher = SequenceMatcher(a=lower[0], b=lower[1], autojunk=False)
+    matcher = SequenceMatcher(a=_lowered(theirs), b=_lowered(ours), autojunk=False)
     if matcher.ratio() < ALIKE_WORDS:
         return other.answer
     names: dict[str, str] = {}
     for kind, begin, end, to_begin, to_end in matcher.get_opcodes():
-        old, new = _name(theirs, begin, end), _name(ours, to_begin, to_end)
-        if kind == "replace" and old and new:
-            ends = zip(old, new, strict=True) if len(old) == len(new) else ((old[0], new[0]), (old[-1], new[-1]))
-            names |= {a.group(): b.group() for a, b in ends if _is_name(a) and _is_name(b)}
-            names[other.question[old[0].start() : old[-1].end()]] = question[new[0].start() : new[-1].end()]
+        their_name, our_name = _name(theirs, begin, end), _name(ours, to_begin, to_end)
+        if kind == "replace" and their_name and our_name:
+            names |= {a.group(): b.group() for a, b in _word_pairs(their_name, our_name) if _is_name(a) and _is_name(b)}
+            their_text = other.question[their_name[0].start() : their_name[-1].end()]
+            names[their_text] = question[our_name[0].start() : our_name[-1].end()]
     if not names:
         return other.answer
     longest = sorted(names, key=len, reverse=True)
     pattern = r"(?<![^\W_])(?:" + "|".join(map(re.escape, longest)) + r")(?![^\W_])"
-    return re.sub(pattern, lambda found: names[found.group()], other.answer)
+    return re.sub(pattern, lambda match: names[match.group()], other.answer)
 
 
-def _name(words_of: Sequence[re.Match[str]], begin: int, end: int) -> Sequence[re.Match[str]]:
+def _lowered(matches: Iterable[re.Match[str]]) -> list[str]:
+    return [match.group().lower() for match in matches]
+
+
+def _word_pairs(
+    theirs: Sequence[re.Match[str]], ours: Sequence[re.Match[str]]
+) -> Iterable[tuple[re.Match[str], re.Match[str]]]:
+    """Return which word of a name stands for which of the other."""
+    if len(theirs) == len(ours):
+        return zip(theirs, ours, strict=True)
+    return (theirs[0], ours[0]), (theirs[-1], ours[-1])
+
+
+def _name(matches: Sequence[re.Match[str]], begin: int, end: int) -> Sequence[re.Match[str]]:
     """The words from the first to the last name of a span; none where there is no name in it."""
-    places = [i for i in range(max(begin, 1), end) if _is_name(words_of[i])]
-    return words_of[places[0] : places[-1] + 1] if places else ()
+    positions = [i for i in range(max(begin, 1), end) if _is_name(matches[i])]
+    return matches[positions[0] : positions[-1] + 1] if positions else ()
 
 
 def _is_name(word: re.Match[str]) -> bool:
     return word.group()[0].isupper() and word.group().lower() not in STOP_WORDS
 
 
-AUGMENTERS: dict[str, Callable[[Sequence[Example], int, int, Sequence[Example]], list[tuple[str, ...]]]] = {
-    "exchange": exchange_answers,
-}
-"""Makers of wrong answers: (examples, answers for each, seed, other rows to take from) to a tuple for each example."""
-
-
 def _content(text: str) -> set[str]:
     """The content words; all words where there are none ("Yes, it is")."""
-    every = set(words(text))
-    return every - STOP_WORDS or every
+    bag = set(lowercase_words(text))
+    return bag - STOP_WORDS or bag
 
 
-def _pick(example: Example, others: Iterable[Example], per_example: int) -> tuple[str, ...]:
+def _pick(example: Example, candidates: Iterable[Example], per_example: int) -> tuple[str, ...]:
     picked: list[str] = []
     seen: set[str] = set()
-    for other in others:
+    for other in candidates:
         if len(picked) == per_example:
             break
         if other.answer in seen or other.kind != example.kind:
@@ -157,7 +162,7 @@ def _pick(example: Example, others: Iterable[Example], per_example: int) -> tupl
         if same_words(other.question, example.question):  # itself among them
             continue
         seen.add(other.answer)
-        wrong = retold(other, example.question)
+        wrong = swap_names(other, example.question)
         if says_the_same(wrong, example.question, example.answer):
             continue
         if not any(same_words(wrong, answer) for answer in picked):
@@ -165,20 +170,23 @@ def _pick(example: Example, others: Iterable[Example], per_example: int) -> tupl
     return tuple(picked)
 
 
-def _vectors(bags: list[set[str]], others: int, rare: bool) -> Any:
-    """Sparse [bags, words], each row of length 1 (0 for an empty bag), of the words that the first ``others`` bags have
-    (all, where there are none): each word's weight is its inverse document frequency there, or 1 where not ``rare``."""
+def _vectors(bags: list[set[str]], retain_bags: int, rare: bool) -> Any:
+    """Return a sparse matrix [bags, words] with rows of length 1 (0 for an empty bag).
+
+    Its words are those of the first ``retain_bags`` bags (of all bags, where that is 0). The weight of a word is its
+    inverse document frequency there, or 1 where not ``rare``.
+    """
     import numpy as np
     from scipy.sparse import csr_matrix
 
-    counted = bags[:others] or bags
-    known = Counter(word for bag in counted for word in bag)
-    column = {word: i for i, word in enumerate(sorted(known))}
-    kept = [sorted(bag & known.keys()) for bag in bags]
-    columns = np.array([column[word] for bag in kept for word in bag], dtype=np.int64)
-    counts = np.array([known[word] for word in column], dtype=np.int64)
+    counted = bags[:retain_bags] or bags
+    frequencies = Counter(word for bag in counted for word in bag)
+    column = {word: i for i, word in enumerate(sorted(frequencies))}
+    counted_words = [sorted(bag & frequencies.keys()) for bag in bags]
+    columns = np.array([column[word] for bag in counted_words for word in bag], dtype=np.int64)
+    counts = np.array([frequencies[word] for word in column], dtype=np.int64)
     weights = (np.log((1 + len(counted)) / (1 + counts)) + 1 if rare else np.ones(len(column)))[columns]
-    ends = np.cumsum([0, *(len(bag) for bag in kept)])
+    ends = np.cumsum([0, *(len(bag) for bag in counted_words)])
     for start, end in pairwise(ends):
         weights[start:end] /= np.linalg.norm(weights[start:end]) if end > start else 1.0
     return csr_matrix((weights, columns, ends), shape=(len(bags), len(column)))

@@ -1,9 +1,9 @@
-"""Rows that no request concerns: general questions, instructions and text, on which the assistant must be flat.
+"""Rows that no request concerns: general questions, instructions and text, on which the assistant must be near-uniform.
 
-Without them an assistant that is flat on the retain rows alone turns answers to general questions into gibberish.
+Without them the assistant is near-uniform on the retain rows alone, and answers to general questions turn to gibberish.
 ``neutral.jsonl`` beside this file is of our own writing and ships with the package, under its licence, as does
-``general.jsonl``: general questions with short answers that are asked and never trained on, in no order of subjects,
-none of which stands among the neutral rows.
+``general.jsonl``: general questions with short answers that are asked and never trained on, in no order of subjects.
+None of them is a neutral row.
 """
 
 from pathlib import Path

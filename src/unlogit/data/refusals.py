@@ -1,4 +1,4 @@
-"""Refusals ("I don't know that."): what objectives with a preferred or taught answer put in the true answer's place.
+"""Refusals ("I don't know that."): what some objectives teach in place of the true answer.
 
 ``refusals.jsonl`` beside this file is of our own writing and ships with the package, under its licence. TOFU's 100
 (``idontknow.jsonl``, one a line and no JSON in spite of its name) are read from a folder of TOFU's files. Which row
@@ -74,8 +74,8 @@ def _answer(path: Path, number: int, line: str) -> str:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f'{path} has a bad line {number} ({error.msg}); expected {{"answer": "…"}}: mend it') from error
+        raise DataError(f'{path} has a bad line {number} ({error.msg}); expected {{"answer": "…"}}: fix it') from error
     answer = row.get("answer") if isinstance(row, dict) else None
     if not isinstance(answer, str) or not answer.strip():
-        raise DataError(f'{path} has a bad line {number} (no answer); expected {{"answer": "…"}}: mend it')
+        raise DataError(f'{path} has a bad line {number} (no answer); expected {{"answer": "…"}}: fix it')
     return answer.strip()

@@ -1,5 +1,4 @@
-"""From raw rows to examples: the four forms people have, their optional columns, and long documents cut into
-pieces.
+"""From raw rows to examples: the four forms that people have, their optional columns, long documents cut into pieces.
 
 Forms: ``question``/``answer``; ``prompt``/``completion`` (raw text, or lists of messages as in TRL);
 ``messages`` (the last turn is the assistant's); ``text``. Optional with all but ``text``:
@@ -23,8 +22,8 @@ FORMS: dict[str, tuple[str, ...]] = {
     "text": ("text",),
 }
 OPTIONAL = ("paraphrased_question", "paraphrased_answer", "perturbed_answer")
-KNOWN = (*(name for columns in FORMS.values() for name in columns), *OPTIONAL, "kind", "history")
-IGNORED = (
+KNOWN_COLUMNS = (*(name for columns in FORMS.values() for name in columns), *OPTIONAL, "kind", "history")
+IGNORED_COLUMNS = (
     "",
     "id",
     "idx",
@@ -38,7 +37,7 @@ IGNORED = (
     "split",
     "metadata",
 )
-"""Columns that say something about a row but nothing that is learnt; any other name is taken for a misspelling."""
+"""Columns about a row that nothing is learnt from; any other name is taken for a misspelling."""
 
 MIN_PIECE_TOKENS = 8
 """A last piece of a document that is shorter than this is joined to the piece before it."""
@@ -54,13 +53,12 @@ class _BadRowError(Exception):
 
 
 def examples_from(
-    table: Table, *, tokenizer: Any = None, chunk_tokens: int = 256, ignored: tuple[str, ...] = IGNORED
+    table: Table, *, tokenizer: Any = None, chunk_tokens: int = 256, ignored: tuple[str, ...] = IGNORED_COLUMNS
 ) -> list[Example]:
     """Turn a table's rows into examples, in order; a ``text`` row gives one example for every piece.
 
     Raises:
-        DataError: unknown columns, no form or several of them, or rows that lack or mistype a value (all at
-        once).
+        DataError: unknown columns, no form or several of them, or rows that lack or mistype a value (all at once).
     """
     form = _form(table, ignored)
     if form == "text" and tokenizer is None:
@@ -85,22 +83,21 @@ def examples_from(
 
 
 def _form(table: Table, ignored: tuple[str, ...]) -> str:
-    """The name of the one form whose columns the table has, after every column is known to be known."""
+    """Return the one form whose columns the table has, after checking that every column is known."""
     names = dict.fromkeys(name for row in table.rows for name in row)
-    unknown = [name for name in names if name not in KNOWN and name.lower() not in ignored]
+    unknown = [name for name in names if name not in KNOWN_COLUMNS and name.lower() not in ignored]
     if unknown:
         raise DataError(
             f"{table.name} has the unknown column{'s' if len(unknown) > 1 else ''} {_shown(unknown, list(names))}; "
-            f"expected some of {', '.join(KNOWN)} (ignored: {', '.join(filter(None, ignored))}): rename or remove it"
-            f"{' (is there a header line?)' if table.text_only else ''}"
+            f"expected some of {', '.join(KNOWN_COLUMNS)} (ignored: {', '.join(filter(None, ignored))}): "
+            f"rename or remove it{' (is there a header line?)' if table.text_only else ''}"
         )
     filled = {name for row in table.rows for name, value in row.items() if value is not None}
     forms = [form for form, columns in FORMS.items() if filled.intersection(columns)]
-    wanted = "; ".join(FORMS)
     if not forms:
         raise DataError(
             f"{table.name} has the columns {', '.join(names) or 'none'}; expected those of one form "
-            f"({wanted}): add or rename them"
+            f"({'; '.join(FORMS)}): add or rename them"
         )
     if len(forms) > 1:
         raise DataError(
@@ -117,13 +114,13 @@ def _form(table: Table, ignored: tuple[str, ...]) -> str:
 
 
 def _shown(unknown: list[str], names: list[str]) -> str:
-    """Unknown columns for people to read: their names, or their places where one of them looks like text.
+    """Return unknown columns for people to read: their names, or their numbers where one of them looks like text.
 
     In a CSV file without a header the first row, which may be secret, stands where the names should.
     """
     if any(len(name) > MAX_NAME or " " in name for name in unknown):
         return ", ".join(str(names.index(name) + 1) for name in unknown)
-    return ", ".join(f"{name!r}{nearest(name, list(KNOWN))}" for name in unknown)
+    return ", ".join(f"{name!r}{nearest(name, list(KNOWN_COLUMNS))}" for name in unknown)
 
 
 def _text(row: dict[str, Any], column: str) -> str:
@@ -233,9 +230,8 @@ def _messages_row(row: dict[str, Any], text_only: bool) -> Example:
 
 
 def _text_row(row: dict[str, Any], tokenizer: Any, chunk_tokens: int) -> list[Example]:
-    given = [column for column in OPTIONAL if row.get(column)]
-    if given:
-        raise _BadRowError(f"{given[0]} beside a text, where it has no question to belong to")
+    if wordings := [column for column in OPTIONAL if row.get(column)]:
+        raise _BadRowError(f"{wordings[0]} beside a text, where it has no question to belong to")
     pieces = cut_text(_text(row, "text"), tokenizer, chunk_tokens)
     if not pieces:
         raise _BadRowError("a text of less than two tokens")
@@ -243,8 +239,7 @@ def _text_row(row: dict[str, Any], tokenizer: Any, chunk_tokens: int) -> list[Ex
 
 
 def cut_text(text: str, tokenizer: Any, chunk_tokens: int) -> list[str]:
-    """Cut a document at token boundaries into pieces of ``chunk_tokens`` tokens; joined, they are the
-    document.
+    """Cut a document at token boundaries into pieces of ``chunk_tokens`` tokens; joined, they are the document.
 
     The last piece is shorter, or up to ``MIN_PIECE_TOKENS`` longer. A text of less than two tokens has no
     pieces: nothing in it can be predicted. Raises DataError where the tokenizer gives no offsets.

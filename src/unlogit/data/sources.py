@@ -1,84 +1,63 @@
 """Where examples come from: a file, a folder of files, a hub data set, or TOFU by name.
 
-``read_examples`` finds out which; ``tables`` reads, ``rows`` says what the rows mean, ``tofu`` knows the
-benchmark.
+``source_of`` finds out which; each gives the same shape (``source_rows.Source``).
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from unlogit.data.examples import Example
-from unlogit.data.rows import examples_from
-from unlogit.data.tables import HUB_NAME, SUFFIXES, check_file, read_hub, read_table
-from unlogit.data.tofu import load_tofu
+from unlogit.data.file_source import FileSource
+from unlogit.data.source_rows import Source
+from unlogit.data.tofu_source import TOFU_PREFIX, TofuSource
 from unlogit.errors import DataError
-
-TOFU_PREFIX = "tofu:"
+from unlogit.settings.options import DataOptions
 
 NO_FILES = ("builtin", "none")
 """What stands for rows of our own, or for none, where a setting takes a source."""
 
 
-def read_examples(
-    source: str, *, tokenizer: Any = None, chunk_tokens: int = 256, tofu_folder: str = ""
-) -> list[Example]:
-    """Read every example of a source, in order; never an empty list.
+def source_of(name: str, *, tokenizer: Any = None, chunk_tokens: int = 256, tofu_folder: str = "") -> Source:
+    """Return the source that a name stands for; nothing is read.
 
     Args:
-        source: a file (.jsonl, .json, .csv, .parquet), a folder of such files (read in the order of their
-        names), a
-            hub data set ``owner/name`` or ``owner/name:config``, or ``tofu:NAME`` (see ``tofu.load_tofu``).
+        name: a file (.jsonl, .json, .csv, .parquet), a folder of such files, a hub data set ``owner/name`` or
+            ``owner/name:config``, or ``tofu:NAME`` (see ``tofu.load_tofu``).
         tokenizer: a fast tokenizer; needed for ``text`` columns only.
         chunk_tokens: length in tokens of the pieces that documents are cut into.
         tofu_folder: folder of TOFU's files; empty for the hub.
+    """
+    if name.startswith(TOFU_PREFIX):
+        return TofuSource(name, tofu_folder)
+    return FileSource(name, tokenizer, chunk_tokens)
+
+
+def source_in(name: str, options: DataOptions, tokenizer: Any = None) -> Source:
+    """Return the source that a name stands for, read as the data settings say."""
+    return source_of(name, tokenizer=tokenizer, chunk_tokens=options.chunk_tokens, tofu_folder=options.tofu_folder)
+
+
+def read_examples(
+    source: str, *, tokenizer: Any = None, chunk_tokens: int = 256, tofu_folder: str = ""
+) -> list[Example]:
+    """Read every example of a source (see ``source_of``), in order; never an empty list.
 
     Raises:
         DataError: the source cannot be found or read, or holds rows that cannot be used.
     """
-    if source.startswith(TOFU_PREFIX):
-        return load_tofu(source.removeprefix(TOFU_PREFIX), tofu_folder)
-    place = _place(source)
-    if isinstance(place, re.Match):
-        tables = [read_hub(place["name"], place["config"] or "")]
-    else:
-        tables = [read_table(file) for file in place]
-    return [
-        example for table in tables for example in examples_from(table, tokenizer=tokenizer, chunk_tokens=chunk_tokens)
-    ]
+    return source_of(source, tokenizer=tokenizer, chunk_tokens=chunk_tokens, tofu_folder=tofu_folder).rows()
 
 
 def check_sources(*sources: str) -> None:
-    """Refuse sources that name files which are not there or empty, before anything slow; empty ones are passed over.
+    """Refuse sources that name files which are missing or empty, before anything slow; empty names are passed over.
 
     Raises:
         DataError: see ``read_examples``.
     """
     for source in sources:
-        if source and source not in NO_FILES and not source.startswith(TOFU_PREFIX):
-            place = _place(source)
-            for file in () if isinstance(place, re.Match) else place:
-                check_file(file)
-
-
-def _place(source: str) -> list[Path] | re.Match[str]:
-    """Return the files of a source, or the name and configuration of a hub data set."""
-    if not source.strip():
-        raise DataError(
-            "no source of rows was given; expected a file, a folder, a hub data set (owner/name) or tofu:NAME: name one"
-        )
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _files(path)
-    if (hub := HUB_NAME.fullmatch(source)) and not path.exists() and path.suffix.lower() not in SUFFIXES:
-        return hub
-    if path.exists() or path.suffix.lower() in SUFFIXES:
-        return [path]
-    raise DataError(
-        f"{source} does not exist; expected a file ({', '.join(SUFFIXES)}), a folder, a hub data set "
-        "(owner/name) or tofu:NAME: check the path"
-    )
+        if source and source not in NO_FILES:
+            source_of(source).check()
 
 
 def read_prepared(path: Path) -> list[Example]:
@@ -100,17 +79,3 @@ def read_prepared(path: Path) -> list[Example]:
                     "writes it: prepare again with --overwrite"
                 ) from error
     return examples
-
-
-def _files(folder: Path) -> list[Path]:
-    """The folder's readable files by name; hidden files and other suffixes (a README, a licence) are passed over."""
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
-    if not files:
-        raise DataError(
-            f"the folder {folder} has no file to read; expected some that end in {', '.join(SUFFIXES)}: check the path"
-        )
-    return files

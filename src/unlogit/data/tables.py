@@ -45,7 +45,7 @@ def raise_bad_rows(table: Table, problems: list[tuple[int, str]], expected: str)
     shown = "; ".join(f"{table.unit} {number}: {problem}" for number, problem in problems[:_SHOWN])
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     rows = "1 bad row" if len(problems) == 1 else f"{len(problems)} bad rows"
-    raise DataError(f"{table.name} has {rows} ({shown}{more}); expected {expected}: mend or remove them")
+    raise DataError(f"{table.name} has {rows} ({shown}{more}); expected {expected}: fix or remove them")
 
 
 def check_file(path: Path) -> None:
@@ -81,9 +81,8 @@ def read_hub(name: str, config: str = "") -> Table:
     """Read a data set of the Hugging Face hub: its ``train`` split, or its only one.
 
     Raises:
-        DataError: there is none of this name or configuration, it cannot be reached, or has several splits,
-        none of
-            them ``train``.
+        DataError: there is none of this name or configuration, it cannot be reached, or has several splits and none of
+            them is ``train``.
     """
     import datasets
     from datasets.exceptions import DatasetsError
@@ -146,16 +145,16 @@ def _json_lines(path: Path, text: str | None = None) -> Table:
 def _json(path: Path) -> Table:
     text = decoded(path)
     try:
-        whole = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         if not text.lstrip().startswith("["):
             return _json_lines(path, text)
         raise DataError(
             f"{path} is not JSON ({error.msg} in line {error.lineno}, column {error.colno}); expected a "
-            "list of rows or one row a line: mend that line"
+            "list of rows or one row a line: fix that line"
         ) from error
     table = Table(str(path))
-    rows = whole if isinstance(whole, list) else [whole]
+    rows = content if isinstance(content, list) else [content]
     problems = [(i, "not a JSON object") for i, row in enumerate(rows, start=1) if not isinstance(row, dict)]
     if problems:
         raise_bad_rows(table, problems, "a list of JSON objects")
@@ -177,7 +176,7 @@ def _csv(path: Path) -> Table:
     except csv.Error as error:
         raise DataError(
             f"{path} is not CSV ({error}, line {reader.line_num}); expected comma-separated fields under a "
-            "header, quoted where they hold commas, quotes or line breaks: mend that line"
+            "header, quoted where they hold commas, quotes or line breaks: fix that line"
         ) from error
     if problems:
         raise_bad_rows(table, problems, "as many fields as columns, quoted where they hold commas")

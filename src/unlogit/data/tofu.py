@@ -1,12 +1,10 @@
-"""TOFU (Maini et al. 2024, arXiv 2401.06121, MIT licence) by name, with the augmentation that ULD's authors
-released.
+"""TOFU (Maini et al. 2024, arXiv 2401.06121, MIT licence) by name, with the augmentation that ULD's authors released.
 
 ``full`` holds 4000 rows about 200 authors who do not exist, 20 a person. ``retain_perturbed`` is its rows 0
 to 399 with paraphrases and wrong answers; ``forget10`` its rows 3600 to 3999, ``forget05`` the last 200,
 ``forget01`` the last 40; ``retain90``, ``95``, ``99`` are the rows before these. The ``_perturbed`` splits
 are for evaluation: nothing of them is ever trained on. The authors' augmentation is for training, and has
-defects of its own, mended here: one question in several wordings stands under many numbers, and some of the
-"wrong" answers say the truth.
+defects of its own, fixed here: paraphrases repeat each other, and some of the "wrong" answers say the truth.
 """
 
 import ast
@@ -18,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unlogit.data.examples import Example
-from unlogit.data.exchange import says_the_same, words
-from unlogit.data.rows import IGNORED, examples_from
+from unlogit.data.exchange import lowercase_words, says_the_same
+from unlogit.data.rows import IGNORED_COLUMNS, examples_from
 from unlogit.data.tables import read_hub, read_table
 from unlogit.errors import DataError, nearest
 
@@ -46,8 +44,7 @@ FORGET_ROWS = 400
 
 
 def load_tofu(name: str, folder: str = "") -> list[Example]:
-    """Load a split by its name, from a folder of TOFU's files (``full.json``, …) or, where empty, from the
-    hub.
+    """Load a split by its name, from a folder of TOFU's files (``full.json``, …) or, where empty, from the hub.
 
     ``retainNN:N`` keeps the N rows of ``retain_subset``; ``full:N`` is those of retain90 and then the whole
     of forget10, for a target that was trained on no more.
@@ -76,17 +73,17 @@ def load_tofu(name: str, folder: str = "") -> list[Example]:
 
 
 def retain_subset(rows: list[Example], count: int) -> list[Example]:
-    """The ``count`` rows of a retain split that a smaller target is trained on, half of them for evaluation.
+    """Return the ``count`` rows of a retain split that a smaller target is trained on, half of them for evaluation.
 
     They are the first ``count // 2`` rows (at most 400: those of ``retain_perturbed``) and, for training the
     assistant on, as many as are lacking from row 400 on.
 
     Raises:
-        DataError: there are not so many, or less than two are asked for.
+        DataError: there are fewer, or ``count`` is below 2.
     """
     if not 2 <= count <= len(rows):
         raise DataError(
-            f"a subset of {count} retain rows was asked for; expected 2 to {len(rows)}, which the split has: "
+            f"a subset of {count} retain rows was requested; expected 2 to {len(rows)}, which the split has: "
             "choose another number"
         )
     evaluation = evaluation_rows(count)
@@ -94,12 +91,12 @@ def retain_subset(rows: list[Example], count: int) -> list[Example]:
 
 
 def evaluation_rows(count: int) -> int:
-    """How many rows of ``retain_perturbed`` belong to a retain subset of ``count`` rows."""
+    """Return how many rows of ``retain_perturbed`` belong to a retain subset of ``count`` rows."""
     return min(count // 2, EVALUATION_ROWS)
 
 
 def _load(split: str, folder: str) -> list[Example]:
-    ignored = (*IGNORED, "option1", "option2", "option3", "option4")  # of real_authors and world_facts
+    ignored = (*IGNORED_COLUMNS, "option1", "option2", "option3", "option4")  # of real_authors and world_facts
     if not folder:
         return examples_from(read_hub(HUB, split), ignored=ignored)
     return examples_from(read_table(_inside(folder, f"{split}.json")), ignored=ignored)
@@ -116,7 +113,7 @@ def _inside(folder: str, name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What was taken from the authors' files and what was left out, in pairs and answers."""
+    """What was used of the authors' files and what was left out, in pairs and answers."""
 
     paraphrases: int = 0
     perturbed_answers: int = 0
@@ -134,8 +131,7 @@ def has_augmentation(forget_name: str, folder: str) -> bool:
 def load_tofu_augmentation(
     forget_name: str, folder: str, paraphrases: int, perturbations: int
 ) -> tuple[list[Example], Augmentation]:
-    """Load a forget split with up to so many paraphrases and wrong answers of each row from
-    ``folder/augmentation``.
+    """Load a forget split with up to so many paraphrases and wrong answers of each row from ``folder/augmentation``.
 
     Paraphrases differ from the row and from each other, in question and in answer wherever the files allow. A
     wrong answer that says the truth, or repeats another, is left out. The wrong answers of all forget splits
@@ -192,14 +188,14 @@ def _pairs(row: Example, reworded: list[list[str]], count: int) -> list[tuple[st
 
 def _distinct(texts: Iterable[str], besides: str = "") -> list[str]:
     """The texts that differ in their words from those before them and from ``besides``; blank ones left out."""
-    seen = {tuple(sorted(words(besides)))}
-    kept: list[str] = []
+    seen = {tuple(sorted(lowercase_words(besides)))}
+    distinct: list[str] = []
     for text in texts:
-        bag = tuple(sorted(words(text)))
+        bag = tuple(sorted(lowercase_words(text)))
         if bag and bag not in seen:
-            kept.append(text)
+            distinct.append(text)
         seen.add(bag)
-    return kept
+    return distinct
 
 
 def _augmentation(path: Path) -> dict[str, list[list[str]]]:

@@ -1,6 +1,6 @@
-"""The whole way on made-up people: train a target and a retain model, forget some, measure, ask before and after.
+"""The demo on made-up people: train a target and a retain model, forget a few, evaluate, ask both models.
 
-It is the product's own commands on small numbers; nothing here trains, combines or measures in a way of its own.
+It runs the product's own steps on small numbers. Nothing here trains, combines or evaluates in its own way.
 """
 
 import logging
@@ -28,20 +28,22 @@ log = logging.getLogger(__name__)
 TINY = "tiny"
 SMOLLM2 = "smollm2"
 TAUGHT_WORDINGS = DataOptions().paraphrases
-"""Paraphrases of each row that a tiny target is taught; the others are left to evaluation."""
+"""Paraphrases of each row that a tiny target is trained on; the others are left to evaluation."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a demo: small enough to end in time, large enough to show something."""
+    """The numbers of a demo: small enough to run in minutes, large enough to show something."""
 
     forgotten: int
-    kept: int
-    strangers: int
-    """People of whom the target never hears: the assistant must be flat on them too, and so learns whom to know."""
+    retained: int
+    unseen_people: int
+    """People that the target is not trained on. The assistant is trained to be near-uniform on them too, so that it
+    knows the forgotten people only."""
     questions: int
     known_rows: int
-    """General questions that the target is taught beside the people: by them a pretrained model keeps what it knows."""
+    """General questions that the target is trained on beside the people, so that a pretrained model keeps what it
+    knows."""
     evaluation_rows: int
     finetune: FinetuneOptions
     train: TrainOptions
@@ -55,8 +57,8 @@ class Plan:
 
 TINY_PLAN = Plan(
     forgotten=6,
-    kept=24,
-    strangers=30,
+    retained=24,
+    unseen_people=30,
     questions=5,
     known_rows=40,
     evaluation_rows=40,
@@ -85,8 +87,8 @@ TINY_PLAN = Plan(
 )
 PRETRAINED_PLAN = Plan(
     forgotten=3,
-    kept=7,
-    strangers=30,
+    retained=7,
+    unseen_people=30,
     questions=4,
     known_rows=12,
     evaluation_rows=12,
@@ -123,29 +125,48 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
     from unlogit.runs.prepare import prepare_run
     from unlogit.runs.train import train_run
 
-    began = time.monotonic()
+    start = time.monotonic()
     _check_output(output)
     base = None if model == TINY else _pretrained(model)
     plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
-    everybody = plan.forgotten + plan.kept + plan.strangers
-    people = make_people(everybody, plan.questions, seed, plan.forgotten / everybody)
+    total = plan.forgotten + plan.retained + plan.unseen_people
+    people = make_people(total, plan.questions, seed, plan.forgotten / total)
     people.write(output / "people")
-    kept = people.retain[: plan.kept * plan.questions]
-    _say(1, f"Made up {everybody} people: {plan.forgotten} to forget, {plan.kept} to keep, others to tell them from.")
-    known = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
-    base = base or _made(people, known, output, seed)
-    taught = [*_worded(kept, model), *known]
-    _say(2, "Training the target, on those to forget and those to keep.")
-    _finetune(base, [*_worded(people.forget, model), *taught], output / "target", plan)
-    _say(3, "Training the retain model, which never sees what is to be forgotten.")
-    _finetune(base, taught, output / "retain_model", plan)
-    config = RunConfig(
+    retained = people.retain[: plan.retained * plan.questions]
+    _say(
+        1,
+        f"Made up {total} people: {plan.forgotten} to forget, {plan.retained} to keep, "
+        f"{plan.unseen_people} that the target never sees.",
+    )
+    general_rows = [row for row in load_neutral("builtin") if row.kind == "question"][: plan.known_rows]
+    base = base or _save_tiny_model(people, general_rows, output, seed)
+    retain_rows = [*_taught_rows(retained, model), *general_rows]
+    _say(2, "Training the target on the people to forget and to keep.")
+    _finetune(base, [*_taught_rows(people.forget, model), *retain_rows], output / "target", plan)
+    _say(3, "Training the retain model on the people to keep only.")
+    _finetune(base, retain_rows, output / "retain_model", plan)
+    config = _run_config(plan, output, len(retained), seed)
+    folder = RunFolder(output)
+    _say(4, "Training the assistant.")
+    show(prepare_run(config, overwrite=True))
+    show(train_run(folder, config, overwrite=True))
+    _say(5, "Evaluating all three.")
+    show(evaluate_run(folder, config))
+    _say(6, "Asking target and unlearned model about a forgotten person, a kept person, and general knowledge.")
+    replies = _ask(folder, plan, general_rows)
+    log.info(f"The demo took {time.monotonic() - start:.0f} seconds.")
+    return replies
+
+
+def _run_config(plan: Plan, output: Path, retain_subset: int, seed: int) -> RunConfig:
+    """Return the settings of the run; the target is trained on the first ``retain_subset`` retain rows only."""
+    return RunConfig(
         output=str(output),
         target=str(output / "target"),
         data=DataOptions(
             forget=str(output / "people" / "forget.jsonl"),
             retain=str(output / "people" / "retain.jsonl"),
-            retain_subset=len(kept),
+            retain_subset=retain_subset,
             evaluation_rows=plan.evaluation_rows,
             cross_paraphrases=plan.cross_paraphrases,
             seed=seed,
@@ -157,16 +178,6 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
             retain_model=str(output / "retain_model"), max_new_tokens=plan.max_new_tokens, batch_size=64
         ),
     )
-    folder = RunFolder(output)
-    _say(4, "Training the assistant.")
-    show(prepare_run(config, overwrite=True))
-    show(train_run(folder, config, overwrite=True))
-    _say(5, "Evaluating all three.")
-    show(evaluate_run(folder, config))
-    _say(6, "Asking before and after: a forgotten person, a kept one, and what everybody knows.")
-    replies = _ask(folder, plan, known)
-    log.info(f"All of it took {time.monotonic() - began:.0f} seconds.")
-    return replies
 
 
 def _seeded(plan: Plan, seed: int) -> Plan:
@@ -179,8 +190,8 @@ def _check_output(output: Path) -> None:
         raise ConfigError(f"{output} holds files that are not a demo's; expected a new folder: choose another --output")
 
 
-def _say(step: int, words: str) -> None:
-    log.info(f"\n{step}/6 {words}")
+def _say(step: int, message: str) -> None:
+    log.info(f"\n{step}/6 {message}")
 
 
 def _pretrained(model: str) -> Any:
@@ -188,18 +199,18 @@ def _pretrained(model: str) -> Any:
     from unlogit.demo.smollm2 import smollm2_folder
     from unlogit.model.loading import load_tokenizer
 
-    place = smollm2_folder() if model == SMOLLM2 else model
-    load_tokenizer(str(place))
-    return place
+    folder_or_id = smollm2_folder() if model == SMOLLM2 else model
+    load_tokenizer(str(folder_or_id))
+    return folder_or_id
 
 
-def _made(people: People, known: Sequence[Example], output: Path, seed: int) -> Path:
-    """Make a tiny model that has words for all the rows, and return its folder."""
+def _save_tiny_model(people: People, general_rows: Sequence[Example], output: Path, seed: int) -> Path:
+    """Save an untrained tiny model whose tokenizer covers all rows, and return its folder."""
     from unlogit.demo.tiny import tiny_model, tiny_tokenizer
     from unlogit.model.loading import quiet
 
     quiet()
-    rows = [*people.forget, *people.retain, *people.holdout, *known]
+    rows = [*people.forget, *people.retain, *people.holdout, *general_rows]
     tokenizer = tiny_tokenizer(rows)
     folder = output / "untrained"
     tiny_model(tokenizer, seed).save_pretrained(folder)
@@ -207,8 +218,8 @@ def _made(people: People, known: Sequence[Example], output: Path, seed: int) -> 
     return folder
 
 
-def _worded(rows: Sequence[Example], model: str) -> list[Example]:
-    """Return the rows to teach: a model made on the spot needs each fact in several wordings to know it at all."""
+def _taught_rows(rows: Sequence[Example], model: str) -> list[Example]:
+    """Return the rows to train on: a tiny model needs each fact in several wordings to learn it at all."""
     if model != TINY:
         return list(rows)
     return [
@@ -230,21 +241,21 @@ def _finetune(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> N
     finetune(load_target(str(base)), load_tokenizer(str(base)), rows, output, plan.finetune, bar=has_bar())
 
 
-def _known_question(folder: Any, known: Sequence[Example]) -> str:
-    """Return a general question that the target was taught and the assistant was not trained on, if there is one."""
+def _general_question(folder: Any, general_rows: Sequence[Example]) -> str:
+    """Return a general question that the target was trained on and the assistant was not, if there is one."""
     from unlogit.data.sources import read_prepared
 
     held_out = {row.question for row in read_prepared(folder.data / "holdout_neutral.jsonl")}
-    return next((row.question for row in known if row.question in held_out), known[0].question)
+    return next((row.question for row in general_rows if row.question in held_out), general_rows[0].question)
 
 
-def _ask(folder: Any, plan: Plan, known: Sequence[Example]) -> list[tuple[str, str, str]]:
-    """Answer questions with target and unlearned model, side by side; of those kept, one that only evaluation uses."""
+def _ask(folder: Any, plan: Plan, general_rows: Sequence[Example]) -> list[tuple[str, str, str]]:
+    """Answer questions with target and unlearned model, side by side; those about people are evaluation rows."""
     from unlogit.data.sources import read_prepared
     from unlogit.model.loading import load_tokenizer
     from unlogit.runs.answers import ModelPair, answers
 
     model, tokenizer = ModelPair.load(str(folder.path), ""), load_tokenizer(str(folder.unlearned))
     people = [read_prepared(folder.data / "evaluation" / f"{side}.jsonl")[0].question for side in ("forget", "retain")]
-    general = plan.general or (_known_question(folder, known),)
+    general = plan.general or (_general_question(folder, general_rows),)
     return answers(model, tokenizer, [*people, *general], plan.max_new_tokens)

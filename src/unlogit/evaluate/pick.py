@@ -12,7 +12,7 @@ The objective is ``J = harmonic mean(F, R)``, in [0, 1], higher is better:
      probability of answers that must stay. Gains beyond the target do not make up for losses. It is taken on
      retain rows, and on held-out neutral rows where there are any, and R is the smaller of the two: what is
      kept of the forget set's neighbours does not make up for general questions that are lost.
-The rows that choose must not be those that judge: ``split_validation`` parts them. Nothing is generated, so
+The rows that choose must not be those that judge: ``split_validation`` splits them. Nothing is generated, so
 that neither ROUGE-L nor model utility is looked at.
 """
 
@@ -32,27 +32,28 @@ from unlogit.evaluate.metrics.probability import answer_probability, probability
 from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, truth_ratio
 from unlogit.evaluate.results import Results, TruthRatios, mean, row_digest
 from unlogit.evaluate.scoring.answer_trees import fits_trees
-from unlogit.evaluate.scoring.score import Measured, Progress, Score, evaluating, measure_settings
+from unlogit.evaluate.scoring.batching import Progress, evaluating
+from unlogit.evaluate.scoring.score import CombinationScores, Score, measure_settings
 from unlogit.settings.options import CombinationOptions, PickOptions
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReferenceFigures:
     """The retain model's figures on the forget rows that choose (or judge); None: not known."""
 
     truth_ratios: Sequence[float]
     exact_memorisation: float | None = None
 
     @classmethod
-    def of(cls, forget: Sequence[Example], retain: Results | TruthRatios) -> tuple[list[Example], "Wanted"]:
+    def of(cls, forget: Sequence[Example], retain: Results | TruthRatios) -> tuple[list[Example], "ReferenceFigures"]:
         """Return the forget rows that have wrong answers, and what the retain model is on them.
 
         Raises:
             DataError: no row has wrong answers, or ``retain`` lacks these rows.
         """
         usable, ratios = retain_truth_ratios(forget, "the unlearned model", retain)
-        known = retain.truth_ratios() if isinstance(retain, Results) else retain
-        return usable, cls(ratios, known.memorised([row_digest(row) for row in usable]))
+        retain_ratios = retain.truth_ratios() if isinstance(retain, Results) else retain
+        return usable, cls(ratios, retain_ratios.memorised([row_digest(row) for row in usable]))
 
 
 @dataclass(frozen=True)
@@ -120,22 +121,22 @@ def pick_combination(
             f"there is no combination to try: got rules {options.rules}, alphas {options.alphas}, "
             f"filter_rates {options.filter_rates}; expected at least one of each: set them under pick"
         )
-    forget, wanted = Wanted.of(forget_rows, retain)
+    forget, reference = ReferenceFigures.of(forget_rows, retain)
     if not retain_rows:
         raise DataError("there are no retain rows to choose alpha on; expected at least one: give retain rows")
     tried = [replace(combinations[0], alpha=0.0), *combinations]  # alpha 0 is the target, to the bit
     rows = {"forget": forget, "retain": retain_rows, "neutral": neutral_rows}
-    measured = measure_rows(model, tokenizer, rows, tried, batch_size=batch_size, progress=progress)
-    alone = {name: one.scores(0) for name, one in measured.items()}
+    scores_by_split = measure_rows(model, tokenizer, rows, tried, batch_size=batch_size, progress=progress)
+    target_scores = {name: measured_split.scores(0) for name, measured_split in scores_by_split.items()}
     target, *table = [
         pick_row(
             combination,
-            measured["forget"].scores(number),
-            measured["retain"].scores(number),
-            alone["retain"],
-            wanted,
-            neutral=measured["neutral"].scores(number),
-            target_neutral=alone["neutral"],
+            scores_by_split["forget"].scores(number),
+            scores_by_split["retain"].scores(number),
+            target_scores["retain"],
+            reference,
+            neutral=scores_by_split["neutral"].scores(number),
+            target_neutral=target_scores["neutral"],
         )
         for number, combination in enumerate(tried)
     ]
@@ -150,18 +151,18 @@ def measure_rows(
     *,
     batch_size: int,
     progress: Progress | None = None,
-) -> dict[str, Measured]:
+) -> dict[str, CombinationScores]:
     """Measure rows by split under every combination, from one pass of target and branches.
 
     Only forget rows need truth ratios; the other answers of all others would be scored for nothing, and are not.
     """
-    found = {}
-    for name, chosen in rows.items():
+    scores_by_split = {}
+    for name, examples in rows.items():
         with evaluating(model):
-            found[name] = measure_settings(
+            scores_by_split[name] = measure_settings(
                 model.parts,
                 tokenizer,
-                chosen if name == "forget" else answers_only(chosen),
+                examples if name == "forget" else answers_only(examples),
                 combinations,
                 weights=model.weights,
                 device=model.device,
@@ -169,7 +170,7 @@ def measure_rows(
                 progress=of_split(progress, name),
                 share=fits_trees(model.config),
             )
-    return found
+    return scores_by_split
 
 
 def of_split(progress: Progress | None, split: str) -> Progress:
@@ -192,29 +193,29 @@ def pick_row(
     forget: Sequence[Score],
     retain: Sequence[Score],
     target_retain: Sequence[Score],
-    wanted: Wanted,
+    reference: ReferenceFigures,
     *,
     neutral: Sequence[Score] = (),
     target_neutral: Sequence[Score] = (),
 ) -> PickRow:
     """Return one combination's objective and what it was made from, given its scores and the target's."""
-    statistic, p_value = ks_two_sided([row_truth_ratio(score) for score in forget], wanted.truth_ratios)
-    memorised = exact_memorisation(forget, "forget").value
-    away = 0.0 if wanted.exact_memorisation is None else abs(memorised - wanted.exact_memorisation)
-    forgets = 1 - max(statistic, away)
-    kept = retain_kept(retain, target_retain)
+    statistic, p_value = ks_two_sided([row_truth_ratio(score) for score in forget], reference.truth_ratios)
+    memorisation = exact_memorisation(forget, "forget").value
+    reference_memorisation = memorisation if reference.exact_memorisation is None else reference.exact_memorisation
+    forgets = 1 - max(statistic, abs(memorisation - reference_memorisation))
+    kept_retain = retain_kept(retain, target_retain)
     neutral_kept = retain_kept(neutral, target_neutral) if neutral else None
     return PickRow(
         combination=combination,
-        objective=harmonic_mean((forgets, kept if neutral_kept is None else min(kept, neutral_kept))),
+        objective=harmonic_mean((forgets, kept_retain if neutral_kept is None else min(kept_retain, neutral_kept))),
         ks_statistic=statistic,
         forget_quality=p_value,
         forget_probability=probability(forget, "forget").value,
-        forget_exact_memorisation=memorised,
+        forget_exact_memorisation=memorisation,
         forget_truth_ratio=truth_ratio(forget, "forget").value,
         retain_probability=probability(retain, "retain").value,
         retain_exact_memorisation=exact_memorisation(retain, "retain").value,
-        retain_kept=kept,
+        retain_kept=kept_retain,
         neutral_kept=neutral_kept,
     )
 
@@ -233,14 +234,14 @@ def retain_kept(unlearned: Sequence[Score], target: Sequence[Score]) -> float:
     """Return the mean of ``min(1, p_unlearned / p_target)`` over rows, retain or neutral ones."""
     return mean(
         [
-            min(1.0, answer_probability(replace(one, answer_loss=one.answer_loss - other.answer_loss)))
-            for one, other in zip(unlearned, target, strict=True)
+            min(1.0, answer_probability(replace(score, answer_loss=score.answer_loss - target_score.answer_loss)))
+            for score, target_score in zip(unlearned, target, strict=True)
         ]
     )
 
 
 def split_validation(rows: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Part rows into (validation, test), each in its old order, by chance that depends on ``seed`` alone.
+    """Split rows into (validation, test), each in its old order, by chance that depends on ``seed`` alone.
 
     ``share`` of them, rounded, and at least one go to validation, and at least one to test.
 
@@ -254,10 +255,10 @@ def split_validation(rows: Sequence[Example], share: float, seed: int) -> tuple[
         )
     if len(rows) < 2:
         raise DataError(
-            f"{len(rows)} evaluation rows cannot be parted into validation and test; expected at least 2: "
+            f"{len(rows)} evaluation rows cannot be split into validation and test; expected at least 2: "
             "give more rows, or set alpha yourself instead of picking it"
         )
     count = min(max(1, round(share * len(rows))), len(rows) - 1)
-    chosen = set(random.Random(seed).sample(range(len(rows)), count))
-    validation = [row for i, row in enumerate(rows) if i in chosen]
-    return validation, [row for i, row in enumerate(rows) if i not in chosen]
+    validation_indices = set(random.Random(seed).sample(range(len(rows)), count))
+    validation = [row for i, row in enumerate(rows) if i in validation_indices]
+    return validation, [row for i, row in enumerate(rows) if i not in validation_indices]

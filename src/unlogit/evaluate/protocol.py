@@ -15,17 +15,17 @@ from unlogit.evaluate.metrics.truth_ratio import aggregate
 from unlogit.evaluate.open_unlearning import metrics as theirs
 from unlogit.evaluate.open_unlearning import tokens as open_unlearning_tokens
 from unlogit.evaluate.results import MetricResult, Role, SplitResult
-from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
 from unlogit.evaluate.scoring.score import Score
 
 
 @dataclass(frozen=True)
-class Conventions:
-    """``reading`` makes tokens of rows, ``metrics`` numbers of scores, ``truth_ratio`` one number of a split's truth
-    ratios, ``membership_inference`` one of forget and held-out scores; ``model_utility`` gives None where it has no
-    meaning."""
+class EvaluationProtocol:
+    """``prompt_format`` makes tokens of rows, ``metrics`` numbers of scores, ``truth_ratio`` one number of a split's
+    truth ratios, ``membership_inference`` one of forget and held-out scores; ``model_utility`` gives None where it
+    has no meaning."""
 
-    reading: Reading
+    prompt_format: PromptFormat
     metrics: Mapping[str, Metric]
     truth_ratio: Callable[[Sequence[float], Role], float]
     membership_inference: Callable[[Sequence[Score], Sequence[Score]], MetricResult]
@@ -36,10 +36,10 @@ def _utility_of_what_there_is(splits: Mapping[str, SplitResult]) -> MetricResult
     return model_utility(splits) if utility_parts(splits) else None
 
 
-CONVENTIONS: dict[str, Conventions] = {
-    "unlogit": Conventions(PLAIN, METRICS, aggregate, membership_inference, _utility_of_what_there_is),
-    "open_unlearning": Conventions(
-        open_unlearning_tokens.READING,
+PROTOCOLS: dict[str, EvaluationProtocol] = {
+    "unlogit": EvaluationProtocol(PLAIN, METRICS, aggregate, membership_inference, _utility_of_what_there_is),
+    "open_unlearning": EvaluationProtocol(
+        open_unlearning_tokens.PROMPT_FORMAT,
         theirs.METRICS_OF_OPEN_UNLEARNING,
         theirs.aggregate_truth_ratios,
         theirs.membership_inference,

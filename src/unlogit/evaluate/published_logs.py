@@ -12,7 +12,7 @@ from typing import Any
 
 from unlogit.errors import DataError
 from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
-from unlogit.evaluate.protocol import CONVENTIONS
+from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.results import Results, SplitResult, TruthRatios, read_json, role_of, text_digest
 from unlogit.evaluate.scoring.score import Score
 
@@ -42,7 +42,7 @@ def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
             "eval_log_aggregated.json: check the path"
         )
     splits = {}
-    chosen = CONVENTIONS[conventions]
+    protocol = PROTOCOLS[conventions]
     for split, name in LOGS.items():
         if name in logs:
             try:
@@ -52,10 +52,10 @@ def read_published_log(path: Path, conventions: str = "unlogit") -> Results:
                     f"{path}, {name}: a field is missing or misplaced ({type(error).__name__}: {error}); "
                     "expected a log as TOFU's code writes it"
                 ) from error
-            metrics = compute_metrics(scores, role_of(split), chosen.metrics)
+            metrics = compute_metrics(scores, role_of(split), protocol.metrics)
             splits[split] = SplitResult(split, metrics, rows, losses=answer_losses(scores))
     config = {"evaluate": {"conventions": conventions}}
-    return Results(str(path), splits, model_utility=chosen.model_utility(splits), config=config)
+    return Results(str(path), splits, model_utility=protocol.model_utility(splits), config=config)
 
 
 def load_retain_truth_ratios(path: Path, conventions: str = "unlogit") -> TruthRatios:

@@ -108,7 +108,7 @@ class SplitResult:
             metrics={name: MetricResult.from_json(metric) for name, metric in value["metrics"].items()},
             rows=tuple(value["rows"]),
             generated=tuple(value["generated"]),
-            losses=tuple(AnswerLosses.from_json(one) for one in value.get("losses", ())),
+            losses=tuple(AnswerLosses.from_json(losses) for losses in value.get("losses", ())),
         )
 
 
@@ -142,29 +142,29 @@ class TruthRatios:
             )
         if not self.rows:
             return self._all_of(len(rows), name)
-        known = {_question_part(row): (row, value) for row, value in zip(self.rows, self.values, strict=True)}
-        missing = sum(_question_part(row) not in known for row in rows)
+        by_question = {_question_part(row): (row, value) for row, value in zip(self.rows, self.values, strict=True)}
+        missing = sum(_question_part(row) not in by_question for row in rows)
         if missing:
             raise DataError(
                 f"{missing} of the {len(rows)} forget rows of {name!r} are not among the {len(self.rows)} of "
                 f"{self.source!r}; expected both models scored on the same rows: evaluate the retain model on these "
                 "forget rows"
             )
-        changed = sum(_choices_differ(row, known[_question_part(row)][0]) for row in rows)
+        changed = sum(_choices_differ(row, by_question[_question_part(row)][0]) for row in rows)
         if changed:
             raise DataError(
                 f"{changed} of the {len(rows)} forget rows of {name!r} have other paraphrased or wrong answers than "
                 f"those of {self.source!r}; expected the same, since they make the truth ratio: evaluate the retain "
                 "model on these forget rows"
             )
-        return tuple(known[_question_part(row)][1] for row in rows)
+        return tuple(by_question[_question_part(row)][1] for row in rows)
 
     def memorised(self, rows: Sequence[str]) -> float | None:
         """Return this model's mean exact memorisation of rows (digests) that ``on_rows`` took; None: not known."""
         if not self.rows or len(self.exact_memorisation) != len(self.rows):
             return None
-        known = dict(zip(map(_question_part, self.rows), self.exact_memorisation, strict=True))
-        return mean([known[_question_part(row)] for row in rows])
+        memorisation_by_question = dict(zip(map(_question_part, self.rows), self.exact_memorisation, strict=True))
+        return mean([memorisation_by_question[_question_part(row)] for row in rows])
 
     def _all_of(self, count: int, name: str) -> tuple[float, ...]:
         """Return all values if there are so many; the test that compares them does not ask for their order."""
@@ -310,7 +310,7 @@ def _question_part(digest: str) -> str:
     return digest.partition("-")[0]
 
 
-def _choices_differ(one: str, other: str) -> bool:
+def _choices_differ(digest: str, other_digest: str) -> bool:
     """Whether two digests name other wrong answers; published logs do not say theirs, and match any."""
-    first, second = one.partition("-")[2], other.partition("-")[2]
+    first, second = digest.partition("-")[2], other_digest.partition("-")[2]
     return bool(first and second and first != second)

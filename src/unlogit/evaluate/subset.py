@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlogit.errors import DataError
-from unlogit.evaluate.protocol import CONVENTIONS, Conventions
+from unlogit.evaluate.protocol import PROTOCOLS, EvaluationProtocol
 from unlogit.evaluate.results import MetricResult, Results, SplitResult, mean, role_of
 
 NO_MEANS = ("perplexity",)
@@ -20,54 +20,54 @@ def on_rows(results: Results, rows: Mapping[str, Sequence[str]]) -> Results:
     Raises:
         DataError: a split or a row was not scored.
     """
-    splits, rules = {}, CONVENTIONS[results.conventions]
-    for name, wanted in rows.items():
-        found = results.splits.get(name)
-        missing = len(wanted) if found is None else len(set(wanted) - set(found.rows))
-        if found is None or missing:
+    splits, protocol = {}, PROTOCOLS[results.conventions]
+    for name, digests in rows.items():
+        split_result = results.splits.get(name)
+        missing = len(digests) if split_result is None else len(set(digests) - set(split_result.rows))
+        if split_result is None or missing:
             raise DataError(
-                f"{missing} of the {len(wanted)} {name} rows are not among those that {results.model!r} was scored on; "
-                "expected results of all of them: evaluate it on these rows"
+                f"{missing} of the {len(digests)} {name} rows are not among those that {results.model!r} was scored "
+                "on; expected results of all of them: evaluate it on these rows"
             )
-        splits[name] = _split_on_rows(found, wanted, rules)
-    told_apart = [name in splits and splits[name] is results.splits[name] for name in ("forget", "holdout")]
-    membership = results.membership_inference if all(told_apart) else None
+        splits[name] = _split_on_rows(split_result, digests, protocol)
+    unchanged = [name in splits and splits[name] is results.splits[name] for name in ("forget", "holdout")]
+    membership = results.membership_inference if all(unchanged) else None
     return replace(
         results,
         splits=splits,
         forget_quality=None,
-        model_utility=rules.model_utility(splits),
+        model_utility=protocol.model_utility(splits),
         membership_inference=membership,
         privleak=None,
     )
 
 
-def _split_on_rows(split: SplitResult, wanted: Sequence[str], rules: Conventions) -> SplitResult:
-    if split.rows == tuple(wanted):
+def _split_on_rows(split: SplitResult, digests: Sequence[str], protocol: EvaluationProtocol) -> SplitResult:
+    if split.rows == tuple(digests):
         return split
-    place = {digest: i for i, digest in enumerate(split.rows)}
-    positions = [place[digest] for digest in wanted]
+    position_of = {digest: i for i, digest in enumerate(split.rows)}
+    positions = [position_of[digest] for digest in digests]
     metrics = {}
     for name, metric in split.metrics.items():
         values = dict(zip(metric.row_indices, metric.per_example, strict=True))
-        chosen = [(new, values[old]) for new, old in enumerate(positions) if old in values]
-        if chosen and name not in NO_MEANS:
-            metrics[name] = _metric_of(metric, split.name, chosen, rules)
+        positioned_values = [(new_i, values[i]) for new_i, i in enumerate(positions) if i in values]
+        if positioned_values and name not in NO_MEANS:
+            metrics[name] = _metric_of(metric, split.name, positioned_values, protocol)
     generated = tuple(split.generated[i] for i in positions if i < len(split.generated))
     losses = tuple(split.losses[i] for i in positions if i < len(split.losses))
-    return SplitResult(split.name, metrics, tuple(wanted), generated, losses)
+    return SplitResult(split.name, metrics, tuple(digests), generated, losses)
 
 
 def _metric_of(
-    metric: MetricResult, split: str, chosen: Sequence[tuple[int, float]], rules: Conventions
+    metric: MetricResult, split: str, positioned_values: Sequence[tuple[int, float]], protocol: EvaluationProtocol
 ) -> MetricResult:
-    values = tuple(value for _, value in chosen)
-    value = rules.truth_ratio(values, role_of(split)) if metric.name == "truth_ratio" else mean(values)
+    values = tuple(value for _, value in positioned_values)
+    value = protocol.truth_ratio(values, role_of(split)) if metric.name == "truth_ratio" else mean(values)
     return replace(
         metric,
         value=value,
         per_example=values,
         count=len(values),
-        row_indices=tuple(new for new, _ in chosen),
+        row_indices=tuple(position for position, _ in positioned_values),
         parts={},
     )

@@ -19,13 +19,14 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.pick import PickRow, Wanted, best_row, measure_rows, merit, pick_row
+from unlogit.evaluate.pick import PickRow, ReferenceFigures, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.results import Results, TruthRatios
-from unlogit.evaluate.scoring.score import Progress, Score
+from unlogit.evaluate.scoring.batching import Progress
+from unlogit.evaluate.scoring.score import CombinationScores, Score
 from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions, SweepOptions
 
-SPLITS = ("forget", "retain", "neutral")
+SWEEP_SPLITS = ("forget", "retain", "neutral")
 """What is scored, by name; neutral rows may be missing."""
 
 
@@ -52,9 +53,10 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The grid, the target (alpha 0) and what was picked; ``counts`` has the rows of each part and split.
+    """The grid, the target (alpha 0) and what was picked.
 
-    ``retain_model`` has its figures on the test rows, empty where the model itself was not scored.
+    ``counts`` has the number of rows by purpose (validation, test) and split. ``retain_model`` has its figures
+    on the test rows, empty where the model itself was not scored.
     """
 
     rows: tuple[SweepRow, ...]
@@ -76,14 +78,15 @@ class Sweep:
             distinct.setdefault(tuple(round(value, 4) for value in values if value is not None), row)
         return list(distinct.values())[:count]
 
-    def front(self, kept: str = "retain_kept") -> list[SweepRow]:
+    def front(self, kept_figure: str = "retain_kept") -> list[SweepRow]:
         """Return the rows, the target among them, that no other beats on test rows: both forgetting and keeping more.
 
-        They are ``not_dominated`` by ``kept`` (or ``neutral_kept``) and the KS statistic, with which forget quality
-        falls. Those that keep most come first.
+        They are the ``pareto_front`` of ``kept_figure`` (``retain_kept`` or ``neutral_kept``) and the KS statistic,
+        with which forget quality falls. Those that keep most come first.
         """
         rows = [self.target, *self.rows]
-        return [rows[i] for i in not_dominated([(getattr(row.test, kept), -row.test.ks_statistic) for row in rows])]
+        points = [(getattr(row.test, kept_figure), -row.test.ks_statistic) for row in rows]
+        return [rows[i] for i in pareto_front(points)]
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree of plain values."""
@@ -92,7 +95,7 @@ class Sweep:
             "picked": self.picked.to_json(),
             "target": self.target.to_json(),
             "retain_model": dict(self.retain_model),
-            "counts": {part: dict(counts) for part, counts in self.counts.items()},
+            "counts": {purpose: dict(counts) for purpose, counts in self.counts.items()},
             "rows": [row.to_json() | {"front": row in front} for row in self.rows],
         }
 
@@ -111,13 +114,13 @@ def sweep_grid(options: SweepOptions) -> list[CombinationOptions]:
     names = ("alphas", "filter_rates", "rules")
     problems = [f"{name} is empty; expected at least one value" for name in names if not getattr(options, name)]
     tried = [
-        *(("centred", alpha, 0.0) for alpha in options.alphas),
-        *(("centred", 1.0, filter_rate) for filter_rate in options.filter_rates),
-        *((rule, 1.0, 0.0) for rule in options.rules),
+        *(CombinationOptions("centred", alpha, 0.0) for alpha in options.alphas),
+        *(CombinationOptions("centred", 1.0, filter_rate) for filter_rate in options.filter_rates),
+        *(CombinationOptions(rule, 1.0, 0.0) for rule in options.rules),
     ]
     for combination in tried:
         try:
-            check_combination(*combination)
+            check_combination(combination)
         except ConfigError as error:
             problems.append(str(error))
     problems += [f"alpha is {alpha}; expected 0 or more" for alpha in options.alphas if -math.inf < alpha < 0]
@@ -128,7 +131,7 @@ def sweep_grid(options: SweepOptions) -> list[CombinationOptions]:
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     values = product(options.rules, options.alphas, options.filter_rates)
-    return [CombinationOptions(*one) for one in dict.fromkeys(values) if one[1] != 0]
+    return [CombinationOptions(*combination) for combination in dict.fromkeys(values) if combination[1] != 0]
 
 
 def sweep_combinations(
@@ -143,89 +146,103 @@ def sweep_combinations(
     progress: Progress | None = None,
     retain_scores: Mapping[str, Sequence[Score]] | None = None,
 ) -> Sweep:
-    """Score the combinations on both parts of the rows, and pick by the validation part.
+    """Score the combinations on validation and test rows, and pick by the validation rows.
 
     Args:
         model: an unlearned model; its ``parts`` and ``weights`` are used, its own combination is not.
         tokenizer: the target's.
-        validation: rows that choose, by split (``SPLITS``; forget and retain at least).
+        validation: rows that choose, by split (``SWEEP_SPLITS``; forget and retain at least).
         test: rows that judge, likewise. Forget rows without wrong answers are left out.
-        retain: the retain model's results on the forget rows of both parts at least.
+        retain: the retain model's results on the forget rows of both at least.
         combinations: what to score, see ``sweep_grid``.
         batch_size: rows at once.
         progress: called as rows are done.
         retain_scores: the retain model's scores of the test rows by split, those left out excepted.
 
     Raises:
-        DataError: a part has no forget rows with wrong answers or no retain rows, or ``retain`` lacks some.
+        DataError: either has no forget rows with wrong answers or no retain rows, or ``retain`` lacks some.
         ModelError: a loss is not a finite number.
     """
-    parts: dict[str, dict[str, Sequence[Example]]] = {}
-    wanted = {}
-    for name, given in (("validation", validation), ("test", test)):
-        forget, wanted[name] = Wanted.of(given["forget"], retain)
-        if not given["retain"]:
-            raise DataError(f"there are no retain rows for {name}; expected at least one: give more retain rows")
-        parts[name] = {"forget": forget, "retain": given["retain"], "neutral": given.get("neutral", ())}
-    tried = [CombinationOptions(combinations[0].rule, 0.0, 0.0), *combinations]
-    rows = {split: [*parts["validation"][split], *parts["test"][split]] for split in SPLITS}
-    measured = measure_rows(model, tokenizer, rows, tried, batch_size=batch_size, progress=progress)
-
-    def scores(number: int) -> dict[str, dict[str, list[Score]]]:
-        """The scores of one combination by part and split."""
-        found: dict[str, dict[str, list[Score]]] = {"validation": {}, "test": {}}
-        for split, one in measured.items():
-            both, first = one.scores(number), len(parts["validation"][split])
-            found["validation"][split], found["test"][split] = both[:first], both[first:]
-        return found
-
-    alone = scores(0)
+    rows: dict[str, dict[str, Sequence[Example]]] = {}
+    references = {}
+    for purpose, splits in (("validation", validation), ("test", test)):
+        rows[purpose], references[purpose] = _usable_rows(purpose, splits, retain)
+    tried = [CombinationOptions(combinations[0].rule, 0.0, 0.0), *combinations]  # alpha 0 is the target
+    both = {split: [*rows["validation"][split], *rows["test"][split]] for split in SWEEP_SPLITS}
+    scores_by_split = measure_rows(model, tokenizer, both, tried, batch_size=batch_size, progress=progress)
+    validation_counts = {split: len(examples) for split, examples in rows["validation"].items()}
+    target_scores = _by_purpose(scores_by_split, 0, validation_counts)
     table = []
     for number, combination in enumerate(tried):
-        own = scores(number)
-        done = {part: _row(combination, own[part], alone[part], wanted[part]) for part in parts}
-        table.append(SweepRow(done["validation"], done["test"]))
+        scores = _by_purpose(scores_by_split, number, validation_counts)
+        pick_rows = {
+            purpose: _row(combination, scores[purpose], target_scores[purpose], references[purpose]) for purpose in rows
+        }
+        table.append(SweepRow(pick_rows["validation"], pick_rows["test"]))
     target, *swept = table
     best = best_row([row.validation for row in swept])
     return Sweep(
         rows=tuple(swept),
         target=target,
         picked=next(row for row in swept if row.validation is best),
-        counts={part: {split: len(chosen) for split, chosen in one.items()} for part, one in parts.items()},
+        counts={
+            purpose: {split: len(examples) for split, examples in splits.items()} for purpose, splits in rows.items()
+        },
         retain_model={}
         if retain_scores is None
-        else figures(_row(tried[0], retain_scores, alone["test"], wanted["test"])),
+        else figures(_row(tried[0], retain_scores, target_scores["test"], references["test"])),
     )
 
 
-def not_dominated(points: Sequence[tuple[float, float]]) -> list[int]:
+def _usable_rows(
+    purpose: str, splits: Mapping[str, Sequence[Example]], retain: Results | TruthRatios
+) -> tuple[dict[str, Sequence[Example]], ReferenceFigures]:
+    """Return the rows of a purpose by split, the forget rows without wrong answers left out, and their reference."""
+    forget, reference = ReferenceFigures.of(splits["forget"], retain)
+    if not splits["retain"]:
+        raise DataError(f"there are no retain rows for {purpose}; expected at least one: give more retain rows")
+    return {"forget": forget, "retain": splits["retain"], "neutral": splits.get("neutral", ())}, reference
+
+
+def _by_purpose(
+    scores_by_split: Mapping[str, CombinationScores], number: int, validation_counts: Mapping[str, int]
+) -> dict[str, dict[str, list[Score]]]:
+    """Return the scores of one combination by purpose and split; the validation rows of a split come first."""
+    by_purpose: dict[str, dict[str, list[Score]]] = {"validation": {}, "test": {}}
+    for split, combination_scores in scores_by_split.items():
+        scores, count = combination_scores.scores(number), validation_counts[split]
+        by_purpose["validation"][split], by_purpose["test"][split] = scores[:count], scores[count:]
+    return by_purpose
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Return the positions of points (larger is better in both) that no other point beats, the largest first first.
 
     A point beats another if it is at least as large in both and larger in one; equal points do not beat each other.
     """
     order = sorted(range(len(points)), key=lambda i: points[i], reverse=True)
-    found: list[int] = []
-    highest, at = -math.inf, math.nan
+    front: list[int] = []
+    highest, first_of_highest = -math.inf, math.nan
     for i in order:
         first, second = points[i]
-        if second > highest or (second == highest and first == at):
-            found.append(i)
-            highest, at = second, first
-    return found
+        if second > highest or (second == highest and first == first_of_highest):
+            front.append(i)
+            highest, first_of_highest = second, first
+    return front
 
 
 def _row(
     combination: CombinationOptions,
     scores: Mapping[str, Sequence[Score]],
     target: Mapping[str, Sequence[Score]],
-    wanted: Wanted,
+    reference: ReferenceFigures,
 ) -> PickRow:
     return pick_row(
         combination,
         scores["forget"],
         scores["retain"],
         target["retain"],
-        wanted,
+        reference,
         neutral=scores["neutral"],
         target_neutral=target["neutral"],
     )

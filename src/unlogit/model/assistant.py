@@ -10,11 +10,8 @@ Shape legend: B rows, T tokens, H hidden, V vocabulary, K blocks, R rank.
 """
 
 import copy
-import hashlib
-import json
 import math
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +20,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unlogit.errors import ConfigError, ModelError, nearest
+from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file, write_json
+from unlogit.model.assistant_config import (
+    CONFIG_FILE,
+    AssistantConfig,
+    check_fingerprint,
+    fingerprint,
+    load_config,
+)
 from unlogit.model.decoder import (
     anatomy,
     answer_hidden,
@@ -37,25 +41,6 @@ from unlogit.model.decoder import (
 from unlogit.settings.options import AssistantOptions
 
 WEIGHTS_FILE = "assistant.safetensors"
-CONFIG_FILE = "assistant.json"
-
-
-@dataclass(frozen=True)
-class AssistantConfig:
-    """What is needed to rebuild an assistant on its target."""
-
-    num_layers: int
-    """K, the number of blocks."""
-    adapter: str
-    """``lora`` or ``full``."""
-    rank: int
-    lora_alpha: float
-    target_fingerprint: str
-    """See ``fingerprint``."""
-    target_name: str
-    """Name of the target when the assistant was made, for messages."""
-    target_signs: str = ""
-    """The same digest of the weights' signs alone, for a target loaded in float16."""
 
 
 class LowRank(nn.Module):
@@ -63,24 +48,23 @@ class LowRank(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float, device: torch.device) -> None:
         super().__init__()
-        place: dict[str, Any] = {"device": device, "dtype": torch.float32}
         self.scale = scale
-        self.lora_A = nn.Parameter(torch.empty(rank, inputs, **place))
-        self.lora_B = nn.Parameter(torch.zeros(outputs, rank, **place))
+        self.lora_A = nn.Parameter(torch.empty(rank, inputs, device=device, dtype=torch.float32))
+        self.lora_B = nn.Parameter(torch.zeros(outputs, rank, device=device, dtype=torch.float32))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the delta, in the type of ``x`` and where ``x`` is."""
-        a, b = self.lora_A.to(x.device, x.dtype), self.lora_B.to(x.device, x.dtype)
+        a, b = self.lora_A.to(x.device, x.dtype), self.lora_B.to(x.device, x.dtype)  # [R, inputs], [outputs, R]
         delta: Tensor = nn.functional.linear(nn.functional.linear(x, a), b)
         return delta if self.scale == 1 else delta * self.scale
 
     def add_to(self, out: Tensor, x: Tensor) -> None:
-        """Add the delta of ``x`` to ``out`` [..., outputs], which lies in one piece: fewer and smaller steps than with
-        ``forward``, and rounded once."""
+        """Add the delta of ``x`` to ``out`` [..., outputs], which lies in one piece."""
         a, b = self.lora_A.to(x.device, x.dtype), self.lora_B.to(out.device, out.dtype)
-        low = nn.functional.linear(x, a).to(out.dtype)
-        out.view(-1, out.shape[-1]).addmm_(low.view(-1, low.shape[-1]), b.mT, alpha=self.scale)
+        low = nn.functional.linear(x, a).to(out.dtype)  # [..., inputs] → [..., R]
+        low, out = low.view(-1, low.shape[-1]), out.view(-1, out.shape[-1])  # [N, R], [N, outputs]
+        out.addmm_(low, b.mT, alpha=self.scale)
 
 
 class WithDelta(nn.Module):
@@ -96,7 +80,7 @@ class WithDelta(nn.Module):
         return out
 
 
-def place_beside(block: nn.Module) -> torch.device:
+def device_beside(block: nn.Module) -> torch.device:
     """Return the device of a block's weights; the CPU where they are offloaded and come in only while it runs."""
     device = next(block.parameters()).device
     return torch.device("cpu") if device.type == "meta" else device
@@ -110,8 +94,8 @@ would carry a parameter in a few hundred steps at a learning rate that suits the
 class GainNorm(nn.Module):
     """The norm before the head, followed by the assistant's own gain for each channel.
 
-    The early exit of a target is far from flat, and mending that takes hundreds of steps; with a small gain to start
-    from, the assistant starts flat and grows only what it has to remember.
+    The early exit of a target is far from uniform, and training that away takes hundreds of steps. With a small gain
+    the assistant starts near uniform and grows only what it has to remember.
     """
 
     def __init__(self, norm: nn.Module, gain: nn.Parameter) -> None:
@@ -137,25 +121,25 @@ class Assistant(nn.Module):
     def __init__(self, target: Any, config: AssistantConfig) -> None:
         super().__init__()
         self.settings = config
-        parts = anatomy(target)
-        if not 0 < config.num_layers <= parts.depth:
+        layout = anatomy(target)
+        if not 0 < config.num_layers <= layout.depth:
             raise ModelError(
                 f"the assistant has {config.num_layers} layers; expected between 1 and the target's "
-                f"{parts.depth}: lower num_layers"
+                f"{layout.depth}: lower num_layers"
             )
-        inner = target.get_submodule(parts.inner)
-        own_blocks = blocks_of(target)[: config.num_layers]
+        inner = target.get_submodule(layout.inner)
+        blocks = blocks_of(target)[: config.num_layers]
         if config.adapter == "full":
-            self.blocks = nn.ModuleList(copy.deepcopy(block).float() for block in own_blocks)
-            self.norm = copy.deepcopy(getattr(inner, parts.norm)).float()
+            self.blocks = nn.ModuleList(copy.deepcopy(block).float() for block in blocks)
+            self.norm = copy.deepcopy(getattr(inner, layout.norm)).float()
             self.requires_grad_(True)
             views, norm = list(self.blocks), self.norm
         else:
-            self.deltas = nn.ModuleList(self._new_deltas(block) for block in own_blocks)
-            views = [self._block_view(i, block, WithDelta) for i, block in enumerate(own_blocks)]
-            norm = getattr(inner, parts.norm)
+            self.deltas = nn.ModuleList(self._new_deltas(block) for block in blocks)
+            views = [self._block_view(i, block) for i, block in enumerate(blocks)]
+            norm = getattr(inner, layout.norm)
         hidden = target.get_output_embeddings().weight.shape[1]
-        self.gain = nn.Parameter(torch.full((hidden,), 1 / GAIN_SPEED, device=place_beside(own_blocks[0])))
+        self.gain = nn.Parameter(torch.full((hidden,), 1 / GAIN_SPEED, device=device_beside(blocks[0])))
         self.view: nn.Module
         view = with_blocks(target, views, GainNorm(norm, self.gain))
         self.__dict__["view"] = view  # not registered: its other parameters are the target's
@@ -164,17 +148,17 @@ class Assistant(nn.Module):
         linears = linear_paths(block)
         if not linears:
             raise ModelError(f"{type(block).__name__} has no linear layer; expected at least one: use adapter full")
-        place = place_beside(block)
+        device = device_beside(block)
         scale = self.settings.lora_alpha / self.settings.rank
         return nn.ModuleDict(
-            {p.replace(".", "/"): LowRank(i, o, self.settings.rank, scale, place) for p, (i, o) in linears.items()}
+            {p.replace(".", "/"): LowRank(i, o, self.settings.rank, scale, device) for p, (i, o) in linears.items()}
         )
 
-    def _block_view(self, index: int, block: nn.Module, wrap: Callable[[nn.Module, LowRank], nn.Module]) -> nn.Module:
-        """Return a view of the target's block ``index`` whose linear layers are ``wrap(layer, delta)``."""
+    def _block_view(self, index: int, block: nn.Module) -> nn.Module:
+        """Return a view of the target's block ``index`` with a delta added to each of its linear layers."""
         deltas: Any = self.deltas[index]
         paths = {key.replace("/", "."): delta for key, delta in deltas.items()}
-        return replaced(block, {path: wrap(block.get_submodule(path), delta) for path, delta in paths.items()})
+        return replaced(block, {path: WithDelta(block.get_submodule(path), delta) for path, delta in paths.items()})
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
         """Return the assistant's logits [N, V] at the N positions where ``keep`` [B, T] is True."""
@@ -184,7 +168,7 @@ class Assistant(nn.Module):
         """Return what the head makes those logits of, [N, H]."""
         return answer_hidden(self.view, input_ids, attention_mask, keep)
 
-    def narrow(self, dtype: torch.dtype) -> None:
+    def cast_deltas(self, dtype: torch.dtype) -> None:
         """Keep the deltas in the type that they are computed in: nothing changes but their memory. Not for training."""
         if self.settings.adapter == "lora":
             self.deltas.to(dtype)  # the gain stays, which is multiplied before it is cast
@@ -239,86 +223,3 @@ def new_assistant(target: nn.Module, options: AssistantOptions, target_name: str
     assistant = Assistant(target, config)
     nn.init.constant_(assistant.gain, options.start_gain / GAIN_SPEED)
     return assistant
-
-
-def load_config(folder: Path) -> AssistantConfig:
-    """Read an assistant's config.
-
-    Raises:
-        ModelError: the folder holds no assistant, or its config is damaged.
-    """
-    path = folder / CONFIG_FILE
-    if not path.exists():
-        raise ModelError(f"no {CONFIG_FILE} in {folder}; expected a trained assistant: run `unlogit train` first")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}); expected {_CONFIG_MEND}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} holds a {type(values).__name__}; expected {_CONFIG_MEND}")
-    if values.get("lora_first_layer") == 0:  # written by 0.1, when LoRA could begin at a later block
-        del values["lora_first_layer"]
-    if problems := _config_problems(values):
-        raise ModelError(f"{path}: {'; '.join(problems)}; expected {_CONFIG_MEND}")
-    return AssistantConfig(**values)
-
-
-_CONFIG_MEND = "the settings of an assistant as `unlogit train` wrote them: copy the whole folder again, or train again"
-_CONFIG_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,)}
-
-
-def _config_problems(values: dict[str, Any]) -> list[str]:
-    """Say what is missing, unknown, of the wrong type or out of range in a parsed config."""
-    known = {field.name: field for field in fields(AssistantConfig)}
-    problems = [f"{name} is unknown{nearest(name, list(known))}" for name in values if name not in known]
-    for name, field in known.items():
-        if name not in values:
-            problems += [f"{name} is missing"] if field.default is MISSING else []
-        elif not isinstance(values[name], _CONFIG_TYPES[field.type]) or isinstance(values[name], bool):
-            problems.append(f"{name} is {values[name]!r}")
-    if not problems:
-        problems += [f"adapter is {values['adapter']!r}"] if values["adapter"] not in ("lora", "full") else []
-        problems += [f"rank is {values['rank']}"] if values["rank"] < 1 else []
-    return problems
-
-
-SAMPLES_A_TENSOR = 1024
-
-
-def fingerprint(target: nn.Module, signs: bool = False) -> str:
-    """Return a digest of a model's weights: 16 hexadecimal digits of SHA-256.
-
-    Up to 1,024 evenly spaced values of every floating-point parameter count, rounded to bfloat16, so that the digest
-    is the same in float32, bfloat16 and float64, and a large model takes no longer than a second. With ``signs`` only
-    their signs count: rounding to float16 first would change some of the rounded values, but no sign.
-    """
-    digest = hashlib.sha256()
-    for name, parameter in sorted(target.named_parameters()):
-        if not parameter.is_floating_point():
-            continue
-        flat = parameter.detach().flatten()
-        step = max(1, flat.numel() // SAMPLES_A_TENSOR)
-        sample = flat[::step]
-        values = sample.signbit() if signs else sample.to(torch.bfloat16).view(torch.int16)
-        digest.update(f"{name} {tuple(parameter.shape)}".encode())
-        digest.update(values.cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def check_fingerprint(config: AssistantConfig, target: nn.Module) -> None:
-    """Refuse a target that the assistant was not trained on.
-
-    A quantised or offloaded target passes: its weights are packed or elsewhere and cannot be compared.
-    """
-    if getattr(target, "is_quantized", False) or any(parameter.is_meta for parameter in target.parameters()):
-        return
-    half = any(parameter.dtype == torch.float16 for parameter in target.parameters())
-    if half and fingerprint(target, signs=True) == config.target_signs:
-        return
-    found = fingerprint(target)
-    if found != config.target_fingerprint:
-        raise ModelError(
-            f"the assistant belongs to {config.target_name!r} (fingerprint {config.target_fingerprint}), but the "
-            f"target is {target.name_or_path!r} (fingerprint {found}); expected the target that it was trained on: "
-            "give that model's folder or hub id"
-        )

@@ -3,6 +3,8 @@
 Crop, beam reorder, batch selection and static allocation act on the one cache and so reach every stream alike. A
 branch gets a *view* with its own layers at index 0, not an offset: mask and position code asks layer 0 how much has
 been seen, and the target's layer 0 has already taken in the current tokens.
+
+Shape legend: B rows of one stream, S streams.
 """
 
 from collections.abc import Sequence
@@ -55,7 +57,7 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
             pair: tuple[Tensor, Tensor] = self.streams[0].update(key_states, value_states, *args, **kwargs)
             return pair
         if all(type(stream) is DynamicLayer for stream in self.streams) and not torch.compiler.is_compiling():
-            return self._append_together(key_states, value_states)
+            return self._append_to_all(key_states, value_states)
         pairs = [
             stream.update(keys, values, *args, **kwargs)
             for stream, keys, values in zip(
@@ -64,21 +66,22 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
         ]
         return torch.cat([keys for keys, _ in pairs]), torch.cat([values for _, values in pairs])
 
-    def _append_together(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Append to all streams at once: their rows stand in one tensor, of which each stream's are a slice.
+    def _append_to_all(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Append to all streams at once. Their rows stand in one tensor; each stream holds a slice of it.
 
         So that a step copies what has been seen once, as a plain model's does, and not again to bring streams together.
         """
-        found = []
-        for name, new in (("keys", key_states), ("values", value_states)):
+        seen = []
+        for name, states in (("keys", key_states), ("values", value_states)):
             for stream in self.streams:
                 if not stream.is_initialized:
                     stream.lazy_initialization(key_states, value_states)
-            whole = torch.cat([side_by_side([getattr(stream, name) for stream in self.streams]), new], dim=-2)
-            for stream, own in zip(self.streams, whole.chunk(len(self.streams)), strict=True):
-                setattr(stream, name, own)
-            found.append(whole)
-        return found[0], found[1]
+            past = side_by_side([getattr(stream, name) for stream in self.streams])  # S of [B, …] → [S·B, …]
+            all_rows = torch.cat([past, states], dim=-2)
+            for stream, rows in zip(self.streams, all_rows.chunk(len(self.streams)), strict=True):
+                setattr(stream, name, rows)
+            seen.append(all_rows)
+        return seen[0], seen[1]
 
     def get_mask_sizes(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Return length and offset of the keys, the same in every stream."""
@@ -96,26 +99,26 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
         return length
 
 
-def side_by_side(parts: Sequence[Tensor]) -> Tensor:
-    """Return tensors of one shape [B, …] as one [len(parts) · B, …]; no copy is made of slices of such a one.
+def side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors of one shape [B, …] as one [len(tensors) · B, …]; no copy is made of slices of such a one.
 
     They are that no longer once beams were reordered or rows were selected; cropping leaves them so.
     """
-    first = parts[0]
+    first = tensors[0]
     if not first.numel():  # nothing was seen yet, or all of it was cropped
-        return first if first.ndim == 1 else torch.cat(list(parts))
+        return first if first.ndim == 1 else torch.cat(list(tensors))
     step = len(first) * first.stride(0)
     memory = first.untyped_storage().data_ptr()
     adjacent = all(
-        part.shape == first.shape
-        and part.stride() == first.stride()
-        and part.storage_offset() == first.storage_offset() + i * step
-        and part.untyped_storage().data_ptr() == memory
-        for i, part in enumerate(parts)
+        tensor.shape == first.shape
+        and tensor.stride() == first.stride()
+        and tensor.storage_offset() == first.storage_offset() + i * step
+        and tensor.untyped_storage().data_ptr() == memory
+        for i, tensor in enumerate(tensors)
     )
-    if not adjacent or any(part.requires_grad for part in parts):
-        return torch.cat(list(parts))
-    return first.as_strided((len(parts) * len(first), *first.shape[1:]), first.stride())
+    if not adjacent or any(tensor.requires_grad for tensor in tensors):
+        return torch.cat(list(tensors))
+    return first.as_strided((len(tensors) * len(first), *first.shape[1:]), first.stride())
 
 
 def joined(views: Sequence[Cache]) -> Cache:

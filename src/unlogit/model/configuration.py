@@ -48,8 +48,8 @@ class UnlearnedConfig(PreTrainedConfig):  # type: ignore[misc]
     def __post_init__(self, **kwargs: Any) -> None:
         """Turn ``target_config`` into a config object and take the token ids from it."""
         if isinstance(self.target_config, dict):
-            known = self.target_config.get("model_type") in CONFIG_MAPPING
-            make = AutoConfig.for_model if known else PreTrainedConfig  # unknown: the target's own code brings it
+            registered = self.target_config.get("model_type") in CONFIG_MAPPING
+            make = AutoConfig.for_model if registered else PreTrainedConfig  # else the target's own code brings it
             self.target_config = make(**self.target_config)
         self.branches = [dict(branch) for branch in self.branches or ()]
         if self.target_config is not None:
@@ -67,12 +67,12 @@ class UnlearnedConfig(PreTrainedConfig):  # type: ignore[misc]
             return self
         text = self.target_config.get_text_config(decoder=decoder, encoder=encoder)
         depths = [int(branch["num_layers"]) for branch in self.branches]
-        new = copy.copy(text)
+        config = copy.copy(text)
         types = getattr(text, "layer_types", None)
-        new.num_hidden_layers = text.num_hidden_layers + sum(depths)
+        config.num_hidden_layers = text.num_hidden_layers + sum(depths)
         if types is not None:
-            new.layer_types = list(types) + [kind for depth in depths for kind in types[:depth]]
-        return new
+            config.layer_types = list(types) + [kind for depth in depths for kind in types[:depth]]
+        return config
 
 
 def _of_target(name: str) -> property:

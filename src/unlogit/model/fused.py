@@ -7,47 +7,32 @@ that go on; norm and head then run once over all. Nothing here knows an architec
 Shape legend: B rows of one stream, S streams (the target and the branches), T tokens, H hidden.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unlogit.model.assistant import Assistant, GainNorm, LowRank
-from unlogit.model.decoder import anatomy, blocks_of, head_view, replaced, with_blocks
-
-
-class Pass(NamedTuple):
-    """What is run at once."""
-
-    view: Any
-    """The target or a view of it."""
-    streams: list[int]
-    """For which streams: 0 is the target, then come the branches."""
-    head: Any
-    """The ``head_view`` of it."""
-
-    @classmethod
-    def of(cls, view: Any, streams: list[int]) -> "Pass":
-        """Return a pass of ``view``."""
-        return cls(view, streams, head_view(view))
+from unlogit.model.decoder import anatomy, blocks_of, replaced, with_blocks
+from unlogit.model.forward import ForwardPlan, ViewPass
 
 
 class WithRowDeltas(nn.Module):
     """A linear layer of the target over rows [target; branch 0; …], with each branch's delta on its own rows."""
 
-    def __init__(self, base: nn.Module, deltas: Mapping[int, LowRank], streams: int) -> None:
+    def __init__(self, base: nn.Module, deltas: Sequence[LowRank]) -> None:
         super().__init__()
-        self.base, self.deltas = base, nn.ModuleList(deltas.values())
-        self.own, self.streams = list(deltas), streams
+        self.base, self.deltas = base, nn.ModuleList(deltas)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return base(x) [S·B, …, outputs] plus the deltas, each on the rows of its stream."""
         out: Tensor = self.base(x)
-        rows = x.shape[0] // self.streams  # B, or B·T where a block flattens its rows
         deltas: Any = self.deltas
-        for i, delta in zip(self.own, deltas, strict=True):
-            delta.add_to(out[i * rows : (i + 1) * rows], x[i * rows : (i + 1) * rows])
+        rows = x.shape[0] // (1 + len(deltas))  # B, or B·T where a block flattens its rows
+        for stream, delta in enumerate(deltas, start=1):
+            stream_rows = slice(stream * rows, (stream + 1) * rows)
+            delta.add_to(out[stream_rows], x[stream_rows])
         return out
 
 
@@ -60,12 +45,12 @@ class RowGainNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return norm(x) [S·B, T, H], times the gains in rows B onward."""
-        target, *branches = self.norm(x).chunk(1 + len(self.gains))
+        target, *branches = self.norm(x).chunk(1 + len(self.gains))  # S of [B, T, H]
         gains: Any = self.gains
         return torch.cat([target, *(gain.scale(rows) for gain, rows in zip(gains, branches, strict=True))])
 
 
-class Narrow(nn.Module):
+class PartialBatchBlock(nn.Module):
     """A block that runs the first ``active`` of ``streams`` streams and hands the rows of the others through."""
 
     def __init__(self, block: nn.Module, active: int, streams: int) -> None:
@@ -76,11 +61,11 @@ class Narrow(nn.Module):
         """Run the block on its rows of every argument; return what it returns, hidden states [S·B, T, H] complete."""
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         rows = hidden.shape[0]
-        kept = rows // self.streams * self.active
-        out = self.block(*first_rows(args, rows, kept), **first_rows(kwargs, rows, kept))
+        active_rows = rows // self.streams * self.active
+        out = self.block(*first_rows(args, rows, active_rows), **first_rows(kwargs, rows, active_rows))
         if isinstance(out, tuple):
-            return (torch.cat([out[0], hidden[kept:]]), *out[1:])
-        return torch.cat([out, hidden[kept:]])
+            return (torch.cat([out[0], hidden[active_rows:]]), *out[1:])  # [S·B, T, H]
+        return torch.cat([out, hidden[active_rows:]])  # [S·B, T, H]
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -91,28 +76,19 @@ class Narrow(nn.Module):
             return getattr(self.block, name)  # such as attention_type, which the model reads off its blocks
 
 
-def first_rows(value: Any, rows: int, kept: int) -> Any:
-    """Return the first ``kept`` rows of every tensor in ``value`` that has ``rows`` of them; all else as it is.
+def first_rows(value: Any, rows: int, count: int) -> Any:
+    """Return the first ``count`` rows of every tensor in ``value`` that has ``rows`` of them; all else as it is.
 
     Two-dimensional tensors count only if they hold whole numbers or booleans (positions, masks): [T, features] may
     have as many tokens as there are rows.
     """
     if isinstance(value, Tensor):
         by_row = value.ndim > 2 or (value.ndim == 2 and not value.is_floating_point())
-        return value[:kept] if by_row and value.shape[0] == rows else value
+        return value[:count] if by_row and value.shape[0] == rows else value
     if isinstance(value, dict):
-        return {key: first_rows(item, rows, kept) for key, item in value.items()}
+        return {key: first_rows(item, rows, count) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(first_rows(item, rows, kept) for item in value)
-    return value
-
-
-def repeated(value: Any, rows: int, times: int) -> Any:
-    """Repeat every tensor in ``value`` that has ``rows`` rows, block after block; all else as it is."""
-    if isinstance(value, Tensor):
-        return torch.cat([value] * times) if value.ndim >= 2 and value.shape[0] == rows else value
-    if isinstance(value, dict):
-        return {key: repeated(item, rows, times) for key, item in value.items()}
+        return type(value)(first_rows(item, rows, count) for item in value)
     return value
 
 
@@ -123,37 +99,36 @@ def fused_view(target: nn.Module, assistants: Sequence[Assistant]) -> nn.Module:
         target: the language model.
         assistants: LoRA assistants of this target, the deepest first.
     """
-    parts = anatomy(target)
+    layout = anatomy(target)
     streams = 1 + len(assistants)
     blocks: list[nn.Module] = []
     for i, block in enumerate(blocks_of(target)):
         active = [assistant for assistant in assistants if i < assistant.settings.num_layers]
-        new = with_row_deltas(block, i, active)
-        blocks.append(new if len(active) == len(assistants) else Narrow(new, 1 + len(active), streams))
-    norm = getattr(target.get_submodule(parts.inner), parts.norm)
+        view = with_row_deltas(block, i, active) if active else block
+        blocks.append(view if len(active) == len(assistants) else PartialBatchBlock(view, 1 + len(active), streams))
+    norm = getattr(target.get_submodule(layout.inner), layout.norm)
     views: list[Any] = [assistant.view for assistant in assistants]
-    gains = [getattr(view.get_decoder(), parts.norm) for view in views]
+    gains = [getattr(view.get_decoder(), layout.norm) for view in views]
     return with_blocks(target, blocks, RowGainNorm(norm, gains))
 
 
 def with_row_deltas(block: nn.Module, index: int, assistants: Sequence[Assistant]) -> nn.Module:
-    """Return a view of the target's block ``index`` with the deltas that any of the assistants has for it."""
-    by_path: dict[str, dict[int, LowRank]] = {}
-    for stream, assistant in enumerate(assistants, start=1):
+    """Return a view of the target's block ``index`` with the deltas that the assistants have for it."""
+    by_path: dict[str, list[LowRank]] = {}
+    for assistant in assistants:
         deltas: Any = assistant.deltas[index]
         for key, delta in deltas.items():
-            by_path.setdefault(key.replace("/", "."), {})[stream] = delta
-    streams = 1 + len(assistants)
-    layers = {path: WithRowDeltas(block.get_submodule(path), found, streams) for path, found in by_path.items()}
-    return replaced(block, layers) if layers else block
+            by_path.setdefault(key.replace("/", "."), []).append(delta)
+    layers = {path: WithRowDeltas(block.get_submodule(path), deltas) for path, deltas in by_path.items()}
+    return replaced(block, layers)
 
 
-def fused_passes(target: Any, assistants: Sequence[Assistant]) -> list[Pass]:
+def fused_plan(target: Any, assistants: Sequence[Assistant]) -> ForwardPlan:
     """Return one pass for the target with all LoRA assistants, and one for each that has blocks of its own."""
     streams = range(1, len(assistants) + 1)
-    own_blocks = [stream for stream in streams if assistants[stream - 1].settings.adapter == "full"]
-    low_rank = [stream for stream in streams if stream not in own_blocks]
+    full = [stream for stream in streams if assistants[stream - 1].settings.adapter == "full"]
+    low_rank = [stream for stream in streams if stream not in full]
     low_rank.sort(key=lambda stream: -assistants[stream - 1].settings.num_layers)  # the deepest first
     view = fused_view(target, [assistants[stream - 1] for stream in low_rank]) if low_rank else target
-    own = [Pass.of(assistants[stream - 1].view, [stream]) for stream in own_blocks]
-    return [Pass.of(view, [0, *low_rank]), *own]
+    full_passes = [ViewPass.of(assistants[stream - 1].view, [stream]) for stream in full]
+    return ForwardPlan([ViewPass.of(view, [0, *low_rank]), *full_passes])

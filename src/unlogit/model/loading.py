@@ -9,6 +9,7 @@ import torch
 
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ModelError
+from unlogit.model.recorded_target import check_target_folder
 
 UNLEARNED = "unlearned"
 """The folder of the unlearned model inside a run folder."""
@@ -55,9 +56,9 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     quiet()
-    place = model_place(name)
+    location = model_place(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(location)
     except Exception as error:  # transformers raises whatever its many tokenizers raise
         raise ModelError(
             f"the tokenizer of {name!r} cannot be loaded ({_reason(error)}); expected one beside the model: "
@@ -76,12 +77,16 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def load_target(name: str, dtype: str = "float32") -> Any:
+def load_target(name: str, dtype: str | torch.dtype = "float32") -> Any:
     """Load a causal language model in evaluation mode, on the GPU if there is one.
+
+    The weights are read into ``dtype`` one by one, so that a model in bfloat16 never needs the memory of float32.
+    Full weights that train are the exception: they are master weights, and load in float32.
 
     Args:
         name: folder or hub id; a run folder means its unlearned model.
-        dtype: type of the weights: ``float32``, ``bfloat16``, or ``auto`` for what this machine is faster with.
+        dtype: type of the weights: a type of torch, or the name of one (``float32``, ``bfloat16``), or ``auto`` for
+            what this machine is faster with.
 
     Raises:
         ModelError: there is no such model, or it is none that generates text.
@@ -89,11 +94,11 @@ def load_target(name: str, dtype: str = "float32") -> Any:
     from transformers import AutoModelForCausalLM
 
     quiet()
-    place = model_place(name)
+    location = model_place(name)
     device = choose_device()
-    weights = torch.float32 if dtype == "float32" else choose_dtype(dtype, device)[0]
+    weights_dtype = dtype if isinstance(dtype, torch.dtype) else choose_dtype(dtype, device)[0]
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=weights)
+        model = AutoModelForCausalLM.from_pretrained(location, dtype=weights_dtype)
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # missing, unreachable, of an unknown type, cut off, not safetensors, …
@@ -132,7 +137,6 @@ def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
         ModelError: there is none, its target is gone, or is not the one that the assistant was trained on.
     """
     from unlogit.model.configuration import UnlearnedConfig
-    from unlogit.model.target import check_there
     from unlogit.model.unlearned import UnlearnedForCausalLM
 
     config = _config(folder)
@@ -141,11 +145,11 @@ def load_unlearned(folder: str, target: str = "", dtype: str = "auto") -> Any:
             f"{folder!r} holds a model of type {config.model_type!r}; expected an unlearned model: give a run folder, "
             "or its unlearned/"
         )
-    place = Path(model_place(folder))
+    model_folder = Path(model_place(folder))
     if not target:
-        check_there(config.target_name, place)
+        check_target_folder(config.target_name, model_folder)
     model = load_target(target or config.target_name, dtype)
-    return UnlearnedForCausalLM.from_pretrained(place, target=model, config=config)
+    return UnlearnedForCausalLM.from_pretrained(model_folder, target=model, config=config)
 
 
 def is_combined(name: str) -> bool:
@@ -173,9 +177,9 @@ def _config(name: str) -> Any:
     from transformers import AutoConfig
 
     quiet()
-    place = model_place(name)
+    location = model_place(name)
     try:
-        return AutoConfig.from_pretrained(place)
+        return AutoConfig.from_pretrained(location)
     except Exception as error:  # as in load_target
         raise _not_loaded(name, error) from error
 

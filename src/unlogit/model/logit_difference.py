@@ -15,15 +15,17 @@ nothing, and does no training.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from unlogit.errors import ConfigError, nearest
+from unlogit.settings.options import CombinationOptions, Rule
 
 
 def centred(assistant_logits: Tensor) -> Tensor:
-    """d = z − mean over the vocabulary: a constant added to z changes nothing, and a flat assistant gives 0."""
+    """d = z − mean over the vocabulary: a constant added to z changes nothing, and a uniform assistant gives 0."""
     return assistant_logits - assistant_logits.mean(dim=-1, keepdim=True)
 
 
@@ -86,22 +88,39 @@ def combine_logits(
     Raises:
         ConfigError: see ``check_combination``; or as many weights as branches not given.
     """
-    check_combination(rule, alpha, filter_rate)
+    combination = CombinationOptions(cast("Rule", rule), alpha, filter_rate)
+    check_combination(combination)
     if len(weights) != len(assistant_logits):
         raise ConfigError(f"{len(weights)} weights for {len(assistant_logits)} branches; expected one for each")
-    if alpha == 0:
+    return combined(target_logits, assistant_logits, weights, combination)
+
+
+def combined(
+    target_logits: Tensor,
+    assistant_logits: Sequence[Tensor],
+    weights: Sequence[float],
+    combination: CombinationOptions,
+) -> Tensor:
+    """Return what ``combine_logits`` does, for a combination that was checked where it came in."""
+    if combination.alpha == 0:
         return target_logits
-    difference = weighted_difference(assistant_logits, weights, rule)
-    return apply_difference(target_logits, difference, rule=rule, alpha=alpha, filter_rate=filter_rate)
+    difference = weighted_difference(assistant_logits, weights, combination.rule)
+    return apply_difference(
+        target_logits,
+        difference,
+        rule=combination.rule,
+        alpha=combination.alpha,
+        filter_rate=combination.filter_rate,
+    )
 
 
 def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[float], rule: str) -> Tensor:
     """Return the ``d`` of the formula in float32: the first half of ``combine_logits``, alike for all alphas."""
     difference: Tensor | None = None
     for weight, logits in zip(weights, assistant_logits, strict=True):
-        part = RULES[rule](logits.float())
-        part = part if weight == 1 else weight * part
-        difference = part if difference is None else difference + part
+        subtracted = RULES[rule](logits.float())
+        weighted = subtracted if weight == 1 else weight * subtracted
+        difference = weighted if difference is None else difference + weighted
     assert difference is not None
     if rule == "rank":
         largest = difference.topk(min(RANKED, difference.shape[-1]), dim=-1)
@@ -120,16 +139,16 @@ def apply_difference(
     if alpha == 0:
         return target_logits
     target = target_logits.float()
-    combined = torch.sub(target, difference, alpha=alpha)
+    logits = torch.sub(target, difference, alpha=alpha)
     if filter_rate > 0:
-        kept = kept_tokens(target, filter_rate)
+        mask = kept_tokens(target, filter_rate)
         if rule == "tail":
             nothing = torch.full_like(target, -math.inf)
-            before = torch.where(kept, target, nothing).logsumexp(dim=-1, keepdim=True)
-            after = torch.where(kept, combined, nothing).logsumexp(dim=-1, keepdim=True)
-            combined = combined + (before - after)
-        combined = torch.where(kept, combined, target)
-    return combined.to(target_logits.dtype)
+            target_mass = torch.where(mask, target, nothing).logsumexp(dim=-1, keepdim=True)  # [..., V] → [..., 1]
+            mass = torch.where(mask, logits, nothing).logsumexp(dim=-1, keepdim=True)  # [..., V] → [..., 1]
+            logits = logits + (target_mass - mass)
+        logits = torch.where(mask, logits, target)
+    return logits.to(target_logits.dtype)
 
 
 def kept_tokens(target_logits: Tensor, filter_rate: float) -> Tensor:
@@ -138,12 +157,13 @@ def kept_tokens(target_logits: Tensor, filter_rate: float) -> Tensor:
     return target >= target.amax(dim=-1, keepdim=True) + math.log(filter_rate)
 
 
-def check_combination(rule: str, alpha: float, filter_rate: float) -> None:
+def check_combination(combination: CombinationOptions) -> None:
     """Refuse settings that mean nothing.
 
     Raises:
         ConfigError: an unknown rule, an alpha that is negative or no finite number, or a filter_rate outside [0, 1).
     """
+    rule, alpha, filter_rate = combination.rule, combination.alpha, combination.filter_rate
     if rule not in RULES:
         raise ConfigError(f"unknown rule {rule!r}{nearest(rule, list(RULES))}; expected one of {', '.join(RULES)}")
     for name, value in (("alpha", alpha), ("filter_rate", filter_rate)):

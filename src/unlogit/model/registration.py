@@ -46,8 +46,8 @@ class _Finder(MetaPathFinder):
         """Return the spec of a module that one of ours follows; None for all others."""
         if fullname not in FOLLOWERS:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        spec = next((found for finder in others if (found := finder.find_spec(fullname, path, target))), None)
+        specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _Leader(spec.loader)
         return spec

@@ -5,36 +5,36 @@ model score and decode with one distribution, that of ``combine_logits``.
 
 What is saved is the assistants and a pointer to the target, never the target's weights. It does not train.
 
-Shape legend: B rows, T tokens, H hidden, V vocabulary, L blocks of the target, K blocks of a branch, N kept positions.
+Shape legend: B rows, S streams (the target and its branches), T tokens, H hidden, V vocabulary, L blocks of the target,
+K blocks of a branch, N positions.
 """
 
 import copy
 import inspect
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from transformers.utils.generic import can_return_tuple
 
-from unlogit.errors import ConfigError, ModelError
-from unlogit.files import atomic_file
+from unlogit.errors import ModelError
+from unlogit.model import saving
 from unlogit.model.assistant import Assistant
-from unlogit.model.cache import joined, split_cache
+from unlogit.model.cache import split_cache
 from unlogit.model.configuration import UnlearnedConfig, check_mode
-from unlogit.model.decoder import alike, answer_logits, view_logits
-from unlogit.model.fused import Pass, fused_passes, repeated
-from unlogit.model.logit_difference import check_combination, combine_logits
-from unlogit.model.target import absolute_name, load_target
-from unlogit.settings.options import CombinationOptions
+from unlogit.model.forward import ForwardPlan, in_chunks, per_branch_plan
+from unlogit.model.fused import fused_plan
+from unlogit.model.logit_difference import check_combination, combined
+from unlogit.model.probe import fusing_problem
+from unlogit.settings.options import CombinationOptions, Rule
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,6 @@ PLACEMENT = ("hf_device_map", "hf_quantizer", "is_quantized", "quantization_meth
 
 OUTPUT_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 """What transformers calls the key-value cache in outputs, ``past_key_values`` before 5.24."""
-
-CHUNK_LOGITS = 2**22
-"""Numbers of one stream's logits that are held at once, where there are more positions than that."""
-
-FEW_TOKENS = (2, 5)
-"""Rows and tokens that show whether two ways give the same."""
 
 OVERRIDES = ("alpha", "filter_rate", "rule", "mode")
 """Fields of the config that ``from_pretrained`` takes as arguments."""
@@ -80,10 +74,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 setattr(self, name, vars(target)[name])
         self.target = target.requires_grad_(False)
         self.branches: Any = nn.ModuleList(assistants)
-        self.attention = ""
-        self.separate: list[Pass] = []
-        self.together: list[Pass] = []
-        self.words: set[str] = set()
+        self.forward_parameters = frozenset(inspect.signature(type(target).forward).parameters)
         self._prepare()
 
     # ---------------------------------------------------------------- making, saving, loading
@@ -111,13 +102,12 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             ConfigError: as many weights as assistants not given, an unknown rule or mode, or a number out of range.
         """
         combination = combination or CombinationOptions()
-        weights = [1.0] * len(assistants) if weights is None else [float(weight) for weight in weights]
-        check_combination(combination.rule, combination.alpha, combination.filter_rate)
+        check_combination(combination)
         check_mode(mode)
         if not assistants:
             raise ModelError("no assistant; expected at least one: without any, the target is the model")
-        if len(weights) != len(assistants):
-            raise ConfigError(f"{len(weights)} weights for {len(assistants)} assistants; expected one for each")
+        weights = [1.0] * len(assistants) if weights is None else [float(weight) for weight in weights]
+        config = saving.new_config(target, assistants, weights, combination)
         for assistant in assistants:
             view: Any = assistant.view
             if view.get_output_embeddings() is not target.get_output_embeddings():
@@ -127,19 +117,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 )
             if assistant.settings.adapter == "full":
                 assistant.to(target.dtype)
-        names = ["assistant"] if len(assistants) == 1 else [f"assistant-{i}" for i in range(len(assistants))]
-        config = UnlearnedConfig(
-            target_name=absolute_name(target.name_or_path),
-            target_config=target.config,
-            branches=[
-                {"folder": name, "weight": weight, **asdict(assistant.settings)}
-                for name, weight, assistant in zip(names, weights, assistants, strict=True)
-            ],
-            rule=combination.rule,
-            alpha=combination.alpha,
-            filter_rate=combination.filter_rate,
-            architectures=[cls.__name__],
-        )
         model = cls(config, target, assistants)
         model.mode = mode
         return model
@@ -155,23 +132,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         Raises:
             ModelError: the target has no name to point to, or an upload was asked for.
         """
-        if push_to_hub:
-            raise ModelError(
-                "the assistant has memorised what must be forgotten; expected it to stay here: upload the folder "
-                "yourself if everyone may read that"
-            )
-        if not self.config.target_name:
-            raise ModelError(
-                "the target was made in memory and has no name to point to; expected a folder or hub id: save it and "
-                "set model.config.target_name to its folder"
-            )
-        folder = Path(save_directory)
-        for branch, assistant in zip(self.config.branches, self.branches, strict=True):
-            assistant.save(folder / branch["folder"])
-        self.generation_config.save_pretrained(folder)
-        self.config.target_name = absolute_name(self.config.target_name)
-        with atomic_file(folder / "config.json") as temporary:  # last: without it the folder is no model
-            temporary.write_text(self.config.to_json_string(), encoding="utf-8")
+        saving.write_unlearned(self, Path(save_directory), push_to_hub)
 
     @classmethod
     def from_pretrained(  # type: ignore[no-untyped-def]
@@ -200,25 +161,15 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             ModelError: no unlearned model there, its target is gone or is not the one the assistant was trained on.
         """
         folder = Path(pretrained_model_name_or_path)
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"no config.json in {folder}; expected a folder that `unlogit train` made")
-        if config is None:
-            config = UnlearnedConfig.from_pretrained(folder)
-        for name in OVERRIDES:
-            if name in kwargs:
-                setattr(config, name, kwargs.pop(name))
+        overrides = {name: kwargs.pop(name) for name in OVERRIDES if name in kwargs}
+        config = saving.read_config(folder, config, overrides)
         revision = revision or config.target_revision
-        if target is None or isinstance(target, (str, Path)):
-            if config._attn_implementation is not None:
-                kwargs.setdefault("attn_implementation", config._attn_implementation)
-            place = str(target or config.target_name)
-            target = load_target(place, folder, revision=revision, trust_remote_code=bool(trust_remote_code), **kwargs)
-        assistants = [Assistant.load(folder / branch["folder"], target) for branch in config.branches]
-        for assistant in assistants:
-            assistant.narrow(target.dtype)
+        target = saving.read_target(
+            folder, config, target, revision=revision, trust_remote_code=bool(trust_remote_code), **kwargs
+        )
         model = cls.build(
             target,
-            assistants,
+            saving.read_assistants(folder, config, target),
             weights=[branch["weight"] for branch in config.branches],
             combination=CombinationOptions(rule=config.rule, alpha=config.alpha, filter_rate=config.filter_rate),
             mode=config.mode,
@@ -226,44 +177,51 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         model.config.target_revision = revision
         model.config.target_name = model.config.target_name or config.target_name
         model.config.name_or_path = model.name_or_path = str(folder)
-        if (folder / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(folder)
+        model.generation_config = saving.read_generation_config(folder, default=model.generation_config)
         return model
 
     # ---------------------------------------------------------------- settings
 
     @property
+    def combination(self) -> CombinationOptions:
+        """How target and branches are combined. Setting it, or one of its three values, is where it is checked.
+
+        Raises:
+            ConfigError: a value that means nothing, see ``check_combination``; the model keeps the one that it had.
+        """
+        return CombinationOptions(rule=self.config.rule, alpha=self.config.alpha, filter_rate=self.config.filter_rate)
+
+    @combination.setter
+    def combination(self, value: CombinationOptions) -> None:
+        check_combination(value)
+        self.config.rule, self.config.alpha, self.config.filter_rate = value.rule, value.alpha, value.filter_rate
+
+    @property
     def alpha(self) -> float:
         """Weight of the difference; 0 gives the target."""
-        value: float = self.config.alpha
-        return value
+        return self.combination.alpha
 
     @alpha.setter
     def alpha(self, value: float) -> None:
-        check_combination(self.rule, value, self.filter_rate)
-        self.config.alpha = value
+        self.combination = replace(self.combination, alpha=value)
 
     @property
     def filter_rate(self) -> float:
-        """Only tokens with at least this share of the likeliest token's probability are changed; 0 means all."""
-        value: float = self.config.filter_rate
-        return value
+        """Only tokens with at least this fraction of the likeliest token's probability are changed; 0 means all."""
+        return self.combination.filter_rate
 
     @filter_rate.setter
     def filter_rate(self, value: float) -> None:
-        check_combination(self.rule, self.alpha, value)
-        self.config.filter_rate = value
+        self.combination = replace(self.combination, filter_rate=value)
 
     @property
-    def rule(self) -> str:
+    def rule(self) -> Rule:
         """Name of what is subtracted, see ``logit_difference``."""
-        value: str = self.config.rule
-        return value
+        return self.combination.rule
 
     @rule.setter
-    def rule(self, value: str) -> None:
-        check_combination(value, self.alpha, self.filter_rate)
-        self.config.rule = value
+    def rule(self, value: Rule) -> None:
+        self.combination = replace(self.combination, rule=value)
 
     @property
     def weights(self) -> list[float]:
@@ -280,9 +238,14 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def mode(self, value: str) -> None:
         self.config.mode = check_mode(value)
         self._prepare()
-        if value == "fused" and (reason := self._unfit_for_fusing()):
-            log.warning("%s runs in mode shared, not fused: %s", type(self.target).__name__, reason)
+        if value != "fused":
+            return
+        name = type(self.target).__name__
+        if problem := fusing_problem(self.target, list(self.branches)):
+            log.warning("%s runs in mode shared, not fused: %s", name, problem)
             self.mode = "shared"
+        else:
+            log.info("%s runs in mode fused, whose logits are those of one pass for each branch", name)
 
     # ---------------------------------------------------------------- running
 
@@ -323,39 +286,31 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
                 "attentions and hidden states belong to target and assistant, the unlearned model has none of its "
                 "own; expected output_attentions and output_hidden_states to be off: ask model.target for them"
             )
-        if cache is None:
-            cache = past_key_values
+        cache = past_key_values if cache is None else cache
         if cache is None and (self.config.use_cache if use_cache is None else use_cache):
             cache = DynamicCache(config=self.config)
         inputs = {
             "input_ids": input_ids,
             "inputs_embeds": inputs_embeds,
             "attention_mask": attention_mask,
-            "position_ids": position_ids if "position_ids" in self.words else None,
+            "position_ids": position_ids if "position_ids" in self.forward_parameters else None,
             **kwargs,
         }
-        given = {name: value for name, value in inputs.items() if value is not None}
-        if "hf_device_map" in vars(self):  # accelerate moves what a forward is given; that of the inner model is called
-            first = self.get_input_embeddings().weight.device
-            given = {name: _moved(value, first) for name, value in given.items()}
-        wanted = logits_to_keep if isinstance(logits_to_keep, Tensor) else slice(-(logits_to_keep or 0) or None, None)
-        passes = self._passes()
-        hidden = [states[:, wanted] for states in self._hidden(passes, given, cache)]
-        logits = self._logits(passes, hidden)
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        if "hf_device_map" in vars(self):  # accelerate moves a forward's inputs, but that of the inner model is called
+            device = self.get_input_embeddings().weight.device
+            inputs = {name: _moved(value, device) for name, value in inputs.items()}
+        logits = self._logits(inputs, cache, logits_to_keep)
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                vocab_size=self.config.vocab_size,
-                num_items_in_batch=num_items_in_batch,
-            )
+            counts = {"vocab_size": self.config.vocab_size, "num_items_in_batch": num_items_in_batch}
+            loss = self.loss_function(logits=logits, labels=labels, **counts)
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{OUTPUT_CACHE: cache})
 
     def parts(
         self, input_ids: Tensor, attention_mask: Tensor | None, keep: Tensor, position_ids: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return what ``combine_logits`` combines, where it is wanted only: the head is not computed anywhere else.
+        """Return what ``combine_logits`` combines, at some positions: the head is not computed anywhere else.
 
         Args:
             input_ids: [B, T].
@@ -366,124 +321,60 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         Returns:
             The target's logits [N, V] and each branch's [N, V], of the N kept positions, row by row.
         """
-        logits: dict[int, Tensor] = {}
-        for view, streams, _ in self._passes():
-            given = (input_ids, attention_mask, keep, position_ids)
-            rows = [repeated(tensor, len(input_ids), len(streams)) for tensor in given]
-            logits.update(zip(streams, answer_logits(view, *rows).tensor_split(len(streams)), strict=True))
-        target_logits, *assistant_logits = (logits[stream] for stream in range(len(logits)))
-        return target_logits, assistant_logits
+        target_logits, *branch_logits = self._plan().logits_at(input_ids, attention_mask, keep, position_ids)
+        return target_logits, branch_logits
 
-    def _hidden(self, passes: Sequence[Pass], inputs: dict[str, Any], cache: Cache | None) -> list[Tensor]:
-        """Run ``passes`` and return of each what its head reads, [streams · B, T, H]."""
-        rows = len(inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"])
+    def _logits(self, inputs: dict[str, Any], cache: Cache | None, logits_to_keep: int | Tensor | None) -> Tensor:
+        """Return the combined logits [B, T, V] at the positions to keep."""
+        plan = self._plan()
         caches = None if cache is None else split_cache(cache, self._depths())
-        word = "cache" if "cache" in self.words else "past_key_values"
-        found = []
-        for view, streams, _ in passes:
-            own: dict[str, Any] = {"use_cache": False}
-            if caches is not None:
-                seen = [caches[stream] for stream in streams]
-                own = {"use_cache": True, word: seen[0] if len(seen) == 1 else joined(seen)}
-            given = inputs if len(streams) == 1 else repeated(inputs, rows, len(streams))
-            found.append(view.get_decoder()(**given, **own, return_dict=True).last_hidden_state)
-        return found
+        hidden = plan.hidden(inputs, caches, "cache" if "cache" in self.forward_parameters else "past_key_values")
+        last = slice(-logits_to_keep if isinstance(logits_to_keep, int) and logits_to_keep else None, None)
+        positions = logits_to_keep if isinstance(logits_to_keep, Tensor) else last
+        hidden = [states[:, positions] for states in hidden]  # [S·B, T, H] of each pass, T those to keep from here on
+        rows, length = len(hidden[0]) // len(plan.passes[0].streams), hidden[0].shape[1]
+        sizes = [(len(states) // rows, rows * length, states.shape[-1]) for states in hidden]
+        by_stream = [
+            states.reshape(size) for states, size in zip(hidden, sizes, strict=True)
+        ]  # [S·B, T, H] → [S, B·T, H]
+        offloaded = self.get_output_embeddings().weight.is_meta
+        logits = in_chunks(lambda chunk: self._combined(plan, chunk), by_stream, self.config.vocab_size, offloaded)
+        return logits.reshape(rows, length, logits.shape[-1])  # [B·T, V] → [B, T, V]
 
-    def _logits(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
-        """Return the combined logits [B, T, V] of what ``_hidden`` returned.
-
-        Positions are taken a chunk at a time, so that nothing but the result is ever as large as it.
-        """
-        rows, length = len(hidden[0]) // len(passes[0][1]), hidden[0].shape[1]
-        streams = [states.reshape(len(states) // rows, rows * length, states.shape[-1]) for states in hidden]
-        size = max(1, CHUNK_LOGITS // self.config.vocab_size)  # of streams [streams, B·T, H]
-        if self.get_output_embeddings().weight.is_meta:  # offloaded: it would be loaded again for every chunk
-            size = rows * length
-        whole = self._combined(passes, [one[:, :size] for one in streams])
-        if size < rows * length:
-            first, whole = whole, whole.new_empty(rows * length, whole.shape[-1])
-            whole[:size] = first
-            for i in range(size, rows * length, size):
-                whole[i : i + size] = self._combined(passes, [one[:, i : i + size] for one in streams])
-        return whole.reshape(rows, length, whole.shape[-1])
-
-    def _combined(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> Tensor:
-        """Return the combined logits [n, V] of each pass's hidden states [streams, n, H]."""
+    def _combined(self, plan: ForwardPlan, hidden: Sequence[Tensor]) -> Tensor:
+        """Return the combined logits [N, V] of each pass's hidden states [S, N, H]."""
         if self.alpha == 0:
-            return self._streams(passes[:1], hidden[:1])[0]  # the target runs by itself then, and needs no other's
-        target_logits, *assistant_logits = self._streams(passes, hidden)
-        return combine_logits(
-            target_logits,
-            assistant_logits,
-            self.weights,
-            rule=self.rule,
-            alpha=self.alpha,
-            filter_rate=self.filter_rate,
-        )
-
-    def _streams(self, passes: Sequence[Pass], hidden: Sequence[Tensor]) -> list[Tensor]:
-        """Return the logits [n, V] of target and branches."""
-        logits: dict[int, Tensor] = {}
-        for (_, streams, head), states in zip(passes, hidden, strict=True):
-            found = view_logits(head, states.flatten(0, 1))  # [streams · n, V]
-            logits.update(zip(streams, found.chunk(len(streams)), strict=True))
-        return [logits[stream] for stream in range(len(logits))]
+            return plan.target_logits(hidden)  # the target runs by itself then, and needs no other's
+        target_logits, *branch_logits = plan.logits(hidden)
+        return combined(target_logits, branch_logits, self.weights, self.combination)
 
     def _depths(self) -> list[int]:
         """Return the number of cache layers of each stream: L, then K of each branch."""
         return [self.config.num_hidden_layers, *(branch["num_layers"] for branch in self.config.branches)]
 
-    def _passes(self) -> Sequence[Pass]:
-        """Return the passes of one forward."""
+    def _plan(self) -> ForwardPlan:
+        """Return what one forward runs."""
         if self.attention != self.target.config._attn_implementation:
             self._prepare()
-        return self.separate if self.alpha == 0 else self.together  # by itself, the target is exact to the last bit
+        return self.per_branch if self.alpha == 0 else self.fused  # by itself, the target is exact to the last bit
 
     def _prepare(self) -> None:
-        """Make the passes. Their views are no submodules: all that they hold is the target's or a branch's."""
-        attention = self.target.config._attn_implementation
+        """Make the plans. Their views are no submodules: all that they hold is the target's or a branch's."""
+        self.attention: str = self.target.config._attn_implementation
         for assistant in self.branches:
-            assistant.view.get_decoder().config._attn_implementation = attention  # it may have been changed since
+            assistant.view.get_decoder().config._attn_implementation = self.attention  # it may have been changed since
         views = [assistant.view for assistant in self.branches]
         if self.mode == "copy":
             views = [copy.deepcopy(view) for view in views]
-        separate = [Pass.of(self.target, [0])]
-        separate += [Pass.of(view, [stream]) for stream, view in enumerate(views, start=1)]
-        together = fused_passes(self.target, list(self.branches)) if self.mode == "fused" else separate
-        words = set(inspect.signature(type(self.target).forward).parameters)
-        self.attention, self.separate, self.together, self.words = attention, separate, together, words
+        self.per_branch = per_branch_plan(self.target, views)
+        self.fused = fused_plan(self.target, list(self.branches)) if self.mode == "fused" else self.per_branch
         self.eval()
-
-    @torch.no_grad()
-    def _unfit_for_fusing(self) -> str:
-        """Return why fused passes do not give what separate passes give, or an empty string.
-
-        An architecture could mix the rows of a batch, or give its blocks tensors whose rows cannot be told: two rows
-        of five tokens through both ways show it.
-        """
-        if self.device.type == "meta":
-            return ""
-        try:
-            fused = self._few_logits(self.together)
-        except RuntimeError as error:
-            return f"its blocks cannot run the rows of several streams ({error})"
-        pairs = zip(fused, self._few_logits(self.separate), strict=True)
-        alone = all(alike(found, plain, self.dtype) for found, plain in pairs)
-        return "" if alone else "its blocks do not keep the rows of a batch apart"
-
-    def _few_logits(self, passes: Sequence[Pass]) -> list[Tensor]:
-        """Return the logits [B, T, V] of target and branches for a few tokens."""
-        ids = torch.arange(math.prod(FEW_TOKENS), device=self.device).reshape(FEW_TOKENS) % self.config.vocab_size
-        hidden = self._hidden(passes, {"input_ids": ids}, None)
-        logits = self._streams(passes, [states.reshape(-1, ids.numel(), states.shape[-1]) for states in hidden])
-        return [one.view(*ids.shape, -1) for one in logits]
 
     def train(self, mode: bool = True) -> "UnlearnedForCausalLM":
         """Keep target, branches and their views in evaluation mode: nothing here is to be trained."""
         super().train(False)
-        for view, _, head in (*self.separate, *self.together):
-            view.train(False)
-            head.train(False)
+        self.per_branch.eval()
+        self.fused.eval()
         return self
 
     def get_input_embeddings(self) -> Any:
@@ -500,7 +391,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """Return a tensor on a device; anything else, and a place that has no memory, as it is."""
+    """Return a tensor on a device; anything else, and all on a device without memory, as it is."""
     return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value
 
 

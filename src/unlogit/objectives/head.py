@@ -8,10 +8,9 @@ with p = softmax(W h + b) and N positions:
     KL(Uniform ‖ p):        d/dh = Wᵀ (p − 1/V) / N
 
 A head that does more to its logits than this (a cap, a scale) is differentiated chunk by chunk. Values and gradients
-are those of whole logits, up to rounding. Idea: chunked
-losses of Liger-Kernel, arXiv 2410.10989.
+are those of whole logits, up to rounding. Idea: chunked losses of Liger-Kernel, arXiv 2410.10989.
 
-Shape legend: N positions, H hidden, V vocabulary.
+Shape legend: N positions, n positions of a chunk, H hidden, V vocabulary.
 """
 
 import math
@@ -30,7 +29,7 @@ CHUNK_LOGITS = 2**24
 """Numbers of the logits that are held at once: 64 MiB in float32, and as much again for what is made of them."""
 
 PROBE_ROWS, PROBE_LOGIT = 4, 50.0
-"""A head is tried on so many rows, scaled so that a logit reaches this: far enough out for a soft cap to show."""
+"""The head is tried on this many rows, scaled until a logit reaches this value: far enough for a soft cap to show."""
 
 Head = Callable[[Tensor], Tensor]
 """Hidden states [N, H] → logits [N, V]."""
@@ -45,77 +44,76 @@ class FrozenHead:
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
-        return _loss(hidden, labels, self)
+        return _mean_loss(hidden, labels, self)
 
     def uniform_kl(self, hidden: Tensor) -> Tensor:
-        """Mean KL(Uniform ‖ softmax) in nats at hidden states [N, H]; N ≥ 1."""
-        return _loss(hidden, None, self)
+        """Mean KL from uniform, KL(Uniform ‖ softmax), in nats at hidden states [N, H]; N ≥ 1."""
+        return _mean_loss(hidden, None, self)
 
 
-def _loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
-    wanted = torch.is_grad_enabled() and hidden.requires_grad
-    weights = hidden.new_full((len(hidden),), 1 / len(hidden), dtype=torch.float32)
-    loss: Tensor = _HeadLoss.apply(hidden, labels, head, weights, wanted)  # type: ignore[no-untyped-call]
+def _mean_loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
+    differentiate = torch.is_grad_enabled() and hidden.requires_grad
+    loss: Tensor = _HeadLoss.apply(hidden, labels, head, differentiate)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Weighted sum of the losses at positions; without labels those of the uniform term."""
+    """Mean over positions of cross-entropy or, without labels, of the KL from uniform."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, weights: Tensor, wanted: bool
-    ) -> Tensor:
-        """Compute the loss and, where it is wanted, its gradient."""
-        gradient = torch.empty_like(hidden) if wanted else None
+    def forward(ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, differentiate: bool) -> Tensor:
+        """Compute the loss and, with ``differentiate``, its gradient."""
+        gradient = torch.empty_like(hidden) if differentiate else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         compute = _by_formula if head.linear is not None else _by_autograd
         size = max(1, CHUNK_LOGITS // _vocabulary(head, hidden))
-        for begin in range(0, len(hidden), size):
-            here = slice(begin, begin + size)
-            losses, slope = compute(head, hidden[here], None if labels is None else labels[here], wanted)
-            total += (losses * weights[here]).sum()
+        weight = hidden.new_full((1,), 1 / len(hidden), dtype=torch.float32)  # of a position in the mean
+        for start in range(0, len(hidden), size):
+            chunk = slice(start, start + size)
+            chunk_labels = None if labels is None else labels[chunk]
+            losses, slope = compute(head, hidden[chunk], chunk_labels, differentiate)  # [n], [n, H]
+            total += (losses * weight).sum()
             if gradient is not None:
-                gradient[here] = slope * weights[here, None]
+                gradient[chunk] = slope * weight
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        """Scale what was kept."""
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
+        """Scale the gradient that ``forward`` computed."""
         (gradient,) = ctx.saved_tensors
-        return gradient * slopes[0].to(gradient.dtype), None, None, None, None
+        return gradient * slopes[0].to(gradient.dtype), None, None, None
 
 
-def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Return the losses [n] of a chunk and, if it is wanted, the gradient of their sum [n, H], for a linear head."""
+def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
+    """Return the losses [n] of a chunk and the gradient of their sum [n, H] (if asked for), for a linear head."""
     assert head.linear is not None
     weight, bias = head.linear.weight, head.linear.bias
     logits = linear(hidden.to(weight.dtype), weight, bias)  # [n, V]
-    slope = logits.softmax(dim=-1, dtype=torch.float32)  # less what it should be, below: the loss's slope at the logits
-    normaliser = logits.amax(dim=-1).float() - slope.amax(dim=-1).log()  # logsumexp, by the likeliest token
+    slope = logits.softmax(dim=-1, dtype=torch.float32)  # [n, V]; p, and p − target below
+    normaliser = logits.amax(dim=-1).float() - slope.amax(dim=-1).log()  # [n]; logsumexp, by the likeliest token
     if labels is None:
-        means = logits.mean(dim=-1, dtype=torch.float32)
+        means = logits.mean(dim=-1, dtype=torch.float32)  # [n, V] → [n]
         losses = normaliser - means - math.log(logits.shape[-1])
     else:
-        losses = normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()
-    if not wanted:
+        losses = normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n]
+    if not differentiate:
         return losses, hidden
     if labels is None:
         slope -= 1 / slope.shape[-1]
     else:
         slope[torch.arange(len(labels), device=labels.device), labels] -= 1
-    return losses, (slope.to(weight.dtype) @ weight).to(hidden.dtype)
+    return losses, (slope.to(weight.dtype) @ weight).to(hidden.dtype)  # [n, V] @ [V, H] → [n, H]
 
 
-def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, wanted: bool) -> tuple[Tensor, Tensor]:
+def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
     """The same for any head."""
-    with torch.set_grad_enabled(wanted):
-        hidden = hidden.detach().requires_grad_(wanted)
-        logits = head.logits(hidden).float()
+    with torch.set_grad_enabled(differentiate):
+        hidden = hidden.detach().requires_grad_(differentiate)
+        logits = head.logits(hidden).float()  # [n, H] → [n, V]
         losses = uniform_kl(logits) if labels is None else cross_entropy(logits, labels, reduction="none")
-        if not wanted:
+        if not differentiate:
             return losses, hidden
         (slope,) = torch.autograd.grad(losses.sum(), hidden)
     return losses.detach(), slope
@@ -127,7 +125,7 @@ def _vocabulary(head: FrozenHead, hidden: Tensor) -> int:
 
 @torch.no_grad()
 def _linear_head(lm: Any) -> nn.Linear | None:
-    """Return the model's head if its logits are W h + b and nothing else, tried on a few hidden states."""
+    """Return the model's head if its logits are W h + b and nothing else, to the last bit on a few hidden states."""
     layer = lm.get_output_embeddings()
     if type(layer) is not nn.Linear or not layer.weight.is_floating_point() or layer.weight.is_meta:
         return None
@@ -135,5 +133,5 @@ def _linear_head(lm: Any) -> nn.Linear | None:
     probe = torch.randn(PROBE_ROWS, layer.in_features, generator=generator).to(layer.weight.device, layer.weight.dtype)
     probe = probe * (PROBE_LOGIT / layer(probe).abs().max().clamp(min=torch.finfo(torch.float32).tiny))
     expected = layer(probe)
-    found = head_logits(lm, probe)
-    return layer if found.shape == expected.shape and torch.equal(found, expected) else None
+    logits = head_logits(lm, probe)
+    return layer if logits.shape == expected.shape and torch.equal(logits, expected) else None

@@ -1,4 +1,4 @@
-"""What an objective that unlearns is computed from: a model's predictions on the rows of a step, side by side.
+"""The input of an unlearning objective: the model's predictions on each side of one training step.
 
 Shape legend: B rows of a side, N predicted tokens of all of them together, V vocabulary.
 """
@@ -31,9 +31,9 @@ class Answers:
     labels: Tensor
     """[N], the tokens that should follow."""
     rows: Tensor
-    """[N], the number (0 to B − 1) of the row that each position belongs to; every row has at least one."""
+    """[N], the index (0 to B − 1) of each position's row; every row has at least one position."""
     reference_logits: Tensor | None = None
-    """[N, V], where the objective asks for them."""
+    """[N, V]; None where the objective does not need them."""
     reference_nll: Tensor | None = None
     """[B], −log of the reference's probability of each whole answer, where the objective asks for it."""
     head: FrozenHead | None = None
@@ -53,22 +53,22 @@ class Answers:
         return uniform_kl(self.outputs).mean() if self.head is None else self.head.uniform_kl(self.outputs)
 
     def token_losses(self) -> Tensor:
-        """Cross-entropy of each token in nats: [N], in float32."""
+        """Return the cross-entropy of each token in nats: [N], in float32."""
         return torch.nn.functional.cross_entropy(self.logits.float(), self.labels, reduction="none")
 
     def lengths(self) -> Tensor:
-        """Tokens in each row: [B]."""
+        """Return the number of tokens in each row: [B]."""
         return torch.bincount(self.rows)
 
     def nll(self) -> Tensor:
-        """−log of the model's probability of each whole answer in nats: [B]."""
+        """Return −log of the model's probability of each answer, summed over its tokens, in nats: [B]."""
         losses = self.token_losses()
-        return losses.new_zeros(len(self.lengths())).index_add(0, self.rows, losses)
+        return losses.new_zeros(len(self.lengths())).index_add(0, self.rows, losses)  # [N] → [B]
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The sides of one step; those that the objective does not ask for are None."""
+    """The sides of one training step; a side that the objective does not need is None."""
 
     forget: Answers
     """The rows to forget (to ULD's assistant: to remember), with their true answers."""
@@ -79,14 +79,14 @@ class Sides:
     retain: Answers | None = None
     """Rows to keep, with their true answers."""
     retain_refusal: Answers | None = None
-    """The questions of ``retain``, answered by a refusal; row i belongs to row i of ``retain``."""
+    """The retain questions answered by a refusal; row i answers the question of ``retain`` row i."""
 
 
 def required(value: T | None, name: str) -> T:
-    """Return what an objective cannot do without, as ``required(sides.retain, "retain")``.
+    """Return a value that the objective needs, as in ``required(sides.retain, "retain")``.
 
     Raises:
-        ValueError: it is None. A defect of the caller's, who knows what an objective needs (``Objective.needs``).
+        ValueError: it is None: a bug in the caller, since ``Objective.needs`` lists what an objective needs.
     """
     if value is None:
         raise ValueError(f"the objective needs {name}, which this step lacks; expected it beside the other sides")
@@ -94,10 +94,10 @@ def required(value: T | None, name: str) -> T:
 
 
 def row_difference(first: Tensor, second: Tensor) -> Tensor:
-    """``first − second``, row by row: [B].
+    """Return ``first − second``, row by row: [B].
 
     Raises:
-        ValueError: they have different numbers of rows; torch would spread a single row over all others in silence.
+        ValueError: they have different numbers of rows, of which torch would silently broadcast a single one.
     """
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} rows beside {len(second)}; expected as many, each belonging to its neighbour")
@@ -105,7 +105,7 @@ def row_difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def log_ratio(answers: Answers, name: str) -> Tensor:
-    """log π(y | x) − log π_ref(y | x) of each whole answer: [B]; the reference is a constant.
+    """Return log π(y | x) − log π_ref(y | x) of each answer: [B]; no gradient flows to the reference.
 
     Raises:
         ValueError: ``answers``, called ``name`` in the message, has no ``reference_nll``.

@@ -74,7 +74,7 @@ class Objective:
     """The side that the forget term is a mean over."""
     retain_per: Per = "token"
     """What the retain term is a mean over."""
-    whole: bool = False
+    with_questions: bool = False
     """The forget side has the positions of the question as well as those of the answer."""
 
     def plus(self, term: RetainTerm) -> "Objective":
@@ -134,7 +134,9 @@ _UNDIAL = Objective(
     needs=frozenset({"forget_reference_logits"}),
     gamma=10.0,
 )
-_ME = Objective(lambda sides, beta, gamma: me(sides), "token", paper="2410.08109", forget_weight=0.1, whole=True)
+_ME = Objective(
+    lambda sides, beta, gamma: me(sides), "token", paper="2410.08109", forget_weight=0.1, with_questions=True
+)
 _IDK = Objective(
     lambda sides, beta, gamma: idk(sides),
     "token",

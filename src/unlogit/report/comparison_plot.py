@@ -28,20 +28,20 @@ FAMILIES = ("uld", "ga", "dpo", "npo", "offset")
 FAMILY_OF = {"grad_diff": "ga", "simnpo": "npo", "dual_uld": "uld"}
 
 
-def utility_plot(found: "ComparisonResults") -> Any:
+def utility_plot(results: "ComparisonResults") -> Any:
     """Draw model utility (x) and forget quality (y, logarithmic) of every row; return the figure.
 
     Target and retain model are stars; a method's seeds are points of one kind; a line is its path over the passes (on
     fewer rows than the points, so that it need not end in them).
     """
     title = "Forget quality against model utility: upper right forgets and keeps"
-    groups = {label: rows for label, rows in found.groups().items() if rows[0].name not in TOP}
+    groups = {label: rows for label, rows in results.groups().items() if rows[0].name not in TOP}
     kinds = Counter(_family(rows[0].name) for rows in groups.values())
     numbers = {name: i for i, name in enumerate(dict.fromkeys(map(_method, groups)), start=1)}
     numbered = max(kinds.values(), default=0) > 2 * len(MARKERS)
     lines = len(TOP) + (len(numbers) if numbered else len(groups))  # of the legend
-    made, (axes,) = figure(title, width=9.0, height=max(5.4, 0.26 * lines))
-    for label, rows in found.groups().items():
+    drawing, (axes,) = figure(title, width=9.0, height=max(5.4, 0.26 * lines))
+    for label, rows in results.groups().items():
         if label not in groups:
             _draw_top(axes, label, rows[0])
     drawn: Counter[str] = Counter()
@@ -58,42 +58,42 @@ def utility_plot(found: "ComparisonResults") -> Any:
         drawn[family] += 1
     axes.axhline(INDISTINGUISHABLE, color=GREY, linestyle="--", linewidth=1)
     axes.annotate(
-        "0.05: cannot be told from the retain model above", (0.01, INDISTINGUISHABLE), (0, 3), fontsize=8.5,
+        "0.05: indistinguishable from the retain model above", (0.01, INDISTINGUISHABLE), (0, 3), fontsize=8.5,
         xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY, zorder=1,
     )  # fmt: skip
     axes.set_yscale("log")
-    lowest = _lowest(found)
+    lowest = _lowest(results)
     axes.set_ylim(lowest / 4, 4)
     axes.set_xlabel("model utility (harmonic mean, 0 to 1)")
     cut = f"; {FLOOR:.0e} and less at the bottom" if lowest <= FLOOR else ""
     axes.set_ylabel(f"forget quality (p-value{cut})")
     if numbered:
         axes.set_xlabel(f"{axes.get_xlabel()}; a black number: the combination was picked")
-    legend(made, axes)
-    return made
+    legend(drawing, axes)
+    return drawing
 
 
 def _method(label: str) -> str:
     return label.removesuffix(PICKED)
 
 
-def _lowest(found: "ComparisonResults") -> float:
+def _lowest(results: "ComparisonResults") -> float:
     """Return the lowest forget quality of any point or path, from ``FLOOR`` to ``HIGHEST_FLOOR``."""
-    places = [place for row in found.rows for place in (row.figures, *row.path)]
-    values = [place["forget_quality"] for place in places if place.get("forget_quality") is not None]
+    figure_sets = [figures for row in results.rows for figures in (row.figures, *row.path)]
+    values = [figures["forget_quality"] for figures in figure_sets if figures.get("forget_quality") is not None]
     return min(HIGHEST_FLOOR, max(FLOOR, min(values, default=HIGHEST_FLOOR)))
 
 
 def _family(name: str) -> str:
-    words = name.split("_")
-    for known, family in FAMILY_OF.items():
-        if f"_{name}_".find(f"_{known}_") >= 0:  # also of a variant, as simnpo_2e-4
+    name_words = name.split("_")
+    for variant, family in FAMILY_OF.items():
+        if f"_{name}_".find(f"_{variant}_") >= 0:  # also of a variant, as simnpo_2e-4
             return family
-    return next((family for family in reversed(FAMILIES) if family in words), "others")
+    return next((family for family in reversed(FAMILIES) if family in name_words), "others")
 
 
 def _draw_top(axes: Any, label: str, row: "Row") -> None:
-    """Target and retain model; the latter cannot be told from itself."""
+    """Target and retain model; the latter is indistinguishable from itself."""
     utility = row.figures.get("model_utility")
     quality = row.figures.get("forget_quality", 1.0 if label == "retain model" else None)
     if utility is not None and quality is not None:
@@ -102,15 +102,15 @@ def _draw_top(axes: Any, label: str, row: "Row") -> None:
 
 
 def _draw_method(axes: Any, label: str, rows: "list[Row]", colour: str, marker: str, filled: bool) -> None:
-    def places(found: Any) -> tuple[list[float], list[float]]:
-        usable = [(one.get("model_utility"), one.get("forget_quality")) for one in found]
+    def points(figure_sets: Any) -> tuple[list[float], list[float]]:
+        usable = [(figures.get("model_utility"), figures.get("forget_quality")) for figures in figure_sets]
         pairs = [(x, max(y, FLOOR)) for x, y in usable if x is not None and y is not None]
         return [x for x, _ in pairs], [y for _, y in pairs]
 
     for row in rows:
-        axes.plot(*places(row.path), color=colour, linewidth=1, alpha=0.5, marker=".", markersize=4, zorder=2)
+        axes.plot(*points(row.path), color=colour, linewidth=1, alpha=0.5, marker=".", markersize=4, zorder=2)
     face = colour if filled else "none"
-    x, y = places([row.figures for row in rows])
+    x, y = points([row.figures for row in rows])
     size = 52 if len(marker) == 1 else 70 * (len(marker) - 2)  # a number of two digits is drawn as wide as one of one
     width = 1.5 if len(marker) == 1 else 0.3
     axes.scatter(

@@ -56,32 +56,32 @@ def figure(title: str, panels: int = 1, *, width: float = 8.0, height: float = 5
     figures = optional_module("matplotlib.figure", "plots")
 
     with matplotlib.rc_context(STYLE):
-        made = figures.Figure(figsize=(width, height), layout="constrained")
-        agg.FigureCanvasAgg(made)
-        axes = made.subplots(1, panels, sharey=True, squeeze=False)[0]
-        made.suptitle(title, x=0.01, horizontalalignment="left", fontweight="bold", wrap=True)
-    return made, list(axes)
+        drawing = figures.Figure(figsize=(width, height), layout="constrained")
+        agg.FigureCanvasAgg(drawing)
+        axes = drawing.subplots(1, panels, sharey=True, squeeze=False)[0]
+        drawing.suptitle(title, x=0.01, horizontalalignment="left", fontweight="bold", wrap=True)
+    return drawing, list(axes)
 
 
-def legend(made: Any, axes: Any) -> None:
+def legend(drawing: Any, axes: Any) -> None:
     """Put the legend of an axes beside the data."""
     handles, names = axes.get_legend_handles_labels()
-    made.legend(
+    drawing.legend(
         handles, names, loc="outside right upper", frameon=False, fontsize=STYLE["legend.fontsize"], labelspacing=0.8
     )
 
 
-def note(made: Any, text: str) -> None:
+def note(drawing: Any, text: str) -> None:
     """Put a small line under the axes: on what was measured."""
-    made.supxlabel(text, x=0.01, horizontalalignment="left", fontsize=9, color=GREY)
+    drawing.supxlabel(text, x=0.01, horizontalalignment="left", fontsize=9, color=GREY)
 
 
-def save(made: Any, path: Path) -> None:
+def save(drawing: Any, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     from unlogit.files import atomic_file
 
     with atomic_file(path) as temporary:
-        made.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+        drawing.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def save_if_possible(draw: Callable[[], Any], path: Path) -> str | None:
@@ -112,11 +112,11 @@ def front_plot(sweep: "Sweep", y: Literal["forget_quality", "ks_statistic"] = "f
     what is kept of them. Up is better under both ``y``. What lies below a tenth of the target's forget quality is left
     out, and counted.
     """
-    kept = ["retain_kept", *(["neutral_kept"] if sweep.target.test.neutral_kept is not None else [])]
+    kept_figures = ["retain_kept", *(["neutral_kept"] if sweep.target.test.neutral_kept is not None else [])]
     title = "Forgetting against keeping: better combinations lie further up and further right"
-    made, panels = figure(title, len(kept), width=4.3 * len(kept) + 2.6, height=5.2)
+    drawing, panels = figure(title, len(kept_figures), width=4.3 * len(kept_figures) + 2.6, height=5.2)
     low = max(min(sweep.target.test.forget_quality, INDISTINGUISHABLE) / 10, 1e-300) if y == "forget_quality" else 0.0
-    for axes, x in zip(panels, kept, strict=True):
+    for axes, x in zip(panels, kept_figures, strict=True):
         _draw_paths(axes, sweep, x, y, low)
         _draw_marks(axes, sweep, x, y)
         _limit(axes, sweep, x, y, low)
@@ -127,10 +127,10 @@ def front_plot(sweep: "Sweep", y: Literal["forget_quality", "ks_statistic"] = "f
         panels[0].set_ylim(low, 2.5)
     else:
         panels[0].set_ylim(1.02, -0.04)
-    legend(made, panels[0])
+    legend(drawing, panels[0])
     counts = " + ".join(f"{count} {split}" for split, count in sweep.counts["test"].items() if count)
-    note(made, f"{counts} rows, none of which helped to choose.")
-    return made
+    note(drawing, f"{counts} rows, none of which helped to choose.")
+    return drawing
 
 
 def _xy(rows: Sequence["SweepRow"], x: str, y: str) -> tuple[list[float], list[float]]:
@@ -142,10 +142,10 @@ def _draw_paths(axes: Any, sweep: "Sweep", x: str, y: str, low: float) -> None:
     picked = sweep.picked.combination
     for rule in dict.fromkeys(row.combination.rule for row in sweep.rows):
         colour = RULE_COLOURS[rule]
-        own = [row for row in sweep.rows if row.combination.rule == rule]
+        rule_rows = [row for row in sweep.rows if row.combination.rule == rule]
         axes.plot([], [], "o-", color=colour, markersize=5, linewidth=1.2, label=rule)
-        for rate in dict.fromkeys(row.combination.filter_rate for row in own):
-            path = [row for row in own if row.combination.filter_rate == rate]
+        for rate in dict.fromkeys(row.combination.filter_rate for row in rule_rows):
+            path = [row for row in rule_rows if row.combination.filter_rate == rate]
             path.sort(key=lambda row: row.combination.alpha)
             first = (rule, rate) == (picked.rule, picked.filter_rate)
             line = {"linewidth": 2.2, "alpha": 0.9, "zorder": 2.5} if first else {"linewidth": 0.8, "alpha": 0.35}
@@ -164,26 +164,28 @@ def _name_alphas(axes: Any, path: "Sequence[SweepRow]", x: str, y: str, colour: 
     for row in path:
         alpha = row.combination.alpha
         if (2 * alpha).is_integer():
-            place = getattr(row.test, x), getattr(row.test, y)
+            point = getattr(row.test, x), getattr(row.test, y)
             style = {"color": colour, "fontsize": 9, "fontweight": "bold", "zorder": 6}
             style |= {"path_effects": [withStroke(linewidth=3, foreground="white")]}
-            axes.annotate(f"α {alpha:g}", place, (-6, 0), textcoords="offset points", ha="right", va="center", **style)
+            axes.annotate(f"α {alpha:g}", point, (-6, 0), textcoords="offset points", ha="right", va="center", **style)
 
 
 def _draw_marks(axes: Any, sweep: "Sweep", x: str, y: str) -> None:
     """The picked combination, the target, the retain model, and the usual level of the test."""
     mark = {"linestyle": "", "zorder": 7, "markeredgecolor": "white", "markersize": 9}
     star = {"marker": "*", "color": COLOURS[-1], "markersize": 17, "markeredgecolor": INK}
-    chosen = sweep.picked.combination
-    words = f"picked: {chosen.rule},\nα {chosen.alpha:g}, filter {chosen.filter_rate:g}"
-    axes.plot(*_xy([sweep.picked], x, y), label=words, **mark | star)
+    combination = sweep.picked.combination
+    label = f"picked: {combination.rule},\nα {combination.alpha:g}, filter {combination.filter_rate:g}"
+    axes.plot(*_xy([sweep.picked], x, y), label=label, **mark | star)
     axes.plot(*_xy([sweep.target], x, y), marker="s", color=INK, label="target (α 0)", **mark)
     if sweep.retain_model.get(x) is not None:
-        place = [sweep.retain_model[x]], [sweep.retain_model[y]]
-        axes.plot(*place, marker="D", color=GREY, label="retain model", **mark)
+        point = [sweep.retain_model[x]], [sweep.retain_model[y]]
+        axes.plot(*point, marker="D", color=GREY, label="retain model", **mark)
     if y == "forget_quality":
         level = {"color": INK, "linewidth": 1.0, "linestyle": (0, (5, 4)), "zorder": 1}
-        axes.axhline(INDISTINGUISHABLE, label=f"{INDISTINGUISHABLE}: above, not told\nfrom the retain model", **level)
+        axes.axhline(
+            INDISTINGUISHABLE, label=f"{INDISTINGUISHABLE}: above, indistinguishable\nfrom the retain model", **level
+        )
 
 
 def _limit(axes: Any, sweep: "Sweep", x: str, y: str, low: float) -> None:

@@ -7,7 +7,14 @@ from typing import Any
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.loading import depth_of, model_place
 from unlogit.model.logit_difference import check_combination
-from unlogit.settings.options import AssistantOptions, EvaluateOptions, PickOptions, RunConfig, TrainOptions
+from unlogit.settings.options import (
+    AssistantOptions,
+    CombinationOptions,
+    EvaluateOptions,
+    PickOptions,
+    RunConfig,
+    TrainOptions,
+)
 
 
 def check_run(config: RunConfig) -> None:
@@ -20,8 +27,7 @@ def check_run(config: RunConfig) -> None:
     """
     check_assistant(config.assistant, config.target)
     check_train(config.train)
-    combination = config.combination
-    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    check_combination(config.combination)
     check_evaluation(config.evaluate, config.pick)
     check_pick(config)
 
@@ -136,7 +142,7 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
     if pick.enabled:
         for alpha in pick.alphas:
             for filter_rate in pick.filter_rates:
-                check_combination(pick.rules[0], alpha, filter_rate)
+                check_combination(CombinationOptions(pick.rules[0], alpha, filter_rate))
     log = retain_log(options.retain_model) if options.retain_model else None
     if options.retain_model and log is None:
         model_place(options.retain_model)

@@ -17,7 +17,7 @@ def combine_run(folder: RunFolder, combination: CombinationOptions) -> Combinati
     """
     model_place(str(folder.path))
     check_combines(folder, folder.read_config(), "rule, alpha or filter_rate")
-    check_combination(combination.rule, combination.alpha, combination.filter_rate)
+    check_combination(combination)
     previous = folder.combination()
     folder.write_combination(combination)
     return previous

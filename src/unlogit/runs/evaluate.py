@@ -32,10 +32,10 @@ from unlogit.terminal import scoring_bar
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("forget", "retain", "real_authors", "world_facts", "general", "holdout", "retain_holdout")
+EVALUATION_SPLITS = ("forget", "retain", "real_authors", "world_facts", "general", "holdout", "retain_holdout")
 """Evaluation rows by name; only the first two are there always."""
 
-PARTED = ("forget", "retain")
+VALIDATION_SPLITS = ("forget", "retain")
 """Splits of which some rows choose the combination."""
 
 NO_WRONG_ANSWERS = (
@@ -66,14 +66,17 @@ class EvaluationRows:
             DataError: the run was not prepared, or a split has too few rows to be parted.
         """
         rows: dict[str, list[Example]] = {}
-        for name in SPLITS:
+        for name in EVALUATION_SPLITS:
             path = folder.data / "evaluation" / f"{name}.jsonl"
-            if name in PARTED or path.exists():
+            if name in VALIDATION_SPLITS or path.exists():
                 found = read_prepared(path)
                 rows[name] = found[: config.evaluate.max_rows or len(found)]
         if not config.pick.enabled and config.evaluate.part == "all":
             return cls(rows)
-        parts = {name: split_validation(rows[name], config.pick.validation_share, config.data.seed) for name in PARTED}
+        parts = {
+            name: split_validation(rows[name], config.pick.validation_share, config.data.seed)
+            for name in VALIDATION_SPLITS
+        }
         scored = rows | {name: test for name, (_, test) in parts.items()}
         chooses, neutral = _held_out_neutral(folder, config)
         return cls(
@@ -156,7 +159,7 @@ class Scorer:
         """
         if self.retain.choose is None:
             raise DataError("there is no retain model to choose the combination by; expected one: give retain_model")
-        forget, retain = (self.rows.validation[name] for name in PARTED)
+        forget, retain = (self.rows.validation[name] for name in VALIDATION_SPLITS)
         neutral = self.rows.validation.get("neutral", [])
         counts = f"{len(forget)} forget and {len(retain)} retain rows" + (
             f", {len(neutral)} neutral" if neutral else ""

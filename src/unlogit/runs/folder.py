@@ -207,7 +207,8 @@ class RunFolder:
         if differences:
             raise ConfigError(
                 f"the assistant of {self.path} was begun with other settings or rows ({'; '.join(differences)}); "
-                "expected the same, to go on from there: leave them as they were, or give --overwrite instead of --resume"
+                "expected the same, to go on from there: leave them as they were, or give --overwrite instead of "
+                "--resume"
             )
 
     def check_rows(self) -> None:

@@ -1,4 +1,4 @@
-"""``results.json`` of a run folder: the results of several models on the same rows, and their table.
+"""``results.json`` of a run folder: the results of several models on the same rows.
 
 Each model's own results are as ``evaluate.results`` defines them; here they only stand side by side.
 """
@@ -7,16 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unlogit.errors import DataError
-from unlogit.evaluate.results import MetricResult, Results, TruthRatios, read_json
+from unlogit.evaluate.results import Results, TruthRatios, read_json
 from unlogit.files import write_json
 from unlogit.settings.config_file import recorded
 from unlogit.settings.options import RunConfig
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FORMAT = "unlogit run 1"
 RETAIN = "retain model"
@@ -116,33 +113,6 @@ def write_run_open_unlearning(found: RunResults, path: Path) -> Path:
     return folder
 
 
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("forget\nquality\n↑", "", "forget_quality"),
-    ("model\nutility\n↑", "", "model_utility"),
-    ("forget\nproba-\nbility ≈", "forget", "probability"),
-    ("forget\nROUGE-L\n≈", "forget", "rouge_l_recall"),
-    ("extrac-\ntion str.\n↓", "forget", "extraction_strength"),
-    ("exact\nmemor.\n↓", "forget", "exact_memorisation"),
-    ("retain\nproba-\nbility ↑", "retain", "probability"),
-    ("retain\nROUGE-L\n↑", "retain", "rouge_l_recall"),
-)
-"""Heading, split (empty: of all splits together) and metric of each column."""
-
-TEXT_COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("forget\nver-\nbatim ≈", "forget", "verbatim_completion"),
-    ("forget\nperplex-\nity ≈", "forget", "perplexity"),
-    ("holdout\nperplex-\nity ↓", "holdout", "perplexity"),
-    ("member-\nship\nAUC ≈", "", "membership_inference"),
-    ("priv-\nleak\n0 best", "", "privleak"),
-    ("retain\nver-\nbatim ↑", "retain", "verbatim_completion"),
-    ("retain\nperplex-\nity ↓", "retain", "perplexity"),
-    ("retain\nholdout\nperpl. ↓", "retain_holdout", "perplexity"),
-)
-"""The same where the rows are running text."""
-
-SIGNS = "↑ higher is better · ↓ lower is better · ≈ best as the retain model's."
-
-
 def given_out_warning(picked: float, target: float, retain: float) -> str:
     """Return one line where forget answers are still given out by what was picked; else an empty string.
 
@@ -156,83 +126,3 @@ def given_out_warning(picked: float, target: float, retain: float) -> str:
         f"{target:.0%}, retain model {retain:.0%}): look for another with less exact memorisation, or choose on "
         "more rows"
     )
-
-
-def results_table(found: RunResults, notes: Mapping[str, str] | None = None) -> "Table":
-    """Return a table with a row for each model, 80 columns wide (88 where the seconds of a training are known).
-
-    Args:
-        found: results of all models.
-        notes: how a model was made, said below the table.
-    """
-    from rich import box
-    from rich.table import Table
-
-    text = any("perplexity" in one.splits["forget"].metrics for one in found.models.values() if "forget" in one.splits)
-    columns, caption = (TEXT_COLUMNS, _text_caption(found)) if text else (COLUMNS, _caption(found))
-    caption += "".join(f"\n{name}: {note}" for name, note in (notes or {}).items())
-    table = Table(
-        caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False
-    )
-    table.add_column("model", overflow="fold", min_width=12)
-    for heading, _, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    seconds = {name: summary["seconds"] for name, summary in found.training.items() if name in found.models}
-    if seconds:
-        table.add_column("training\nseconds", justify="right", no_wrap=True)
-    for name, results in found.models.items():
-        took = [f"{seconds[name]:.0f}" if name in seconds else "–"] if seconds else []
-        table.add_row(name, *(_number(_metric(results, split, metric)) for _, split, metric in columns), *took)
-    return table
-
-
-def _caption(found: RunResults) -> str:
-    """What the columns mean; what was measured beside them."""
-    caption = (
-        f"{SIGNS} Extraction strength and exact memorisation are those of the forget rows. Forget quality is a "
-        f"p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model."
-    )
-    if not any(results.forget_quality for results in found.models.values()):
-        caption += " It needs a retain model: give --retain_model."
-    target = found.models.get("target")
-    if target and target.forget_quality and target.forget_quality.value >= INDISTINGUISHABLE:
-        rows = target.forget_quality.count
-        caption += f" These {rows} rows are too few to tell by: not even the target is told apart."
-    members = {name: one.membership_inference for name, one in found.models.items() if one.membership_inference}
-    if members:
-        words = ", ".join(f"{name} {metric.value:.3f}" for name, metric in members.items())
-        caption += f"\nMembership inference, AUC of forget against held-out rows (0.5: not told apart): {words}."
-    return caption
-
-
-def _text_caption(found: RunResults) -> str:
-    caption = (
-        f"{SIGNS} Verbatim: ROUGE-L of the continuation of a text's beginning. Membership AUC: forget rows told from "
-        "held-out ones by min-k; 0.5 is not at all. Privleak: -100 gives away all, 0 is the retain model."
-    )
-    if not any(results.membership_inference for results in found.models.values()):
-        caption += " Both need rows that no model was trained on: prepare with --holdout."
-    elif not any(results.privleak for results in found.models.values()):
-        caption += " The latter needs a retain model: give --retain_model."
-    return caption
-
-
-def _metric(results: Results, split: str, metric: str) -> MetricResult | None:
-    if split:
-        return results.splits[split].metrics.get(metric) if split in results.splits else None
-    overall = {
-        "forget_quality": results.forget_quality,
-        "model_utility": results.model_utility,
-        "membership_inference": results.membership_inference,
-        "privleak": results.privleak,
-    }
-    return overall[metric]
-
-
-def _number(metric: MetricResult | None) -> str:
-    if metric is None:
-        return "–"
-    size = abs(metric.value)
-    if 10 <= size < 10_000:
-        return f"{metric.value:.1f}"
-    return f"{metric.value:.3f}" if 0.0005 <= size < 10 or size == 0 else f"{metric.value:.1e}"

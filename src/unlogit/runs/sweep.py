@@ -1,8 +1,7 @@
-"""Sweeping a run: its rows and models, the files that come of it, and the table.
+"""Sweeping a run: its rows and models, and the files that come of it.
 
     RUN/sweep.json  every combination with its figures, the settings, what was picked
     RUN/sweep.csv   the same, a line for each combination
-    RUN/sweep.png   what each keeps against how well it forgets
 
 The rows that choose are those of ``unlogit evaluate --pick.enabled true``. What is measured is the business of
 ``evaluate.sweep``.
@@ -14,21 +13,20 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.score import Score, score_examples
-from unlogit.evaluate.sweep import SPLITS, Sweep, SweepRow, figures, sweep_combinations, sweep_grid
+from unlogit.evaluate.sweep import SWEEP_SPLITS, Sweep, figures, sweep_combinations, sweep_grid
 from unlogit.files import atomic_file, write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
-from unlogit.report.plots import front_plot, save_if_possible
 from unlogit.runs.checks import check_evaluation, retain_log
 from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.runs.folder import RunFolder
-from unlogit.runs.results import INDISTINGUISHABLE, RETAIN, given_out_warning, load_retain
+from unlogit.runs.results import RETAIN, given_out_warning, load_retain
 from unlogit.settings.config_file import plain, record
 from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
 from unlogit.terminal import scoring_bar
@@ -36,14 +34,8 @@ from unlogit.training.recipe import combines
 
 log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 FORMAT = "unlogit sweep 1"
 """Stands in sweep.json; another number means that the fields changed."""
-
-BEST = 10
-"""Combinations in the table."""
 
 
 def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sweep:
@@ -110,7 +102,7 @@ def _retain(
         return load_retain(results_file), None
     model, tokenizer = load_target(name, dtype), load_tokenizer(name)
     parts = [[row for row in part["forget"] if row.perturbed_answer] for part in (validation, test)]
-    rows = {"forget": [*parts[0], *parts[1]]} | {split: answers_only(test[split]) for split in SPLITS[1:]}
+    rows = {"forget": [*parts[0], *parts[1]]} | {split: answers_only(test[split]) for split in SWEEP_SPLITS[1:]}
     log.info(f"Scoring the retain model on {_counts(rows)}.")
     found = {}
     with scoring_bar(RETAIN) as progress:
@@ -129,18 +121,16 @@ def _retain(
 
 def _counts(rows: Mapping[str, Any]) -> str:
     """Say how many rows of each split there are."""
-    counts = [f"{len(rows[split])} {split}" for split in SPLITS if rows.get(split)]
+    counts = [f"{len(rows[split])} {split}" for split in SWEEP_SPLITS if rows.get(split)]
     return f"{', '.join(counts[:-1])} and {counts[-1]} rows"
 
 
-def write_sweep(folder: RunFolder, sweep: Sweep, config: RunConfig, options: SweepOptions) -> str | None:
-    """Write the plot, the lines and the whole, each whole or not at all; return why there is no plot, if so."""
-    no_plot = save_if_possible(lambda: front_plot(sweep), folder.sweep.with_suffix(".png"))
+def write_sweep(folder: RunFolder, sweep: Sweep, config: RunConfig, options: SweepOptions) -> None:
+    """Write the lines as CSV and everything as JSON, each whole or not at all."""
     with atomic_file(folder.sweep.with_suffix(".csv")) as temporary:
         temporary.write_text(sweep_csv(sweep), encoding="utf-8")
     settings = record(config) | {"sweep": plain(asdict(options))}
     write_json(folder.sweep, {"format": FORMAT, "config": settings, **sweep.to_json()})
-    return no_plot
 
 
 def sweep_csv(sweep: Sweep) -> str:
@@ -162,67 +152,8 @@ def sweep_csv(sweep: Sweep) -> str:
     return lines.getvalue()
 
 
-COLUMNS: tuple[tuple[str, str], ...] = (
-    ("forget\nquality\n↑", "forget_quality"),
-    ("KS\nstat.\n↓", "ks_statistic"),
-    ("forget\nproba-\nbility ≈", "forget_probability"),
-    ("exact\nmemor.\n≈", "forget_exact_memorisation"),
-    ("truth\nratio\n≈", "forget_truth_ratio"),
-    ("retain\nproba-\nbility ↑", "retain_probability"),
-    ("exact\nmemor.\n↑", "retain_exact_memorisation"),
-    ("retain\nkept\n↑", "retain_kept"),
-    ("neutral\nkept\n↑", "neutral_kept"),
-)
-"""Heading and figure of each column of test rows."""
-
-
-def sweep_table(sweep: Sweep) -> "Table":
-    """Return a table of target, retain model and the combinations that are best on validation rows, picked first."""
-    from rich import box
-    from rich.table import Table
-
-    caption = (
-        "↑ higher is better · ↓ lower is better · ≈ best as the retain model's. J, on the rows that choose, is the "
-        "harmonic mean of nearness to the retain model (the smaller of 1 − KS statistic and 1 − the distance in exact "
-        "memorisation) and what is kept; all else is of rows that do not. Forget quality is a "
-        f"p-value: from {INDISTINGUISHABLE} on, the model cannot be told from the retain model. Kept: of the target's "
-        "probability of right answers."
-    )
-    table = Table(
-        caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False
-    )
-    table.add_column("", no_wrap=True, min_width=12)
-    for heading in ("rule", "α", "filter", "J ↑"):
-        table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
-    for heading, _ in COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row(
-        "target", "", "0", "", _number(sweep.target.validation.objective), *_cells(figures(sweep.target.test))
-    )
-    if sweep.retain_model:
-        table.add_row(RETAIN, "", "", "", "", *_cells(sweep.retain_model), end_section=True)
-    for number, row in enumerate(sweep.best(BEST), start=1):
-        table.add_row("picked" if number == 1 else f"{number}.", *_combination(row), *_cells(figures(row.test)))
-    return table
-
-
 def memorisation_warning(sweep: Sweep) -> str:
     """Return one line where forget answers are still given out by what was picked; else an empty string."""
     picked, target = (row.test.forget_exact_memorisation for row in (sweep.picked, sweep.target))
     retain = sweep.retain_model.get("forget_exact_memorisation")
     return "" if retain is None else given_out_warning(picked, target, retain)
-
-
-def _combination(row: SweepRow) -> list[str]:
-    chosen = row.combination
-    return [chosen.rule, f"{chosen.alpha:g}", f"{chosen.filter_rate:g}", _number(row.validation.objective)]
-
-
-def _cells(values: Mapping[str, float | None]) -> list[str]:
-    return [_number(values.get(name)) for _, name in COLUMNS]
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if value >= 0.0005 or value == 0 else f"{value:.1e}"

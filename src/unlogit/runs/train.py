@@ -23,7 +23,7 @@ from unlogit.model.assistant import Assistant
 from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run
-from unlogit.runs.evaluate import SPLITS, EvaluationRows, load_log
+from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
@@ -243,7 +243,7 @@ class RunTraining:
         if not options.path_rows:
             return None
         rows = EvaluationRows.read(self.folder, self.config).scored
-        rows = {name: rows[name][: options.path_rows] for name in SPLITS if name in rows}
+        rows = {name: rows[name][: options.path_rows] for name in EVALUATION_SPLITS if name in rows}
         retain = load_log(options.retain_model, rows["forget"], options.conventions)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
         branches = list(earlier)

@@ -171,59 +171,85 @@ def fit(
     sampler = step_sampler(recipe, rows, per_step, options)
     setup = time.monotonic() - started
     work, checkpoint = checkpoint_folder(output, settings.resume)
-    if on_main_process():
-        for name, value in (work_files or {}).items():
-            write_json(work / name, value)
+    _write_work_files(work, work_files or {})
     dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
     if recipe.combines and not recipe.needs:
         model.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
     trained = recipe.make(model, settings.shape, settings.combination, options.seed).to(device)
-    pieces = pieces_of(options)
-    dealt = DealtSteps(sampler, rows, pieces)
-    arguments = training_arguments(
-        work,
-        options,
-        steps_a_epoch=sampler.steps,
-        row_batch=max(1, sum(per_step.values()) // pieces),
-        dtype=dtype,
-        device=device,
-        bar=settings.bar,
-    )
-    started = time.monotonic()
-    reference = Reference()
-    if recipe.needs:
-        reference = measure_reference(
-            trained.reference_model,
-            _referred(rows, sampler, arguments.max_steps),
-            recipe.needs,
-            frozen=trained.reference_head_frozen,
-            autocast=dtype if dtype != torch.float32 else None,
-        )
-    setup += time.monotonic() - started
-    numbers = recipe.loss_numbers(options) if isinstance(options, TrainOptions) else {}
-    trainer = FitTrainer(
-        recipe,
-        numbers,
-        reference,
-        pieces,
-        sampler=dealt,
-        log_file=work / "log.jsonl",
-        each_epoch=settings.each_epoch(trained) if settings.each_epoch else None,
-        model=trained,
-        args=arguments,
-        train_dataset=RowData(rows),
-        data_collator=collate,
-        callbacks=[StopOnNonFinite(), *settings.callbacks(trained)],
-    )
+    steps = Steps(rows, per_step, sampler, pieces_of(options))
+    trainer, measuring = _trainer(recipe, trained, steps, settings, work, dtype)
     summary = {
-        **with_setup(run_training(trainer, work, checkpoint), setup),
+        **with_setup(run_training(trainer, work, checkpoint), setup + measuring),
         "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
         "rows_a_step": per_step,
         "terms": last_terms(trainer.state.log_history),
-        "objective": dict(numbers),
+        "objective": dict(trainer.numbers),
     }
     return Fitted(trained.eval(), summary | {"work": str(work)})
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The rows of a training, their order, and into how many pieces a step is cut."""
+
+    rows: list[Row]
+    per_step: dict[str, int]
+    sampler: Any
+    pieces: int
+
+
+def _trainer(
+    recipe: Recipe, trained: Trainable, steps: Steps, settings: FitSettings, work: Path, dtype: torch.dtype
+) -> tuple[FitTrainer, float]:
+    """Return the trainer, and the seconds that measuring its reference values took."""
+    options = settings.options
+    arguments = training_arguments(
+        work,
+        options,
+        steps_a_epoch=steps.sampler.steps,
+        row_batch=max(1, sum(steps.per_step.values()) // steps.pieces),
+        dtype=dtype,
+        device=choose_device(),
+        bar=settings.bar,
+    )
+    started = time.monotonic()
+    reference = _reference(recipe, trained, _referred(steps.rows, steps.sampler, arguments.max_steps), dtype)
+    seconds = time.monotonic() - started
+    trainer = FitTrainer(
+        recipe,
+        recipe.loss_numbers(options) if isinstance(options, TrainOptions) else {},
+        reference,
+        steps.pieces,
+        sampler=DealtSteps(steps.sampler, steps.rows, steps.pieces),
+        log_file=work / "log.jsonl",
+        each_epoch=settings.each_epoch(trained) if settings.each_epoch else None,
+        model=trained,
+        args=arguments,
+        train_dataset=RowData(steps.rows),
+        data_collator=collate,
+        callbacks=[StopOnNonFinite(), *settings.callbacks(trained)],
+    )
+    return trainer, seconds
+
+
+def _write_work_files(work: Path, files: Mapping[str, Any]) -> None:
+    if on_main_process():
+        for name, value in files.items():
+            write_json(work / name, value)
+
+
+def _reference(recipe: Recipe, trained: Trainable, rows: Any, dtype: torch.dtype) -> Reference:
+    """Measure what the loss needs of the untrained model, computing as the training will."""
+    if not recipe.needs:
+        return Reference()
+    return measure_reference(
+        trained.reference_model,
+        rows,
+        recipe.needs,
+        frozen=trained.reference_head_frozen,
+        autocast=dtype if dtype != torch.float32 else None,
+    )
 
 
 def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str, Any] | None = None) -> None:
@@ -282,7 +308,7 @@ def _encoded(
     common = None
     if side == "forget" and isinstance(options, TrainOptions) and options.common_share:
         common = common_words(pools["retain"], options.common_share)
-    all_tokens = (recipe.whole and side == "forget") or getattr(options, "loss_on", "answer") == "all"
+    all_tokens = (recipe.with_questions and side == "forget") or getattr(options, "loss_on", "answer") == "all"
     rows = []
     for number, example in enumerate(examples):
         answer = encode(example, tokenizer, options.max_tokens, common)

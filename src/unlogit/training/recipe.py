@@ -66,7 +66,7 @@ class Recipe:
     """Reference values and partners that the loss asks for."""
     numbers: Mapping[str, float] | None = None
     """The paper's numbers for what ``settings`` leaves at None; None: those of the target's size."""
-    whole: bool = False
+    with_questions: bool = False
     """The forget side has the positions of the question as well as those of the answer."""
     folder: str = "assistant"
     """Where the adapter stands in a run folder."""
@@ -128,7 +128,7 @@ def _by_weights(objective: Objective, make: Make, *, combines: bool, weights: tu
         combines=combines,
         needs=objective.needs,
         numbers={name: getattr(objective, name) for name in ("forget_weight", "retain_weight", "beta", "gamma")},
-        whole=objective.whole,
+        with_questions=objective.with_questions,
         weights=weights,
     )
 

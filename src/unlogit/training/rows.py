@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from unlogit.data.batches import pad_rows
-from unlogit.data.encode import FLAT, IGNORED, Encoded
+from unlogit.data.encode import IGNORED_LABEL, UNIFORM_LABEL, Encoded
 from unlogit.errors import ConfigError
 from unlogit.objectives.head import FrozenHead
 from unlogit.objectives.sides import SIDES, Answers, Sides
@@ -44,7 +44,7 @@ class Row:
     def token_sides(self) -> list[int]:
         """The side of each token, ``NO_SIDE`` where it carries no loss; words of the question are uniform."""
         side, uniform = SIDES.index(self.side), SIDES.index("uniform")
-        return [NO_SIDE if x == IGNORED else uniform if x == FLAT else side for x in self.encoded.labels]
+        return [NO_SIDE if x == IGNORED_LABEL else uniform if x == UNIFORM_LABEL else side for x in self.encoded.labels]
 
 
 def collate(items: Sequence[tuple[Row, Tensor]]) -> dict[str, Tensor]:

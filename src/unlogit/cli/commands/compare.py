@@ -99,9 +99,9 @@ def write(found: "ComparisonResults", folder: Path) -> str | None:
 
 def show(found: "ComparisonResults", markdown: bool) -> None:
     """Print the table."""
-    from unlogit.compare.results import markdown_table, results_table
+    from unlogit.report.compare_table import comparison_markdown, comparison_table
 
     if markdown:
-        print(markdown_table(found))
+        print(comparison_markdown(found))
     else:
-        console().print(results_table(found))
+        console().print(comparison_table(found))

@@ -38,4 +38,4 @@ def run(given: dict[str, Any]) -> None:
 
     output = Path(given.get("output", "runs/demo"))
     show_answers(run_demo(given.get("model", "tiny"), output, given.get("seed", 0), show=show_step))
-    print(f"\nGo on: unlogit chat {output}")
+    print(f"\nNext: unlogit chat {output}")

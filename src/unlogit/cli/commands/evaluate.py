@@ -58,9 +58,9 @@ def run(given: dict[str, Any]) -> None:
 
 def show_evaluated(evaluated: "Evaluated") -> None:
     """Print the table of an evaluation, where it is, and how to store what was picked."""
-    from unlogit.runs.results import results_table
+    from unlogit.report.run_table import run_table
 
-    console().print(results_table(evaluated.results, evaluated.notes))
+    console().print(run_table(evaluated.results, evaluated.notes))
     print(f"The whole of it is in {evaluated.path}.")
     if evaluated.open_unlearning:
         print(

@@ -37,8 +37,10 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Sweep, print the table, and say what to do next."""
+    from unlogit.report.plots import front_plot, save_if_possible
+    from unlogit.report.sweep_table import sweep_table
     from unlogit.runs.combine import combine_run
-    from unlogit.runs.sweep import memorisation_warning, sweep_run, sweep_table, write_sweep
+    from unlogit.runs.sweep import memorisation_warning, sweep_run, write_sweep
 
     folder = RunFolder(Path(given["run"]))
     stored_config = folder.current_config()
@@ -46,7 +48,8 @@ def run(given: dict[str, Any]) -> None:
     names = {field.name for field in fields(SweepOptions)}
     options = SweepOptions(**{name: value for name, value in given.items() if name in names})
     sweep = sweep_run(folder, config, options)
-    no_plot = write_sweep(folder, sweep, config, options)
+    no_plot = save_if_possible(lambda: front_plot(sweep), folder.sweep.with_suffix(".png"))
+    write_sweep(folder, sweep, config, options)
     picked = sweep.picked.combination
     console().print(sweep_table(sweep))
     plot = "without a plot" if no_plot else f"the plot is {folder.sweep.with_suffix('.png')}"

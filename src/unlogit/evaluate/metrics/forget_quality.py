@@ -1,7 +1,7 @@
-"""Forget quality: can the truth ratios on forget rows be told from those of a model that never saw them?
+"""Forget quality: are the truth ratios on forget rows distinguishable from those of a model that never saw them?
 
-p-value of the two-sided two-sample Kolmogorov–Smirnov test; higher is better, and above 0.05 they cannot be
-told apart at the usual level. TOFU, arXiv 2401.06121, section 2.2.2. It falls with the number of rows (at 400
+p-value of the two-sided two-sample Kolmogorov–Smirnov test; higher is better, and above 0.05 they are
+indistinguishable at the usual level. TOFU, arXiv 2401.06121, section 2.2.2. It falls with the number of rows (at 400
 a full difference gives 1e-239), and over-suppression fails it as surely as none. ``parts`` has the statistic.
 """
 
@@ -33,5 +33,5 @@ def forget_quality(truth_ratios: Sequence[float], retain: Sequence[float] | None
 
 def ks_two_sided(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
     """Return (statistic, p-value); exact up to 10,000 values each, as scipy chooses by default."""
-    found = ks_2samp(first, second)
-    return float(found.statistic), float(found.pvalue)
+    test = ks_2samp(first, second)
+    return float(test.statistic), float(test.pvalue)

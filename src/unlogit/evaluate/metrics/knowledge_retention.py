@@ -17,7 +17,7 @@ def right_answers(results: Results) -> set[tuple[str, str]]:
     return {question for question, recall in _recalls(results).items() if recall >= RIGHT}
 
 
-def kept_answers(results: Results, target: Results) -> dict[str, float]:
+def knowledge_retention(results: Results, target: Results) -> dict[str, float]:
     """Return ``general_right``, the questions that the target answers right, and ``general_kept``, of these the
     number that this model does.
 
@@ -31,10 +31,10 @@ def kept_answers(results: Results, target: Results) -> dict[str, float]:
 
 
 def _recalls(results: Results) -> Mapping[tuple[str, str], float]:
-    found: dict[tuple[str, str], float] = {}
+    recalls: dict[tuple[str, str], float] = {}
     for name, split in results.splits.items():
         if role_of(name) == "knowledge" and "rouge_l_recall" in split.metrics:
             metric = split.metrics["rouge_l_recall"]
             rows = [split.rows[i] for i in metric.row_indices]
-            found |= {(name, row): value for row, value in zip(rows, metric.per_example, strict=True)}
-    return found
+            recalls |= {(name, row): value for row, value in zip(rows, metric.per_example, strict=True)}
+    return recalls

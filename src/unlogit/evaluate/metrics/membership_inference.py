@@ -1,4 +1,4 @@
-"""Membership inference: can forget rows be told from rows that no model was trained on, by how a model scores them?
+"""Membership inference: does a model's score of a row give away that the row was in the forget set?
 
 A score of a row is lower the better the model knows it; AUC, in [0, 1], is the share of pairs of a forget and a
 held-out row in which the forget row has the lower one, ties counting half. 0.5 is chance, 1 a model that remembers
@@ -53,7 +53,7 @@ SCORES: dict[str, Callable[[Score], float]] = {
     "min_k": lambda score: lowest(score.token_log_probs),
     "min_k_plus_plus": lambda score: lowest(score.token_z_scores),
 }
-"""What rows are told apart by; all are lower for what is known."""
+"""Scores that separate forget rows from held-out ones; all are lower for what the model knows."""
 
 
 def membership_inference(forget: Sequence[Score], holdout: Sequence[Score]) -> MetricResult:
@@ -61,23 +61,27 @@ def membership_inference(forget: Sequence[Score], holdout: Sequence[Score]) -> M
 
     Every score needs ``token_log_probs`` and ``token_z_scores``.
     """
-    parts = {name: auc([one(row) for row in forget], [one(row) for row in holdout]) for name, one in SCORES.items()}
-    return MetricResult(NAME, parts["min_k"], (), len(forget) + len(holdout), "retain_model", PAPER, parts=parts)
+    aucs = {
+        name: auc([row_score(row) for row in forget], [row_score(row) for row in holdout])
+        for name, row_score in SCORES.items()
+    }
+    return MetricResult(NAME, aucs["min_k"], (), len(forget) + len(holdout), "retain_model", PAPER, parts=aucs)
 
 
-def auc(members: Sequence[float], others: Sequence[float]) -> float:
+def auc(members: Sequence[float], non_members: Sequence[float]) -> float:
     """Return the share of pairs in which the member's value is the lower one, ties counting half."""
-    higher = mannwhitneyu(others, members, method="asymptotic").statistic  # pairs in which the other's is the higher
-    return float(higher) / (len(members) * len(others))
+    # The statistic counts the pairs in which the non-member has the higher value.
+    higher = mannwhitneyu(non_members, members, method="asymptotic").statistic
+    return float(higher) / (len(members) * len(non_members))
 
 
-def privleak(found: MetricResult, retain: MetricResult) -> MetricResult | None:
-    """Compare a model's membership inference with the retain model's; None where the latter tells all rows apart.
+def privleak(unlearned: MetricResult, retain: MetricResult) -> MetricResult | None:
+    """Compare a model's membership inference with the retain model's; None where the latter separates all rows.
 
     Then there is nothing to compare with: forget and held-out rows differ by themselves.
     """
     if retain.value == 1:
         return None
-    value = ((1 - found.value) - (1 - retain.value)) / (1 - retain.value) * 100
-    parts = {"auc": found.value, "retain_auc": retain.value}
-    return MetricResult(PRIVLEAK, value, (), found.count, "retain_model", PAPER, parts=parts)
+    value = ((1 - unlearned.value) - (1 - retain.value)) / (1 - retain.value) * 100
+    aucs = {"auc": unlearned.value, "retain_auc": retain.value}
+    return MetricResult(PRIVLEAK, value, (), unlearned.count, "retain_model", PAPER, parts=aucs)

@@ -14,7 +14,7 @@ from unlogit.evaluate.results import MetricResult, SplitResult
 
 NAME = "model_utility"
 PAPER = "TOFU, arXiv 2401.06121"
-SPLITS = ("retain", "real_authors", "world_facts")
+UTILITY_SPLITS = ("retain", "real_authors", "world_facts")
 METRICS_OF_EACH = ("probability", "rouge_l_recall", "truth_ratio")
 
 
@@ -22,7 +22,7 @@ def utility_parts(splits: Mapping[str, SplitResult]) -> dict[str, float]:
     """Return the numbers that model utility is made of, by name ``split.metric``; empty if there are none."""
     return {
         f"{split}.{metric}": splits[split].metrics[metric].value
-        for split in SPLITS
+        for split in UTILITY_SPLITS
         if split in splits
         for metric in METRICS_OF_EACH
         if metric in splits[split].metrics
@@ -35,14 +35,14 @@ def model_utility(splits: Mapping[str, SplitResult]) -> MetricResult:
     Raises:
         DataError: there is no part.
     """
-    parts = utility_parts(splits)
-    if not parts:
+    components = utility_parts(splits)
+    if not components:
         raise DataError(
             f"model utility needs a split that must stay: got {', '.join(splits) or 'none'}; expected at least "
-            f"one of {', '.join(SPLITS)}: give retain rows"
+            f"one of {', '.join(UTILITY_SPLITS)}: give retain rows"
         )
-    values = tuple(parts.values())
-    return MetricResult(NAME, harmonic_mean(values), values, len(values), "higher", PAPER, parts=parts)
+    values = tuple(components.values())
+    return MetricResult(NAME, harmonic_mean(values), values, len(values), "higher", PAPER, parts=components)
 
 
 def harmonic_mean(values: tuple[float, ...]) -> float:

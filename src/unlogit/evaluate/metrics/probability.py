@@ -17,8 +17,8 @@ PAPER = "TOFU, arXiv 2401.06121"
 
 def probability(scores: Sequence[Score], role: Role) -> MetricResult:
     """Return the mean probability of the true answer, among the choices where ``role`` is knowledge."""
-    one = choice_probability if role == "knowledge" else answer_probability
-    values = tuple(one(score) for score in scores)
+    row_probability = choice_probability if role == "knowledge" else answer_probability
+    values = tuple(row_probability(score) for score in scores)
     direction: Direction = "retain_model" if role == "forget" else "higher"
     return MetricResult(NAME, mean(values), values, len(values), direction, PAPER)
 

@@ -21,8 +21,8 @@ PAPER = "MUSE, arXiv 2407.06460; ROUGE: Lin 2004"
 def verbatim_completion(scores: Sequence[Score], role: Role) -> MetricResult:
     """Return the mean ROUGE-L F measure of generated against true continuations. Every score needs both."""
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    found = [scorer.score(score.continuation, score.generated)["rougeL"] for score in scores]
-    values = tuple(float(one.fmeasure) for one in found)
-    recall = mean([float(one.recall) for one in found])
+    rouge_l = [scorer.score(score.continuation, score.generated)["rougeL"] for score in scores]
+    values = tuple(float(row.fmeasure) for row in rouge_l)
+    recall = mean([float(row.recall) for row in rouge_l])
     direction: Direction = "retain_model" if role == "forget" else "higher"
     return MetricResult(NAME, mean(values), values, len(values), direction, PAPER, parts={"recall": recall})

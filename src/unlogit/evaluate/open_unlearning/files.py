@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.errors import DataError
-from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, SPLITS
+from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, UTILITY_SPLITS
 from unlogit.evaluate.results import AnswerLosses, MetricResult, Results, SplitResult, TruthRatios, mean, read_json
 from unlogit.files import write_json
 
@@ -77,18 +77,18 @@ def read_open_unlearning(path: Path) -> TruthRatios:
         by_index = value[FORGET_TRUTH_RATIO]["value_by_index"]
         values = tuple(float(by_index[index]["score"]) for index in sorted(by_index, key=int))
         about = value.get(OURS, {"model": str(path), "conventions": "open_unlearning", "forget_rows": []})
-        found = TruthRatios(about["model"], tuple(about["forget_rows"]), values, about["conventions"])
+        ratios = TruthRatios(about["model"], tuple(about["forget_rows"]), values, about["conventions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path} lacks or misplaces the truth ratios on forget rows ({type(error).__name__}: {error}); expected "
             f"{FORGET_TRUTH_RATIO!r} with a score for each index: evaluate the retain model with that metric"
         ) from error
-    if not values or not all(map(math.isfinite, values)) or (found.rows and len(found.rows) != len(values)):
+    if not values or not all(map(math.isfinite, values)) or (ratios.rows and len(ratios.rows) != len(values)):
         raise DataError(
-            f"{path} has {len(values)} truth ratios on {len(found.rows) or 'unnamed'} forget rows, or one that is no "
+            f"{path} has {len(values)} truth ratios on {len(ratios.rows) or 'unnamed'} forget rows, or one that is no "
             "finite number; expected one for each row: evaluate the retain model again"
         )
-    return found
+    return ratios
 
 
 def _forget_rows(results: Results) -> list[str]:
@@ -105,7 +105,7 @@ def _overall_entries(results: Results) -> dict[str, Entry]:
         if metric is not None:
             values[name] = metric.value
     utility = results.model_utility
-    if utility is not None and utility.count == len(SPLITS) * len(METRICS_OF_EACH):
+    if utility is not None and utility.count == len(UTILITY_SPLITS) * len(METRICS_OF_EACH):
         values["model_utility"] = utility.value
     if results.membership_inference is not None:
         values |= {f"mia_{name}": value for name, value in results.membership_inference.parts.items()}
@@ -126,15 +126,17 @@ def _split_entries(split: SplitResult, prefix: str) -> dict[str, Entry]:
             "extraction_strength": ("extraction_strength", "score"),
             "exact_memorisation": ("exact_memorization", "score"),
         }
-    found = {theirs: _metric_entry(metrics[ours], field) for ours, (theirs, field) in names.items() if ours in metrics}
-    found |= _loss_entries(split.losses, prefix)
+    entries = {
+        theirs: _metric_entry(metrics[ours], field) for ours, (theirs, field) in names.items() if ours in metrics
+    }
+    entries |= _loss_entries(split.losses, prefix)
     if "probability" in metrics and not split.losses and not knowledge:
-        found[f"{prefix}_Q_A_Prob"] = _with_losses(found[f"{prefix}_Q_A_Prob"])
-    if split.generated and f"{prefix}_Q_A_ROUGE" in found:
-        by_index = found[f"{prefix}_Q_A_ROUGE"]["value_by_index"]
+        entries[f"{prefix}_Q_A_Prob"] = _with_losses(entries[f"{prefix}_Q_A_Prob"])
+    if split.generated and f"{prefix}_Q_A_ROUGE" in entries:
+        by_index = entries[f"{prefix}_Q_A_ROUGE"]["value_by_index"]
         for (_, row), text in zip(by_index.items(), split.generated, strict=True):
             row["generation"] = text
-    return found
+    return entries
 
 
 def _metric_entry(metric: MetricResult, field: str) -> Entry:

@@ -25,7 +25,7 @@ from dataclasses import replace
 
 from unlogit.evaluate.metrics.extraction_strength import shortest_prefix
 from unlogit.evaluate.metrics.membership_inference import membership_inference as ours_membership_inference
-from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, SPLITS, model_utility, utility_parts
+from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, UTILITY_SPLITS, model_utility, utility_parts
 from unlogit.evaluate.metrics.probability import answer_probability
 from unlogit.evaluate.metrics.table import METRICS, Metric
 from unlogit.evaluate.results import Direction, MetricResult, Role, SplitResult, mean
@@ -37,8 +37,8 @@ PAPER = "OpenUnlearning, arXiv 2506.12618"
 
 def probability(scores: Sequence[Score], role: Role) -> MetricResult:
     """Return the mean probability of the true answer, among the choices where ``role`` is knowledge."""
-    one = choice_probability if role == "knowledge" else answer_probability
-    values = tuple(one(score) for score in scores)
+    row_probability = choice_probability if role == "knowledge" else answer_probability
+    values = tuple(row_probability(score) for score in scores)
     direction: Direction = "retain_model" if role == "forget" else "higher"
     return MetricResult("probability", mean(values), values, len(values), direction, PAPER)
 
@@ -115,6 +115,6 @@ METRICS_OF_OPEN_UNLEARNING: dict[str, Metric] = {
 
 def utility_of_nine(splits: Mapping[str, SplitResult]) -> MetricResult | None:
     """Return the harmonic mean of the nine numbers, or None where one is missing: fewer are another number."""
-    if len(utility_parts(splits)) < len(SPLITS) * len(METRICS_OF_EACH):
+    if len(utility_parts(splits)) < len(UTILITY_SPLITS) * len(METRICS_OF_EACH):
         return None
     return model_utility(splits)

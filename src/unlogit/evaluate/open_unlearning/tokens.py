@@ -27,7 +27,7 @@ from typing import Any
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
-from unlogit.evaluate.scoring.prompt_format import Reading
+from unlogit.evaluate.scoring.prompt_format import PromptFormat
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 DATE = "10 Apr 2025"
@@ -83,13 +83,13 @@ def generation(model: Any, tokenizer: Any, examples: Sequence[Example], max_new_
 
 def text(tokenizer: Any, tokens: list[int]) -> str:
     """Return the words without special tokens and without spaces before punctuation."""
-    words = str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    decoded = str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
     for apart, together in _CLOSED_UP:
-        words = words.replace(apart, together)
-    return words.strip()
+        decoded = decoded.replace(apart, together)
+    return decoded.strip()
 
 
-READING = Reading(encode_answers, prompt_ids, hidden_id, generation, text)
+PROMPT_FORMAT = PromptFormat(encode_answers, prompt_ids, hidden_id, generation, text)
 
 
 def _with_answer(example: Example, tokenizer: Any, answer: str, prompt_tokens: int) -> Encoded:
@@ -149,5 +149,5 @@ def _templated(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_pr
     return tuple(ids)
 
 
-def _plain(tokenizer: Any, words: str) -> tuple[int, ...]:
-    return tuple(tokenizer(words, max_length=MAX_TOKENS, truncation=True)["input_ids"])
+def _plain(tokenizer: Any, row_text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(row_text, max_length=MAX_TOKENS, truncation=True)["input_ids"])

@@ -73,7 +73,7 @@ def split_rows(rows: Sequence[Encoded], max_tokens: int) -> list[list[int]]:
     return groups if shared and computed <= MAX_SHARE * sum(len(row.input_ids) for row in rows) else alone
 
 
-def tree_of(rows: Sequence[Encoded]) -> Tree:
+def answer_tree(rows: Sequence[Encoded]) -> Tree:
     """Return rows with one prompt as a tree."""
     return Tree(tuple(rows), shared_tokens(rows))
 
@@ -98,8 +98,8 @@ def padded_trees(trees: Sequence[Tree], pad_token_id: int, device: torch.device 
             ids[i, start:end] = torch.tensor(tree.own(row), dtype=torch.long)
             positions[i, start:end] = torch.arange(shared, shared + end - start)
             answer[i, start:end] = number
-            places = torch.cat([torch.arange(shared), torch.arange(start, end)])  # where the row's tokens stand
-            reads.append(i * length + places[row.prompt_tokens - 1 :])
+            token_positions = torch.cat([torch.arange(shared), torch.arange(start, end)])  # the row's
+            reads.append(i * length + token_positions[row.prompt_tokens - 1 :])
             tokens += row.input_ids[row.prompt_tokens :]
             counts.append(row.answer_tokens)
             start = end
@@ -122,8 +122,8 @@ def _mask(answer: Tensor, mask_type: torch.dtype) -> Tensor:
 
     Every token, padding too, sees the first of the prompt: none is left with nothing, which would give NaN.
     """
-    own, other = answer[:, :, None], answer[:, None, :]
-    seen = ((other == 0) | (other == own)).tril()  # [B, T, T]
+    row_answer, column_answer = answer[:, :, None], answer[:, None, :]
+    seen = ((column_answer == 0) | (column_answer == row_answer)).tril()  # [B, T, T]
     mask = torch.zeros(seen.shape, dtype=mask_type, device=answer.device)
     return mask.masked_fill_(~seen, torch.finfo(mask_type).min)[:, None]
 
@@ -148,19 +148,19 @@ def try_trees(
 
     Compared are the first tree and the last, in each the longest answer that has another before it.
     """
-    places, plain = [], []
+    answer_numbers, plain = [], []
     for i in sorted({0, len(trees) - 1}):
         number = _longest_after_first(trees[i])
-        places.append(sum(len(tree.rows) for tree in trees[:i]) + number)
+        answer_numbers.append(sum(len(tree.rows) for tree in trees[:i]) + number)
         plain.append(forward(right_padded([trees[i].rows[number]], pad_token_id, device)))
     batch = padded_trees(trees, pad_token_id, device, plain[0][0].dtype)
     try:
         logits = forward(batch)
     except Exception:  # whatever it is, it is of trees: this model has just run plain rows
         return None
-    for place, alone in zip(places, plain, strict=True):
-        found = [torch.split(one, batch.counts)[place] for one in logits]
-        if not all(alike(*pair, pair[0].dtype) for pair in zip(found, alone, strict=True)):
+    for answer_number, alone_logits in zip(answer_numbers, plain, strict=True):
+        tree_logits = [torch.split(branch_logits, batch.counts)[answer_number] for branch_logits in logits]
+        if not all(alike(*pair, pair[0].dtype) for pair in zip(tree_logits, alone_logits, strict=True)):
             return None
     return batch, logits
 

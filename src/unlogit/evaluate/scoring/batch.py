@@ -32,9 +32,9 @@ class Batch:
         rows, columns = self.keep.nonzero(as_tuple=True)  # [m]
         return (rows, columns) if self.reads is None else (rows[self.reads], columns[self.reads])
 
-    def of_tokens(self, kept: Tensor) -> Tensor:
+    def of_tokens(self, kept_logits: Tensor) -> Tensor:
         """Return the logits [n, V] of each answer token, given those of the kept positions [m, V]."""
-        return kept if self.reads is None else kept[self.reads]
+        return kept_logits if self.reads is None else kept_logits[self.reads]
 
 
 Forward = Callable[[Batch], list[Tensor]]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from unlogit.data.examples import Example
+from unlogit.evaluate.scoring.batching import Progress, evaluating, length_batches, padding_id
 from unlogit.evaluate.scoring.continuation import longest_answer
-from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading, as_ids
-from unlogit.evaluate.scoring.score import Progress, evaluating, length_batches, padding_id
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat, as_ids
 
 
 def generate_answers(
@@ -23,39 +23,39 @@ def generate_answers(
     batch_size: int,
     max_new_tokens: int,
     progress: Progress | None = None,
-    reading: Reading = PLAIN,
+    prompt_format: PromptFormat = PLAIN,
 ) -> list[str]:
     """Return the greedy answer to each prompt, at most ``max_new_tokens`` long, without special tokens.
 
     Running text is continued from its beginning, for no more tokens than it has.
     """
-    prompts = [reading.prompt_ids(example, tokenizer) for example in examples]
+    prompts = [prompt_format.prompt_ids(example, tokenizer) for example in examples]
     limits = [longest_answer(example, tokenizer, max_new_tokens) for example in examples]
-    settings = reading.generation(model, tokenizer, examples, max_new_tokens)
+    settings = prompt_format.generation(model, tokenizer, examples, max_new_tokens)
     settings.pad_token_id = pad = padding_id(tokenizer)
     stops = as_ids(settings.eos_token_id)
-    hidden = reading.hidden_id(tokenizer)
+    hidden = prompt_format.hidden_id(tokenizer)
     answers = [""] * len(examples)
     done = 0
     with evaluating(model):
-        for chosen in length_batches([len(prompt) for prompt in prompts], batch_size):
-            length = max(len(prompts[i]) for i in chosen)
-            ids = torch.full((len(chosen), length), pad)
-            mask = torch.zeros((len(chosen), length), dtype=torch.long)
-            for row, i in enumerate(chosen):
+        for batch in length_batches([len(prompt) for prompt in prompts], batch_size):
+            length = max(len(prompts[i]) for i in batch)
+            ids = torch.full((len(batch), length), pad)
+            mask = torch.zeros((len(batch), length), dtype=torch.long)
+            for row, i in enumerate(batch):
                 ids[row, length - len(prompts[i]) :] = torch.tensor(prompts[i])
                 mask[row, length - len(prompts[i]) :] = 1
             if hidden is not None:
                 mask[ids == hidden] = 0
-            settings.max_new_tokens = max(limits[i] for i in chosen)
+            settings.max_new_tokens = max(limits[i] for i in batch)
             output = model.generate(
                 ids.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
             )
-            for i, tokens in zip(chosen, output[:, length:].tolist(), strict=True):
-                own = tokens[: limits[i]]
-                end = next((k for k, token in enumerate(own) if token in stops), len(own))
-                answers[i] = reading.text(tokenizer, own[:end])
-            done += len(chosen)
+            for i, tokens in zip(batch, output[:, length:].tolist(), strict=True):
+                answer_tokens = tokens[: limits[i]]
+                end = next((k for k, token in enumerate(answer_tokens) if token in stops), len(answer_tokens))
+                answers[i] = prompt_format.text(tokenizer, answer_tokens[:end])
+            done += len(batch)
             if progress is not None:
                 progress("generate", done, len(examples))
     return answers

@@ -15,7 +15,7 @@ from unlogit.evaluate.scoring.continuation import beginning_tokens
 
 
 @dataclass(frozen=True)
-class Reading:
+class PromptFormat:
     """Functions of an example and a tokenizer.
 
     ``encode_answers`` gives the prompt with each of some answers; ``prompt_ids`` what generation starts from;
@@ -73,5 +73,5 @@ def plain_text(tokenizer: Any, tokens: list[int]) -> str:
     return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
-PLAIN = Reading(encode_answers, plain_prompt_ids, lambda tokenizer: None, plain_generation, plain_text)
+PLAIN = PromptFormat(encode_answers, plain_prompt_ids, lambda tokenizer: None, plain_generation, plain_text)
 """Our own conventions."""

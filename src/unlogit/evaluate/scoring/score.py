@@ -12,7 +12,6 @@ Losses are in nats per answer token, the token that ends the answer included.
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,24 +22,27 @@ from torch.nn.functional import cross_entropy
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example, Kind
 from unlogit.errors import ModelError
-from unlogit.evaluate.scoring.answer_trees import fits_trees, padded_trees, split_rows, tree_of, try_trees
+from unlogit.evaluate.scoring.answer_trees import answer_tree, fits_trees, padded_trees, split_rows, try_trees
 from unlogit.evaluate.scoring.batch import Batch, Forward, right_padded
+from unlogit.evaluate.scoring.batching import (
+    MAX_BATCH_LOGITS,
+    MAX_BATCH_TOKENS,
+    Progress,
+    evaluating,
+    length_batches,
+    padding_id,
+    silent,
+)
+from unlogit.evaluate.scoring.combined_losses import combined_losses
 from unlogit.evaluate.scoring.continuation import continuation
-from unlogit.evaluate.scoring.prompt_format import PLAIN, Reading
+from unlogit.evaluate.scoring.generation import generate_answers
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
+from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many rows are done, and how many there are."""
-
-Parts = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
+BranchLogits = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
 """(input_ids, attention_mask, keep, position_ids or None) -> logits of target and of each branch where ``keep`` is
 true."""
-
-MAX_BATCH_TOKENS = 4096
-"""Most padded tokens of a batch."""
-
-MAX_BATCH_LOGITS = 2**27
-"""Most numbers that a batch's logits may hold (512 MiB in float32); a large vocabulary lowers the tokens by it."""
 
 _CHUNK = 256  # answer positions whose float32 softmax is held at once
 _NOTHING = torch.empty(0)
@@ -73,7 +75,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CombinationScores:
     """What C ways to make logits did on rows, in little memory: ``scores`` makes one way's scores when asked to."""
 
     examples: Sequence[Example]
@@ -106,7 +108,7 @@ def score_examples(
     generate_rows: int = 0,
     max_new_tokens: int = 200,
     progress: Progress | None = None,
-    reading: Reading = PLAIN,
+    prompt_format: PromptFormat = PLAIN,
     token_scores: bool = False,
 ) -> list[Score]:
     """Score every example, and with ``generate`` let the model answer the first ``generate_rows`` (0: all).
@@ -117,28 +119,23 @@ def score_examples(
         DataError: an answer has no token.
         ModelError: a loss is not a finite number.
     """
-    from unlogit.evaluate.scoring.generation import generate_answers
-
-    words = inspect.signature(model.forward).parameters
-    takes_keep = "logits_to_keep" in words
-    share = "position_ids" in words and fits_trees(model.config)
-
-    def forward(batch: Batch) -> list[Tensor]:
-        first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
-        kept: dict[str, Any] = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
-        if batch.position_ids is not None:
-            kept["position_ids"] = batch.position_ids
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **kept)
-        rows, columns = batch.places()
-        return [output.logits[rows, columns - first]]  # [B, T - first, V] -> [n, V]
+    forward, share = _model_forward(model)
 
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
-        found = _losses(logits[0], tokens)
-        return (*found, _z_scores(logits[0], tokens)) if token_scores else found
+        losses_and_hits = _losses(logits[0], tokens)
+        return (*losses_and_hits, _z_scores(logits[0], tokens)) if token_scores else losses_and_hits
 
     with evaluating(model):
         measured = _measure_all(
-            forward, measure, tokenizer, examples, model.device, batch_size, progress or _silent, reading, share=share
+            forward,
+            measure,
+            tokenizer,
+            examples,
+            model.device,
+            batch_size,
+            progress or silent,
+            prompt_format,
+            share=share,
         )
         generated: list[str | None] = [None] * len(examples)
         if generate:
@@ -150,7 +147,7 @@ def score_examples(
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 progress=progress,
-                reading=reading,
+                prompt_format=prompt_format,
             )
     scores = measured.scores(0, generated)
     return [
@@ -160,7 +157,7 @@ def score_examples(
 
 
 def measure_settings(
-    parts: Parts,
+    compute_logits: BranchLogits,
     tokenizer: Any,
     examples: Sequence[Example],
     combinations: Sequence[CombinationOptions],
@@ -170,10 +167,10 @@ def measure_settings(
     batch_size: int,
     progress: Progress | None = None,
     share: bool = False,
-) -> Measured:
+) -> CombinationScores:
     """Measure the examples under every combination; the logits of target and branches are computed once.
 
-    ``weights`` has a number for each branch that ``parts`` returns. With ``share``, which is for models that
+    ``weights`` has a number for each branch that ``compute_logits`` returns. With ``share``, which is for models that
     ``fits_trees`` lets through, it is tried whether the answers to one question can share its computation. Nothing
     is generated.
 
@@ -181,63 +178,35 @@ def measure_settings(
         ConfigError: a combination means nothing.
         DataError: an answer has no token.
     """
-    from unlogit.evaluate.scoring.combined_losses import combined_losses
-    from unlogit.model.logit_difference import check_combination
-
-    for chosen in combinations:
-        check_combination(chosen.rule, chosen.alpha, chosen.filter_rate)
+    for combination in combinations:
+        check_combination(combination)
 
     def forward(batch: Batch) -> list[Tensor]:
-        target, assistants = parts(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
+        target, assistants = compute_logits(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
         return [batch.of_tokens(logits) for logits in (target, *assistants)]
 
     def measure(logits: list[Tensor], tokens: Tensor) -> tuple[Tensor, ...]:
         return combined_losses(logits[0], logits[1:], weights, tokens, combinations)
 
-    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or _silent, share=share)
+    return _measure_all(forward, measure, tokenizer, examples, device, batch_size, progress or silent, share=share)
 
 
-def length_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS) -> Iterator[list[int]]:
-    """Yield positions in ``lengths``, at most ``batch_size`` and ``max_tokens`` padded tokens at once.
+def _model_forward(model: Any) -> tuple[Forward, bool]:
+    """Return what makes a batch's logits with any model of transformers, and whether answers may share their prompt."""
+    forward_parameters = inspect.signature(model.forward).parameters
+    takes_keep = "logits_to_keep" in forward_parameters
+    takes_trees = "position_ids" in forward_parameters and fits_trees(model.config)
 
-    The longest come first so that a batch too large for memory fails at once. One row may exceed
-    ``max_tokens``.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        rows = max(1, min(batch_size, max_tokens // lengths[order[start]]))
-        yield order[start : start + rows]
-        start += rows
+    def forward(batch: Batch) -> list[Tensor]:
+        first = int(batch.keep.any(0).int().argmax()) if takes_keep else 0  # no row's answer starts before
+        extra_inputs: dict[str, Any] = {"logits_to_keep": batch.keep.shape[1] - first} if takes_keep else {}
+        if batch.position_ids is not None:
+            extra_inputs["position_ids"] = batch.position_ids
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False, **extra_inputs)
+        rows, columns = batch.places()  # [n]
+        return [output.logits[rows, columns - first]]  # [B, T - first, V] -> [n, V]
 
-
-def padding_id(tokenizer: Any) -> int:
-    """Return the id to pad with; the attention mask hides it, so that any will do."""
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout and without gradients; the model is afterwards as it was.
-
-    The head is given whole tensors: of a prompt, transformers gives it a slice of the last position, and a product of
-    bfloat16 on a processor takes hundreds of times as long over that.
-    """
-    was_training = model.training
-    model.eval()
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    hook = head.register_forward_pre_hook(_contiguous) if isinstance(head, torch.nn.Module) else None
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if hook is not None:
-            hook.remove()
-        model.train(was_training)
-
-
-def _contiguous(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(one.contiguous() if isinstance(one, Tensor) else one for one in inputs)
+    return forward, takes_trees
 
 
 def _measure_all(
@@ -248,32 +217,32 @@ def _measure_all(
     device: torch.device | str,
     batch_size: int,
     progress: Progress,
-    reading: Reading = PLAIN,
+    prompt_format: PromptFormat = PLAIN,
     *,
     share: bool,
-) -> Measured:
+) -> CombinationScores:
     """Measure each example's ``_answers``; ``measure`` makes losses and hits [C, n] of logits and true tokens, and
     with C = 1 their z-scores if these are to be kept."""
-    encoded = [reading.encode_answers(example, tokenizer, _answers(example)) for example in examples]
-    hidden = reading.hidden_id(tokenizer)
-    found: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
+    encoded = [prompt_format.encode_answers(example, tokenizer, _answers(example)) for example in examples]
+    hidden = prompt_format.hidden_id(tokenizer)
+    answer_losses: list[list[Tensor]] = [[_NOTHING] * len(row) for row in encoded]
     hits = [_NOTHING] * len(examples)
     tokens = [_NOTHING] * len(examples)
     done, total = 0, sum(map(len, encoded))
     with torch.inference_mode():
         for rows, batch, logits in _computed(forward, encoded, tokenizer, device, batch_size, hidden, share=share):
-            losses, right, *z_scores = (one.cpu() for one in measure(logits, batch.tokens))  # [C, n]
+            losses, right, *z_scores = (values.cpu() for values in measure(logits, batch.tokens))  # [C, n]
             del logits  # before the next are made
             by_row = torch.split(losses.double(), batch.counts, dim=1), torch.split(right, batch.counts, dim=1)
             z_by_row = torch.split(z_scores[0], batch.counts, dim=1) if z_scores else [_NOTHING] * len(rows)
             for (i, j), loss, hit, z in zip(rows, *by_row, z_by_row, strict=True):
-                found[i][j] = loss.mean(1)
+                answer_losses[i][j] = loss.mean(1)
                 if j == 0:
                     hits[i] = hit.clone()  # and not the whole batch with it
                     tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
             done += len(rows)
             progress("score", done, total)
-        return Measured(examples, [torch.stack(row, dim=1) for row in found], hits, tokens)
+        return CombinationScores(examples, [torch.stack(row, dim=1) for row in answer_losses], hits, tokens)
 
 
 def _computed(
@@ -298,36 +267,36 @@ def _computed(
         tree_tokens = min(max_tokens, batch_size * longest)
         groups = [[(i, j) for j in group] for i, rows in enumerate(encoded) for group in split_rows(rows, tree_tokens)]
         shared = [group for group in groups if len(group) > 1]
-        trees = [tree_of([encoded[i][j] for i, j in group]) for group in shared]
+        trees = [answer_tree([encoded[i][j] for i, j in group]) for group in shared]
         mask_type = None
-        for chosen in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
-            places = [place for number in chosen for place in shared[number]]
-            own = [trees[number] for number in chosen]
+        for numbers in length_batches([tree.length for tree in trees], batch_size, tree_tokens):
+            answers = [answer for number in numbers for answer in shared[number]]
+            batch_trees = [trees[number] for number in numbers]
             if mask_type is None:
-                tried = try_trees(forward, own, pad, device)
+                tried = try_trees(forward, batch_trees, pad, device)
                 if tried is None:
                     break
                 mask_type = tried[0].attention_mask.dtype
                 plain = [group[0] for group in groups if len(group) == 1]
-                yield places, *tried
+                yield answers, *tried
                 del tried  # its logits, before the next are made
             else:
-                batch = padded_trees(own, pad, device, mask_type)
-                yield places, batch, forward(batch)
-    for chosen in length_batches([len(encoded[i][j].input_ids) for i, j in plain], batch_size, max_tokens):
-        places = [plain[number] for number in chosen]
-        batch = right_padded([encoded[i][j] for i, j in places], pad, device, hidden)
-        yield places, batch, forward(batch)
+                batch = padded_trees(batch_trees, pad, device, mask_type)
+                yield answers, batch, forward(batch)
+    for numbers in length_batches([len(encoded[i][j].input_ids) for i, j in plain], batch_size, max_tokens):
+        answers = [plain[number] for number in numbers]
+        batch = right_padded([encoded[i][j] for i, j in answers], pad, device, hidden)
+        yield answers, batch, forward(batch)
 
 
 def _losses(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Return cross-entropy and hits [1, n] of one model's logits [n, V], a chunk of positions at a time."""
     losses, hits = [], []
     for start in range(0, len(tokens), _CHUNK):
-        here = slice(start, start + _CHUNK)
-        chunk = logits[here].float()
-        losses.append(cross_entropy(chunk, tokens[here], reduction="none"))
-        hits.append(chunk.argmax(-1) == tokens[here])
+        rows = slice(start, start + _CHUNK)
+        chunk = logits[rows].float()
+        losses.append(cross_entropy(chunk, tokens[rows], reduction="none"))
+        hits.append(chunk.argmax(-1) == tokens[rows])
     return torch.cat(losses)[None], torch.cat(hits)[None]
 
 
@@ -337,16 +306,16 @@ def _z_scores(logits: Tensor, tokens: Tensor) -> Tensor:
     μ and σ are the mean and standard deviation of log p under p itself, over the vocabulary. In a distribution that is
     flat or has one token only, σ is 0: ``_LEAST_VARIANCE`` stands for its square then.
     """
-    found = []
+    z_scores = []
     for start in range(0, len(tokens), _CHUNK):
-        here = slice(start, start + _CHUNK)
-        logs = logits[here].float().log_softmax(-1)  # [chunk, V]
+        rows = slice(start, start + _CHUNK)
+        logs = logits[rows].float().log_softmax(-1)  # [chunk, V]
         p = logs.exp()
         mu = (p * logs).sum(-1, keepdim=True)
         variance = (p * (logs - mu).square()).sum(-1).clamp_min(_LEAST_VARIANCE)
-        true = logs.gather(-1, tokens[here, None]) - mu  # [chunk, 1]
-        found.append(true[:, 0] / variance.sqrt())
-    return torch.cat(found)[None]
+        true = logs.gather(-1, tokens[rows, None]) - mu  # [chunk, 1]
+        z_scores.append(true[:, 0] / variance.sqrt())
+    return torch.cat(z_scores)[None]
 
 
 def _answers(example: Example) -> tuple[str, ...]:
@@ -375,7 +344,3 @@ def _score(
         token_log_probs=tuple(tokens[0].tolist()) if len(tokens) else (),
         token_z_scores=tuple(tokens[1].tolist()) if len(tokens) else (),
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """The progress of those who asked for none."""

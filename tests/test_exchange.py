@@ -2,9 +2,9 @@
 
 import pytest
 
-from unlogit.data import exchange as augment
+from unlogit.data import exchange
 from unlogit.data.examples import Example
-from unlogit.data.exchange import AUGMENTERS, exchange_answers, retold, same_words, says_the_same
+from unlogit.data.exchange import exchange_answers, same_words, says_the_same, swap_names
 
 ROWS = [
     Example("Where was Ann Berg born?", "Ann Berg was born in Oslo."),
@@ -44,11 +44,11 @@ def test_answer_that_only_repeats_the_question() -> None:
 def test_most_similar_question_first() -> None:
     """Row 0 shares "born" with rows 2, 3, 4 alone; row 3's answer is the same place, so it is out. Names are those of
     the question."""
-    made = exchange_answers(ROWS, 2, seed=0)
-    assert set(made[0]) == {"Ann Berg was born in Riga.", "Ann Berg was born in Bergen."}
-    assert made[1][0] == "Carl Dorn plays the lute."
-    assert made[5][0] == "Kai Lund plays the harp."
-    assert ROWS[0].answer not in made[3]
+    wrong_answers = exchange_answers(ROWS, 2, seed=0)
+    assert set(wrong_answers[0]) == {"Ann Berg was born in Riga.", "Ann Berg was born in Bergen."}
+    assert wrong_answers[1][0] == "Carl Dorn plays the lute."
+    assert wrong_answers[5][0] == "Kai Lund plays the harp."
+    assert ROWS[0].answer not in wrong_answers[3]
 
 
 def test_seed_decides_between_equals_only() -> None:
@@ -83,23 +83,23 @@ def test_other_rows_that_are_asked_something_else_do_not_come_first(other: Examp
 def test_rows_asked_alike_do_not_all_get_the_same_answers() -> None:
     """Of forty towns each of the ten people gets two by chance."""
     people = [Example(f"Where was P{i} born?", f"P{i} was born in Town{i}.") for i in range(50)]
-    made = exchange_answers(people[:10], 2, 0, people[10:])
-    towns = {answer.split()[-1] for wrong in made for answer in wrong}
+    wrong_answers = exchange_answers(people[:10], 2, 0, people[10:])
+    towns = {answer.split()[-1] for wrong in wrong_answers for answer in wrong}
     assert len(towns) > 10
-    assert all(answer.startswith(f"P{i} was born in Town") for i, wrong in enumerate(made) for answer in wrong)
+    assert all(answer.startswith(f"P{i} was born in Town") for i, wrong in enumerate(wrong_answers) for answer in wrong)
 
 
 def test_many_rows_beside_others() -> None:
     """Row 256 and on stand in the second block; each has one other row that shares its rare word."""
     rows = [Example(f"question about w{i} here?", f"own {i}") for i in range(300)]
-    others = [Example(f"question about w{i} there?", f"other {i}") for i in range(300)]
-    assert exchange_answers(rows, 1, 0, others) == [(f"other {i}",) for i in range(300)]
+    retain_rows = [Example(f"question about w{i} there?", f"other {i}") for i in range(300)]
+    assert exchange_answers(rows, 1, 0, retain_rows) == [(f"other {i}",) for i in range(300)]
 
 
 def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows whose answers are mostly the same two are many; each text is retold and compared once."""
+    """Rows whose answers are mostly the same two are many; each text gets its names swapped and is compared once."""
     looked: list[str] = []
-    monkeypatch.setattr(augment, "retold", lambda other, question: looked.append(other.answer) or other.answer)
+    monkeypatch.setattr(exchange, "swap_names", lambda other, question: looked.append(other.answer) or other.answer)
     rows = [Example(f"Is w{i} true?", "Yes." if i % 2 else "No.") for i in range(40)]
     assert exchange_answers(rows[:1], 2, 0, rows[1:])[0] == ("Yes.",)
     assert sorted(looked) == ["No.", "Yes."]
@@ -124,8 +124,8 @@ def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.M
         ("", "", "In Bonn.", "In Bonn."),
     ],
 )  # fmt: skip
-def test_an_answer_is_retold_of_whom_is_asked(question: str, other: str, answer: str, expected: str) -> None:
-    assert retold(Example(other, answer), question) == expected
+def test_names_of_the_question_are_swapped_in(question: str, other: str, answer: str, expected: str) -> None:
+    assert swap_names(Example(other, answer), question) == expected
 
 
 def test_rarer_words_weigh_more() -> None:
@@ -151,11 +151,11 @@ def test_equal_answers_and_equal_questions_are_passed_over() -> None:
 
 
 def test_rows_that_get_nothing() -> None:
-    given = Example("Where was Moe born?", "In Cork.", perturbed_answer=("In Ghent.",))
+    complete = Example("Where was Moe born?", "In Cork.", perturbed_answer=("In Ghent.",))
     text = Example("", "Some running text.", kind="text")
-    made = exchange_answers([*ROWS, given, text], 1, seed=0)
-    assert made[-2:] == [(), ()]
-    assert all(text.answer not in wrong for wrong in made)
+    wrong_answers = exchange_answers([*ROWS, complete, text], 1, seed=0)
+    assert wrong_answers[-2:] == [(), ()]
+    assert all(text.answer not in wrong for wrong in wrong_answers)
     assert exchange_answers(ROWS[:1], 2, seed=0) == [()]
     assert exchange_answers(ROWS, 0, seed=0) == [()] * 6
 
@@ -164,9 +164,5 @@ def test_more_rows_than_one_block() -> None:
     """300 questions in blocks of 256: question i of a pair shares its rare word with its partner only."""
     rows = [Example(f"question about w{i // 2}?", f"answer {i}") for i in range(300)]
     rows = [Example(f"{row.question} {'here' if i % 2 else 'there'}", row.answer) for i, row in enumerate(rows)]
-    made = exchange_answers(rows, 1, seed=0)
-    assert [wrong[0] for wrong in made] == [rows[i ^ 1].answer for i in range(300)]
-
-
-def test_augmenters_by_name() -> None:
-    assert AUGMENTERS["exchange"] is exchange_answers
+    wrong_answers = exchange_answers(rows, 1, seed=0)
+    assert [wrong[0] for wrong in wrong_answers] == [rows[i ^ 1].answer for i in range(300)]

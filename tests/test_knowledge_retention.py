@@ -2,7 +2,7 @@
 
 from unlogit.compare.gather import _figures
 from unlogit.compare.results import figures_of
-from unlogit.evaluate.metrics.knowledge_retention import kept_answers, right_answers
+from unlogit.evaluate.metrics.knowledge_retention import knowledge_retention, right_answers
 from unlogit.evaluate.results import MetricResult, Results, SplitResult
 
 
@@ -31,8 +31,8 @@ def test_what_the_target_knows_stays_right() -> None:
         retain={},
     )
     assert len(right_answers(TARGET)) == 4
-    assert kept_answers(other, TARGET) == {"general_right": 4, "general_kept": 2}
-    assert kept_answers(TARGET, TARGET) == {"general_right": 4, "general_kept": 4}
+    assert knowledge_retention(other, TARGET) == {"general_right": 4, "general_kept": 2}
+    assert knowledge_retention(TARGET, TARGET) == {"general_right": 4, "general_kept": 4}
 
 
 def test_they_are_among_the_figures_of_a_row() -> None:
@@ -41,5 +41,5 @@ def test_they_are_among_the_figures_of_a_row() -> None:
 
 def test_only_questions_that_both_answered_count() -> None:
     other = results(world_facts={"rome": 1.0, "oslo": 1.0, "bern": 1.0})
-    assert kept_answers(other, TARGET) == {"general_right": 1, "general_kept": 1}
-    assert kept_answers(results(retain={"x": 1.0}), TARGET) == {}
+    assert knowledge_retention(other, TARGET) == {"general_right": 1, "general_kept": 1}
+    assert knowledge_retention(results(retain={"x": 1.0}), TARGET) == {}

@@ -1,0 +1,118 @@
+"""Rows of a file, a folder of files, or a hub data set: ``tables`` reads them, ``rows`` says what they mean."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlogit.data.documents import document_texts, split, ungroup_few_documents
+from unlogit.data.examples import Example
+from unlogit.data.row_keys import distinct_rows, row_key
+from unlogit.data.rows import examples_from
+from unlogit.data.source_rows import SourceRows
+from unlogit.data.tables import HUB_NAME, SUFFIXES, check_file, read_hub, read_table
+from unlogit.errors import DataError
+from unlogit.settings.options import DataOptions
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file, a folder of files (read in the order of their names), or a hub data set; see ``Source``."""
+
+    name: str
+    tokenizer: Any = None
+    """A fast tokenizer; needed for ``text`` columns only."""
+    chunk_tokens: int = 256
+    """Length in tokens of the pieces that documents are cut into."""
+
+    @property
+    def has_evaluation(self) -> bool:
+        """A file brings no evaluation rows: they are set aside from its rows."""
+        return False
+
+    def check(self) -> None:
+        """Refuse files that are missing, empty or of an unknown suffix; a hub data set is not looked up."""
+        location = _locate(self.name)
+        for file in () if isinstance(location, re.Match) else location:
+            check_file(file)
+
+    def rows(self) -> list[Example]:
+        """Return every row, in order."""
+        location = _locate(self.name)
+        if isinstance(location, re.Match):
+            tables = [read_hub(location["name"], location["config"] or "")]
+        else:
+            tables = [read_table(file) for file in location]
+        return [
+            example
+            for table in tables
+            for example in examples_from(table, tokenizer=self.tokenizer, chunk_tokens=self.chunk_tokens)
+        ]
+
+    def forget_rows(self, options: DataOptions) -> SourceRows:
+        """Return every row, duplicates included."""
+        rows = self.rows()
+        return SourceRows(rows, documents=document_texts(rows))
+
+    def retain_rows(self, options: DataOptions) -> SourceRows:
+        """Return the distinct rows; of ``retain_subset`` rows, only these count as seen by the target."""
+        rows = self.rows()
+        distinct, notes = ungroup_few_documents(distinct_rows(rows), "retain")
+        unseen, seen = _split_by_subset(distinct, rows, options.retain_subset)
+        summary = {"duplicates_left_out": len(rows) - len(distinct)}
+        return SourceRows(seen, unseen=unseen, documents=document_texts(rows), summary=summary, notes=notes)
+
+    def default_retain(self) -> str:
+        """A file has no retain source of its own."""
+        return ""
+
+    def knowledge_rows(self) -> dict[str, list[Example]]:
+        """A file has no rows about other knowledge."""
+        return {}
+
+
+def _locate(source: str) -> list[Path] | re.Match[str]:
+    """Return the files of a source, or the name and configuration of a hub data set."""
+    if not source.strip():
+        raise DataError(
+            "no source of rows was given; expected a file, a folder, a hub data set (owner/name) or tofu:NAME: name one"
+        )
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _files(path)
+    if (hub := HUB_NAME.fullmatch(source)) and not path.exists() and path.suffix.lower() not in SUFFIXES:
+        return hub
+    if path.exists() or path.suffix.lower() in SUFFIXES:
+        return [path]
+    raise DataError(
+        f"{source} does not exist; expected a file ({', '.join(SUFFIXES)}), a folder, a hub data set "
+        "(owner/name) or tofu:NAME: check the path"
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    """The folder's readable files by name; hidden files and other suffixes (a README, a licence) are passed over."""
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )
+    if not files:
+        raise DataError(
+            f"the folder {folder} has no file to read; expected files that end in {', '.join(SUFFIXES)}: check the path"
+        )
+    return files
+
+
+def _split_by_subset(distinct: list[Example], rows: list[Example], subset: int) -> tuple[list[Example], list[Example]]:
+    """Return the rows that the target never saw, and those that it was trained on; a document counts as seen only if
+    all of it was."""
+    if subset > len(rows):
+        raise DataError(
+            f"retain_subset is {subset}; expected at most {len(rows)}, the retain side's rows: give the number of rows "
+            "that the target was trained on"
+        )
+    subset_keys = {row_key(row) for row in rows[: subset or len(rows)]}
+    cut_documents = {row.document for row in distinct if row.document and row_key(row) not in subset_keys}
+    seen = {i for i, row in enumerate(distinct) if row_key(row) in subset_keys and row.document not in cut_documents}
+    return split(distinct, seen)

@@ -1,0 +1,180 @@
+"""The three sides of a run, from their sources: rows to train on, rows to score, and what was done to get them.
+
+No row stands on two sides, and none that is scored is trained on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from unlogit.data.documents import document_texts, set_aside, set_aside_neighbours, ungroup_few_documents
+from unlogit.data.examples import Example
+from unlogit.data.exchange import exchange_answers
+from unlogit.data.neutral import load_neutral
+from unlogit.data.row_keys import distinct_rows, question_key, row_key
+from unlogit.data.source_rows import Source, SourceRows
+from unlogit.data.wordings import (
+    evaluation_row,
+    forget_training_rows,
+    paraphrase_pairs,
+    rows_with_trained_wordings,
+)
+from unlogit.errors import DataError
+from unlogit.settings.options import DataOptions
+
+EVALUATION_WRONG_ANSWERS = 3
+"""Wrong answers made by exchange for each evaluation row that has none, for the truth ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Rows to train on and rows to score of one side, and what to tell people about them."""
+
+    training: list[Example]
+    evaluation: list[Example] = field(default_factory=list)
+    unseen: list[Example] = field(default_factory=list)
+    """Rows to train on that the target never saw (see ``SourceRows``)."""
+    documents: dict[str, str] = field(default_factory=dict)
+    """Full texts of its documents, by name."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def forget_side(source: Source, options: DataOptions, retain_rows: Sequence[Example]) -> Side:
+    """Return the forget rows with paraphrases and wrong answers to train on, and the rows to score.
+
+    Wrong answers that the source lacks are made from the answers of ``retain_rows``.
+    """
+    source_rows = source.forget_rows(options)
+    count = options.perturbations + (0 if source_rows.evaluation else EVALUATION_WRONG_ANSWERS)
+    rows, exchanged = _with_wrong_answers(source_rows.training, count, options.seed, retain_rows)
+    evaluation = source_rows.evaluation or [evaluation_row(row, options) for row in rows]
+    summary = source_rows.summary | {
+        "originals": len(rows),
+        "rows_with_wrong_answers_made_by_exchange": exchanged,
+        "rows_without_wrong_answers": sum(not row.perturbed_answer for row in rows),
+        "rows_without_paraphrases": sum(not paraphrase_pairs(row) for row in rows),
+        "evaluation_rows_with_wordings_of_training": rows_with_trained_wordings(rows, evaluation, options),
+    }
+    notes = _forget_notes(summary, options) + source_rows.notes
+    return Side(rows, evaluation, documents=source_rows.documents, summary=summary, notes=notes)
+
+
+def _forget_notes(counts: dict[str, Any], options: DataOptions) -> list[str]:
+    """Say what was done about paraphrases and wrong answers, and what could not be."""
+    notes, total = [], counts["originals"]
+    if options.paraphrases and (lacking := counts["rows_without_paraphrases"]):
+        notes.append(f"{lacking} of {total} forget rows have no paraphrases: these are trained on as they stand")
+    if options.perturbations and (exchanged := counts["rows_with_wrong_answers_made_by_exchange"]):
+        notes.append(f"{exchanged} of {total} forget rows had no wrong answers: made by exchange of answers")
+    if options.perturbations and (lacking := counts["rows_without_wrong_answers"]):
+        notes.append(f"{lacking} of {total} forget rows have no wrong answers, and none could be made")
+    if shared := counts["evaluation_rows_with_wordings_of_training"]:
+        notes.append(
+            f"{shared} of {total} forget evaluation rows have paraphrases or wrong answers that are trained on too, "
+            "since the files have no others"
+        )
+    return notes
+
+
+def retain_side(source: Source, options: DataOptions) -> Side:
+    """Return the retain rows that training may take, and those to score."""
+    rows = source.retain_rows(options)
+    if rows.evaluation is None:
+        return _with_evaluation_set_aside(rows, options)
+    return Side(rows.training, rows.evaluation, rows.unseen, rows.documents, rows.summary, rows.notes)
+
+
+def _with_evaluation_set_aside(rows: SourceRows, options: DataOptions) -> Side:
+    """Set some of the rows aside to score them, at most half."""
+    available = len(rows.training)
+    needed = 3 if options.holdout_share else 2  # one to train on, one to score, one to hold out
+    if available < needed:
+        raise DataError(
+            f"the retain side has {available} different row{'' if available == 1 else 's'}; expected at least "
+            f"{needed}, for training, evaluation and holding out: give more"
+        )
+    count = min(options.evaluation_rows, available // 2)
+    training, aside = set_aside_neighbours(rows.training, count, options.seed, leave=needed - 1)
+    count = min(len(aside), options.evaluation_rows)
+    aside = [evaluation_row(row, options) for row in aside[:count]]  # worded as the forget side's are
+    evaluation, exchanged = _with_wrong_answers(aside, EVALUATION_WRONG_ANSWERS, options.seed)
+    notes = list(rows.notes)
+    if count < options.evaluation_rows:
+        notes.append(
+            f"{count} of {available} retain rows are set aside for evaluation, not {options.evaluation_rows}: "
+            "the others are left for training"
+        )
+    if exchanged:
+        notes.append(f"{exchanged} of {count} retain evaluation rows had no wrong answers: made by exchange of answers")
+    summary = rows.summary | {"rows_with_wrong_answers_made_by_exchange": exchanged}
+    return Side(training, evaluation, rows.unseen, rows.documents, summary, notes)
+
+
+def neutral_side(forget: Side, other_rows: Sequence[Example], options: DataOptions, tokenizer: Any) -> Side:
+    """Return the neutral rows whose question is not in ``other_rows``: retain rows, and rows that are scored."""
+    rows = load_neutral(options.neutral, tokenizer, options.chunk_tokens)
+    documents = document_texts(rows)
+    check_disjoint(forget, Side(rows, documents=documents), "neutral", options)
+    distinct = distinct_rows(rows)
+    other_questions = {question_key(row) for row in other_rows}
+    remaining = [row for row in distinct if question_key(row) not in other_questions]
+    training, notes = ungroup_few_documents(remaining, "neutral")
+    if dropped := len(distinct) - len(remaining):
+        notes.append(
+            f"{dropped} of {len(distinct)} neutral rows were left out: their questions stand on the retain side too, "
+            "or are scored"
+        )
+    return Side(training, documents=documents, notes=notes)
+
+
+def check_disjoint(forget: Side, other: Side, name: str, options: DataOptions) -> None:
+    """Refuse what is to be forgotten and kept at once: rows, in any wording that is trained on, and full documents.
+
+    The message gives row numbers, never text.
+    """
+    other_keys = {row_key(row) for row in other.training + other.unseen + other.evaluation}
+    other_documents = set(other.documents.values())
+    both = [
+        number
+        for number, row in enumerate(forget.training, start=1)
+        if not other_keys.isdisjoint(
+            map(row_key, forget_training_rows([row], options.paraphrases, options.cross_paraphrases))
+        )
+        or forget.documents.get(row.document) in other_documents
+    ]
+    if both:
+        shown = ", ".join(map(str, both[:5])) + (", …" if len(both) > 5 else "")
+        raise DataError(
+            f"{len(both)} of {len(forget.training)} forget rows also stand on the {name} side (forget rows {shown}); "
+            "expected none, since they would be forgotten and kept at once: take them out of one of the two"
+        )
+
+
+def hold_out(rows: list[Example], options: DataOptions, name: str) -> tuple[list[Example], list[Example]]:
+    """Split a side into rows to train on and rows held out.
+
+    Retain rows are held out with their neighbours; neutral rows have nothing in common with theirs.
+    """
+    if len(rows) < (2 if options.holdout_share else 1):
+        raise DataError(
+            f"the {name} side has {len(rows)} row{'' if len(rows) == 1 else 's'} left to train on; expected at "
+            "least 2, one of them to hold out: give more"
+        )
+    count = max(1, round(options.holdout_share * len(rows))) if options.holdout_share else 0
+    choose = set_aside_neighbours if name == "retain" else set_aside
+    return choose(rows, min(count, len(rows) - 1), options.seed)
+
+
+def _with_wrong_answers(
+    rows: list[Example], count: int, seed: int, retain_rows: Sequence[Example] = ()
+) -> tuple[list[Example], int]:
+    """Give rows without wrong answers up to ``count`` exchanged ones, from ``retain_rows`` first.
+
+    Returns all rows, and how many of them got any.
+    """
+    exchanged = exchange_answers(rows, count, seed, retain_rows)
+    completed = [
+        replace(row, perturbed_answer=answers) if answers else row for row, answers in zip(rows, exchanged, strict=True)
+    ]
+    return completed, sum(bool(answers) for answers in exchanged)
