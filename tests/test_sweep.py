@@ -474,7 +474,8 @@ def test_without_matplotlib_all_but_the_plot_is_written(
         (place.run / "sweep.csv").unlink()
         assert main(line(place)) == 0
         output = capsys.readouterr()
-        assert output.err.rstrip().endswith("pip install 'unlogit[plots]'")
+        assert "sweep.png is skipped: matplotlib is not installed" in output.err
+        assert "pip install 'unlogit[plots]'\n" in output.err
         assert "without a plot" in output.out
         assert left_over(place) == ["sweep.csv", "sweep.json"]
     finally:
