@@ -1,70 +1,95 @@
-"""``unlogit bench``: speed and memory side by side, on this machine."""
+"""``python -m benchmarks``: speed and memory side by side, on this machine. Run it in the repository's root."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import BENCHMARKS
-from unlogit.errors import ConfigError, nearest
-from unlogit.settings.flags import add_options, new_parser
-from unlogit.settings.options import BenchOptions
-from unlogit.terminal import console
+from benchmarks.options import BenchOptions
+from unlogit.errors import ConfigError, UnlogitError, nearest
+
+PROGRAM = "python -m benchmarks"
+EXAMPLES = (
+    "",
+    "decode prefill",
+    "step --layers 8 --hidden 512 --vocabularies 32768",
+    "--show results/bench_cpu.json",
+)
+EXIT_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (by default that of the process) and return the exit code."""
+    from unlogit.settings.flags import parse_flags
+
+    try:
+        run(parse_flags(parser(), list(sys.argv[1:] if arguments is None else arguments)))
+    except UnlogitError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except SystemExit as exit_:  # --help
+        return int(exit_.code or 0)
+    return 0
 
 
 def parser() -> Any:
     """What the command line takes."""
+    from jsonargparse import ArgumentParser
+
+    from unlogit.settings.flags import HelpFormatter, add_options
+
     names = "; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items())
-    new = new_parser(
-        "bench",
-        "[NAME …] [options]",
-        f"Measure speed and memory on this machine, on models with random weights; without names, everything. {names}.",
-        (
-            "",
-            "decode prefill",
-            "step --layers 8 --hidden 512 --vocabularies 32768",
-            "--show results/bench_cpu.json",
-        ),
+    flags = ArgumentParser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [NAME …] [options]",
+        description=f"Measure speed and memory on this machine, on models with random weights; without names, "
+        f"everything. {names}.",
+        epilog="\n".join(["examples:", *(f"  {PROGRAM} {example}".rstrip() for example in EXAMPLES)]),
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
-    new.add_argument("names", metavar="NAME", type=str, nargs="*", default=[], help="What to measure, see above.")
-    new.add_argument("--output", type=str, default="bench.json", help="File to write what was found into.")
-    new.add_argument("--show", type=str, help="Measure nothing, print the table of such a file.")
-    new.add_argument("--markdown", action="store_true", help="Print the table in Markdown.")
-    add_options(new, BenchOptions)
-    return new
+    flags.add_argument("names", metavar="NAME", type=str, nargs="*", default=[], help="What to measure, see above.")
+    flags.add_argument("--output", type=str, default="bench.json", help="File to write the figures into.")
+    flags.add_argument("--show", type=str, help="Measure nothing, print the table of such a file.")
+    flags.add_argument("--markdown", action="store_true", help="Print the table in Markdown.")
+    add_options(flags, BenchOptions)
+    return flags
 
 
-def run(given: dict[str, Any]) -> None:
+def run(values: Mapping[str, Any]) -> None:
     """Measure, print the table, write the file."""
-    from dataclasses import asdict, fields
+    from dataclasses import fields
 
-    from benchmarks.findings import conditions, machine_of, read_findings, write_findings
+    from benchmarks.findings import machine_of, read_findings, write_findings
 
-    if given.get("show"):
-        machine, shape, findings = read_findings(Path(given["show"]))
-        _print(findings, machine, shape, given)
+    markdown = values.get("markdown", False)
+    if values.get("show"):
+        show(*read_findings(Path(values["show"])), markdown)
         return
-    chosen = given.get("names") or list(BENCHMARKS)
-    if unknown := [name for name in chosen if name not in BENCHMARKS]:
+    names = values.get("names") or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
         raise ConfigError(
             f"unknown benchmark {unknown[0]!r}{nearest(unknown[0], list(BENCHMARKS))}; expected some of "
             f"{', '.join(BENCHMARKS)}"
         )
-    names = {field.name for field in fields(BenchOptions)}
-    options = BenchOptions(**{name: value for name, value in given.items() if name in names})
+    option_names = {field.name for field in fields(BenchOptions)}
+    options = BenchOptions(**{name: value for name, value in values.items() if name in option_names})
     check_bench(options)
-    from benchmarks.models import setting_for
+    from benchmarks.findings import conditions
+    from benchmarks.models import described, setting_for
 
     setting, reason = setting_for(options)
-    machine = machine_of(setting.device)
-    shape = asdict(options) | {"dtype": setting.dtype_name}
-    print(f"{conditions(machine, shape)}: {reason}.", flush=True)
-    output = Path(given.get("output", "bench.json"))
+    machine, shape = machine_of(setting.device), described(setting)
+    print(f"{conditions(machine, shape)}: {setting.dtype_name}, since {reason}.", flush=True)
+    output = Path(values.get("output", "bench.json"))
     findings = []
-    for name in chosen:
-        for finding in _measured(name, setting):
+    for name in names:
+        for finding in measured(name, setting):
             findings.append(finding)
             write_findings(output, machine, shape, findings)
-    _print(findings, machine, shape, given)
+    show(machine, shape, findings, markdown)
     print(f"All of it is in {output}.")
 
 
@@ -86,22 +111,28 @@ def check_bench(options: BenchOptions) -> None:
         raise ConfigError(f"{'; '.join(problems)}: change it")
 
 
-def _measured(name: str, setting: Any) -> Iterator[Any]:
+def measured(name: str, setting: Any) -> Iterator[Any]:
     """Run one benchmark, give its findings as they come, and say how long it took."""
     import time
     from importlib import import_module
 
     print(f"{name}: {BENCHMARKS[name]} …", end=" ", flush=True)
-    began = time.monotonic()
+    start = time.monotonic()
     yield from import_module(f"benchmarks.{name}").measure(setting)
-    print(f"{time.monotonic() - began:.0f} s", flush=True)
+    print(f"{time.monotonic() - start:.0f} s", flush=True)
 
 
-def _print(findings: Any, machine: dict[str, Any], shape: dict[str, Any], given: dict[str, Any]) -> None:
-    from benchmarks.findings import conditions, findings_table, markdown
+def show(machine: dict[str, Any], shape: dict[str, Any], findings: Any, markdown: bool) -> None:
+    """Print the table under the conditions that it holds for."""
+    from benchmarks import findings as tables
+    from unlogit.terminal import console
 
-    words = conditions(machine, shape)
-    if given.get("markdown"):
-        print(f"{words}\n\n{markdown(findings)}")
+    title = tables.conditions(machine, shape)
+    if markdown:
+        print(f"{title}\n\n{tables.markdown(findings)}")
     else:
-        console().print(findings_table(findings, words))
+        console().print(tables.findings_table(findings, title))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

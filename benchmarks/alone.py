@@ -8,8 +8,8 @@ from importlib import import_module
 def main() -> None:
     """Print what the function returns, as the last line."""
     module, _, function = sys.argv[1].partition(":")
-    found = getattr(import_module(f"benchmarks.{module}"), function)
-    print(json.dumps(found(**json.loads(sys.argv[2]))))
+    measure = getattr(import_module(f"benchmarks.{module}"), function)
+    print(json.dumps(measure(**json.loads(sys.argv[2]))))
 
 
 if __name__ == "__main__":

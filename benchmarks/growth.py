@@ -1,7 +1,5 @@
 """How cost grows: training with the rows to forget, decoding with the context and with the number of branches."""
 
-import contextlib
-import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,26 +27,32 @@ def measure(setting: Setting) -> list[Finding]:
 def _training(setting: Setting) -> list[Finding]:
     from time import monotonic
 
-    from unlogit.training.train import TrainingRows, train_assistant
+    from unlogit.training.loop import FitSettings, fit
+    from unlogit.training.recipe import recipes_of
 
     small = setting.of_depth(*SMALL)
     rows, tokenizer = made_up(max(FORGET_ROWS))
     target = random_target(small, max(1024, len(tokenizer)))
+    (recipe,) = recipes_of("uld")
     findings = []
     for count in (FORGET_ROWS[0], *FORGET_ROWS):  # the first gets things warm
-        pools = TrainingRows(_cycled(rows, count), _cycled(rows[::-1], count), (), (), (), ())
+        pools = {"forget": _cycled(rows, count), "retain": _cycled(rows[::-1], count)}
         options = TrainOptions(
-            learning_rate=1e-3, epochs=1.0, batch_size=8, dtype=setting.options.dtype, save_steps=10**6
+            learning_rate=1e-3,
+            retain_weight=1.0,
+            epochs=1.0,
+            batch_size=8,
+            dtype=setting.options.dtype,
+            save_steps=10**6,
         )
-        began = monotonic()
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            train_assistant(
-                target, tokenizer, pools, Path(folder) / "assistant", AssistantOptions(num_layers=1), options, bar=False
-            )
-        seconds = monotonic() - began
+        settings = FitSettings(options, AssistantOptions(num_layers=1), bar=False)
+        start = monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            fit(recipe, target, tokenizer, pools, Path(folder) / "assistant", settings)
+        seconds = monotonic() - start
         each = 1000 * seconds / count
-        words = f"a pass of training over {count} forget rows, set-up included: for each row"
-        findings.append(counted("growth", words, each, unit="ms", seconds=seconds))
+        case = f"a pass of training over {count} forget rows, set-up included: for each row"
+        findings.append(counted("growth", case, each, unit="ms", seconds=seconds))
     return findings[1:]
 
 
@@ -63,16 +67,16 @@ def _branches(setting: Setting) -> list[Finding]:
     findings = []
     for count in BRANCHES:
         model = unlearned_model(setting, target, branches=count)
-        words = f"with {count} branch{'es' if count > 1 else ''}"
-        findings.append(_decoding(setting, target, model, CONTEXT, words))
+        label = f"with {count} branch{'es' if count > 1 else ''}"
+        findings.append(_decoding(setting, target, model, CONTEXT, label))
     return findings
 
 
-def _decoding(setting: Setting, target: Any, model: Any, context: int, words: str) -> Finding:
+def _decoding(setting: Setting, target: Any, model: Any, context: int, label: str) -> Finding:
     """Compare one more token of one row."""
     ways = {"target": step(setting, target, 1, context), "model": step(setting, model, 1, context)}
     seconds = interleaved(ways, setting.options.repetitions, setting.device)
-    case = f"decoding {words}: the unlearned model ÷ the target"
+    case = f"decoding {label}: the unlearned model ÷ the target"
     return compared("growth", case, seconds["model"], seconds["target"])
 
 

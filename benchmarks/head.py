@@ -9,13 +9,12 @@ from benchmarks.models import Setting, random_target, setting_from
 from benchmarks.timing import Way, alone, interleaved, peak_memory
 from unlogit.model.decoder import head_logits
 from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.uld import combined, uld
+from unlogit.objectives.sides import Answers, Sides
+from unlogit.objectives.uld import uld
 
 POSITIONS = 1024
 """Answer tokens of a batch, half of them to forget."""
 SMALL, LARGE = 1024, 131_072
-MEBIBYTES = 250.0
-SLOWER = 1.0
 
 
 def measure(setting: Setting) -> list[Finding]:
@@ -26,28 +25,27 @@ def measure(setting: Setting) -> list[Finding]:
         target = random_target(setting.of_depth(1), vocabulary)
         ways = {name: loss(setting, target, name == "chunks") for name in ("chunks", "whole")}
         seconds = interleaved(ways, repetitions, setting.device)
-        words = f"chunks ÷ whole logits, {POSITIONS} positions, vocabulary {vocabulary}: time"
-        findings.append(compared("head", words, seconds["chunks"], seconds["whole"], limit=SLOWER))
+        case = f"chunks ÷ whole logits, {POSITIONS} positions, vocabulary {vocabulary}: time"
+        findings.append(compared("head", case, seconds["chunks"], seconds["whole"]))
     for name in ("chunks", "whole"):
         small, large = (
-            alone("head:peak", setting=setting.values(), vocabulary=size, chunks=name == "chunks")
+            alone("head:peak", values=setting.values(), vocabulary=size, chunks=name == "chunks")
             for size in (SMALL, LARGE)
         )
         more = (large - small) / 2**20
-        words = f"{name}: peak memory at vocabulary {LARGE} beyond that at {SMALL}"
-        limit = MEBIBYTES if name == "chunks" else None
-        findings.append(counted("head", words, more, unit="MiB", limit=limit))
+        case = f"{name}: peak memory at vocabulary {LARGE} beyond that at {SMALL}"
+        findings.append(counted("head", case, more, unit="MiB"))
     return findings
 
 
-def peak(setting: dict[str, Any], vocabulary: int, chunks: bool) -> int:
+def peak(values: dict[str, Any], vocabulary: int, chunks: bool) -> int:
     """Return the bytes that loss and gradient take."""
-    own = setting_from(setting)
-    target = random_target(own.of_depth(1), vocabulary)
-    way = loss(own, target, chunks)
-    with peak_memory(own.device) as found:
-        way()
-    return found.bytes
+    setting = setting_from(values)
+    target = random_target(setting.of_depth(1), vocabulary)
+    run = loss(setting, target, chunks)
+    with peak_memory(setting.device) as memory:
+        run()
+    return memory.bytes
 
 
 def loss(setting: Setting, target: Any, chunks: bool) -> Way:
@@ -57,14 +55,14 @@ def loss(setting: Setting, target: Any, chunks: bool) -> Way:
     labels = torch.arange(POSITIONS // 2, device=setting.device) % size[0]
     head = FrozenHead(target)
     half = len(labels)
+    rows = torch.zeros_like(labels)
 
     def run() -> None:
-        if chunks:
-            terms = head.cross_entropy(hidden[:half], labels), head.uniform_kl(hidden[half:])
-            total = combined(*terms, 1.0).total
-        else:
-            logits = head_logits(target, hidden)
-            total = uld(logits[:half], labels, logits[half:], 1.0).total
+        outputs = hidden if chunks else head_logits(target, hidden)  # [N, H] or [N, V]
+        reader = head if chunks else None
+        forget, uniform = (Answers(part, labels, rows, head=reader) for part in (outputs[:half], outputs[half:]))
+        terms = uld(Sides(forget=forget, uniform=uniform), retain_weight=1.0)
+        total = terms["forget"].mean + terms["uniform"].mean
         torch.autograd.backward(total)
         hidden.grad = None
 

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.cache_utils import DynamicCache
 
+from benchmarks.options import BenchOptions
 from unlogit.data.batches import LENGTH_POOL_BATCHES, TwoSidedSampler
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
@@ -18,8 +19,10 @@ from unlogit.demo.tiny import tiny_tokenizer
 from unlogit.device import choose_device, choose_dtype
 from unlogit.model.assistant import Assistant, new_assistant
 from unlogit.model.unlearned import UnlearnedForCausalLM
-from unlogit.settings.options import AssistantOptions, BenchOptions, CombinationOptions
+from unlogit.settings.options import AssistantOptions, CombinationOptions
 
+ATTENTION = "sdpa"
+"""Of all models: target, unlearned model, and what trains."""
 HEAD_SIZE = 64
 KEY_VALUE_SHARE = 2  # query heads for each head of keys and values
 LOGIT_SPREAD = 4.0
@@ -28,9 +31,6 @@ model's."""
 DELTA_SPREAD = 0.02
 MLP_TIMES = 4
 """Width of an MLP, in widths of the model."""
-BLOCK_PRODUCTS, MLP_PRODUCTS = 3 + 3 * MLP_TIMES, 3 * MLP_TIMES
-"""Products of a block for each token, in squares of the width: queries and output, keys and values of half the width,
-three of the MLP; and those of the MLP alone."""
 PROMPT_TOKENS, ANSWER_TOKENS = (18, 32), (20, 64)
 """The least and the most of a row; TOFU's are about so long."""
 
@@ -50,8 +50,8 @@ class Setting:
     @property
     def dtype(self) -> torch.dtype:
         """What is computed in."""
-        found: torch.dtype = getattr(torch, self.dtype_name)
-        return found
+        dtype: torch.dtype = getattr(torch, self.dtype_name)
+        return dtype
 
     @property
     def branch_layers(self) -> int:
@@ -65,6 +65,11 @@ class Setting:
     def values(self) -> dict[str, Any]:
         """For a process of its own, which makes it again by ``setting_from``."""
         return {"options": asdict(self.options), "dtype_name": self.dtype_name}
+
+
+def described(setting: Setting) -> dict[str, Any]:
+    """What stands beside the findings: the random model, its type, attention and cache, the same on both sides."""
+    return asdict(setting.options) | {"dtype": setting.dtype_name, "attention": ATTENTION, "cache": "DynamicCache"}
 
 
 def setting_for(options: BenchOptions) -> tuple[Setting, str]:
@@ -92,14 +97,15 @@ def random_target(setting: Setting, vocabulary: int, dtype: torch.dtype | None =
         num_key_value_heads=max(1, heads // KEY_VALUE_SHARE),
         max_position_embeddings=16_384,
         tie_word_embeddings=True,
+        attn_implementation=ATTENTION,
     )
     torch.manual_seed(options.seed)
-    before = torch.get_default_dtype()
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(dtype or setting.dtype)
     try:
         target = LlamaForCausalLM(config)
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default_dtype)
     spread = config.initializer_range * options.hidden**0.5
     nn.init.constant_(target.model.norm.weight, LOGIT_SPREAD / spread)
     return target.to(setting.device).eval().requires_grad_(False)

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """The random model that `unlogit bench` measures on, and how often."""
+    """The random model that ``python -m benchmarks`` measures on, and how often."""
 
     layers: int = 16
     """Blocks of the target, L; an assistant has a quarter of them, K."""

@@ -45,10 +45,10 @@ def interleaved(ways: Mapping[str, Way], repetitions: int, device: torch.device)
     for turn in range(repetitions):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             synchronise(device)
-            began = time.perf_counter()
+            start = time.perf_counter()
             ways[name]()
             synchronise(device)
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
@@ -83,12 +83,12 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     peak = Peak(device=device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        at_start = torch.cuda.memory_allocated(device)
     else:
-        before = _forget_peak()
+        at_start = _forget_peak()
     yield peak
     most = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _bytes_of_process("VmHWM")
-    peak.bytes = max(0, most - before)
+    peak.bytes = max(0, most - at_start)
 
 
 def _forget_peak() -> int:
@@ -115,8 +115,8 @@ def alone(function: str, **values: Any) -> Any:
     Raises:
         ModelError: the process failed; says the last line of what it wrote.
     """
-    words = [sys.executable, "-m", "benchmarks.alone", function, json.dumps(values)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.alone", function, json.dumps(values)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[1])
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ModelError(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
-from tiny_models import CONFIGS, random_assistant, tiny_target
+from support.models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
+from support.tiny_models import CONFIGS, random_assistant, tiny_target
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
 from unlogit.evaluate.open_unlearning import tokens as open_unlearning_tokens

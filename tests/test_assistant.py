@@ -10,7 +10,7 @@ import torch
 from accelerate import cpu_offload
 from safetensors.torch import load_file, save_file
 
-from tiny_models import CONFIGS, random_assistant, tiny_target, truncated
+from support.tiny_models import CONFIGS, random_assistant, tiny_target, truncated
 from unlogit.errors import ModelError
 from unlogit.model.assistant import Assistant, new_assistant
 from unlogit.model.assistant_config import check_fingerprint, fingerprint, load_config

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tiny_run import PEOPLE, Place, save_model
+from support.tiny_run import PEOPLE, Place, save_model
 from unlogit.cli.main import main
 from unlogit.errors import ModelError
 from unlogit.model.loading import model_place, quiet

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tiny_run import save_model
+from support.tiny_run import save_model
 from unlogit.cli.main import main
 from unlogit.data.books import find_documents, held_out, read_document, split_documents, without_gutenberg
 from unlogit.data.sources import read_examples

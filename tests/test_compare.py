@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tiny_run import Place, save_model
+from support.tiny_run import Place, save_model
 from unlogit.cli.main import main
 from unlogit.compare.comparison import _threads, check_comparison, read_comparison
 from unlogit.compare.results import (
@@ -394,3 +394,13 @@ def test_interrupted_it_stops_the_run_at_once_and_goes_on_from_there(place: Plac
     assert error.splitlines()[-1].startswith("unlogit: interrupted; nothing is half-written; to go on: unlogit compare")
     assert "unlogit: interrupted" in log.read_text()
     assert list((place.folder / "long" / "uld" / "seed-0").glob("*checkpoints*/checkpoint-5"))
+
+
+def test_without_matplotlib_all_but_the_plot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unlogit.cli.commands import compare
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    no_plot = compare.write(sample(), tmp_path)
+    assert no_plot is not None
+    assert no_plot.endswith("pip install 'unlogit[plots]'")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.csv", "compare.json"]

@@ -7,6 +7,7 @@ import pytest
 
 from unlogit.compare.comparison import METHOD_KEYS, read_comparison
 from unlogit.compare.results import ComparisonResults
+from unlogit.report.compare_table import comparison_markdown
 from unlogit.runs.results import RunResults
 from unlogit.settings.config_file import read_config, recorded
 

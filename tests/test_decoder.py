@@ -20,7 +20,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from tiny_models import COMMON, CONFIGS, DEPTH, VOCABULARY, random_assistant, tiny_target, truncated
+from support.tiny_models import COMMON, CONFIGS, DEPTH, VOCABULARY, random_assistant, tiny_target, truncated
 from unlogit.errors import ModelError
 from unlogit.model.assistant import GAIN_SPEED
 from unlogit.model.decoder import anatomy, answer_logits, head_logits, linear_paths, replaced, with_blocks

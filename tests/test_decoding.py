@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
-from tiny_models import CONFIGS, VOCABULARY, Reference, random_assistant, tiny_target
+from support.tiny_models import CONFIGS, VOCABULARY, Reference, random_assistant, tiny_target
 from unlogit.errors import ModelError
 from unlogit.model.cache import side_by_side
 from unlogit.model.unlearned import UnlearnedForCausalLM

@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from benchmarks import BENCHMARKS
 
 import unlogit
-from tiny_run import save_model
+from benchmarks import BENCHMARKS
+from support.tiny_run import save_model
 from unlogit.cli.main import COMMANDS, main, parse
 from unlogit.demo.people import make_people
 from unlogit.errors import ConfigError
@@ -30,20 +30,6 @@ PAGES = [*(ROOT / name for name in SINGLE_PAGES), *sorted((ROOT / "docs").glob("
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 README = ROOT / "README.md"
 MAP = ROOT / "docs" / "map.md"
-
-PENDING = {
-    "combine",
-    "--common_fraction",
-    "--holdout_fraction",
-    "--neutral_fraction",
-    "--pick.validation_fraction",
-    "--protocol",
-    "--stop_uniform_kl",
-    "--validation_fraction",
-}
-"""Commands and flags that the pages name and the parser does not know yet."""
-PENDING_FILES = {"src/unlogit/training/recipe.py"}
-"""Files that the pages name and that do not exist yet."""
 
 README_LINES = 150
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.]*")
@@ -109,11 +95,6 @@ def header_commands(config: Path) -> list[list[str]]:
     return command_lines("\n".join(line.removeprefix("#") for line in header.splitlines()))
 
 
-def is_pending(command: list[str]) -> bool:
-    """Whether a command line is one of those that cannot be parsed yet."""
-    return bool(PENDING.intersection(command))
-
-
 def check_command(command: list[str]) -> None:
     """Parse a command line without running it."""
     if command in ([], ["--help"], ["--version"]) or "…" in command:
@@ -129,8 +110,7 @@ def check_command(command: list[str]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_command_of_a_page_can_be_given(page: Path) -> None:
     for command in page_commands(page):
-        if not is_pending(command):
-            check_command(command)
+        check_command(command)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -138,8 +118,7 @@ def test_every_command_of_a_header_can_be_given(config: Path) -> None:
     commands = header_commands(config)
     assert commands
     for command in commands:
-        if not is_pending(command):
-            check_command(command)
+        check_command(command)
 
 
 def known_flags() -> set[str]:
@@ -151,19 +130,12 @@ def known_flags() -> set[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name != "benchmarks"], ids=page_name)
 def test_every_flag_that_is_named_exists(page: Path) -> None:
     flags = {flag for code in inline_codes(page) for flag in FLAG.findall(code)}
-    assert flags - known_flags() - PENDING == set()
-
-
-def test_what_is_pending_cannot_be_given_yet() -> None:
-    """An entry that the parser has learned must leave the list."""
-    known = known_flags() | set(COMMANDS)
-    assert known & PENDING == set()
-    assert [name for name in PENDING_FILES if (ROOT / name).exists()] == []
+    assert flags - known_flags() == set()
 
 
 def test_every_command_has_a_page() -> None:
     names = {command[0] for page in PAGES for command in page_commands(page) if command}
-    assert names >= set(COMMANDS) - {"bench"}
+    assert names >= set(COMMANDS)
 
 
 @pytest.fixture
@@ -181,12 +153,10 @@ def test_the_commands_on_own_data_run(own_folder: Path) -> None:
     commands = [command for block in fences(README, "bash") for command in command_lines(block)]
     assert commands[0] == ["demo"]
     for command in commands[1:]:
-        if not is_pending(command):
-            assert main(command) == 0, command
+        assert main(command) == 0, command
     assert (own_folder / "runs/mine/results.json").is_file()
 
 
-@pytest.mark.skipif(not hasattr(unlogit, "forget"), reason="unlogit.forget does not exist yet")
 def test_the_python_of_the_readme_runs(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = fences(README, "python")
     exec(compile(block, "README.md", "exec"), {})
@@ -247,7 +217,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         for code in inline_codes(page)
         if re.fullmatch(r"(?:src|configs|docs|tests|results|benchmarks)/[\w./-]+", code)
     ]
-    paths = [path for path in paths if "NAME" not in path and path not in PENDING_FILES]
+    paths = [path for path in paths if "NAME" not in path]
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 

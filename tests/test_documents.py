@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from preparation import Setup
+from support.preparation import Setup
 from unlogit.errors import DataError
 
 

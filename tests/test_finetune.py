@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from models_for_tests import tiny_tokenizer
-from tiny_models import tiny_target
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import tiny_target
 from unlogit.data.batches import pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tiny_models import tiny_target
+from support.tiny_models import tiny_target
 from unlogit.model.decoder import head_logits
 from unlogit.objectives import head as head_module
 from unlogit.objectives.head import FrozenHead

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models_for_tests import WORDS
-from preparation import NEUTRAL, Setup
-from tiny_run import save_model
+from support.models_for_tests import WORDS
+from support.preparation import NEUTRAL, Setup
+from support.tiny_run import save_model
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared

@@ -11,10 +11,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from models_for_tests import tiny_tokenizer
-from tiny_models import random_assistant, tiny_target
-from tiny_run import tiny_tokenizer as people_tokenizer
-from tiny_training import (
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import random_assistant, tiny_target
+from support.tiny_run import tiny_tokenizer as people_tokenizer
+from support.tiny_training import (
     FORGET,
     OPTIONS,
     PEOPLE_ROWS,
@@ -30,7 +30,7 @@ from tiny_training import (
     without,
 )
 from unlogit.data.batches import pad_rows, predicted
-from unlogit.data.encode import IGNORED, Encoded, encode
+from unlogit.data.encode import IGNORED_LABEL, Encoded, encode
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.assistant import Assistant
 from unlogit.model.unlearned import UnlearnedForCausalLM
@@ -272,7 +272,7 @@ def test_the_reference_is_the_model_before_training() -> None:
     needs = frozenset({"forget_reference_nll", "forget_reference_logits"})
     reference = measure_reference(model, {"forget": dict(enumerate(coded))}, needs, frozen=False)
     batch = pad_rows([coded[2], coded[0]])
-    counted = batch["labels"][:, 1:] != IGNORED
+    counted = batch["labels"][:, 1:] != IGNORED_LABEL
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1][counted]
         nll = nn.functional.cross_entropy(logits, batch["labels"][:, 1:][counted], reduction="none")

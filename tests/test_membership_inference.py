@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models_for_tests import EXAMPLES, WORDS, tiny_llama, tiny_tokenizer
+from support.models_for_tests import EXAMPLES, WORDS, tiny_llama, tiny_tokenizer
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.evaluate import evaluate_model

@@ -14,8 +14,8 @@ import torch
 from accelerate import cpu_offload
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, pipeline
 
-from models_for_tests import tiny_tokenizer
-from tiny_models import VOCABULARY, Reference, random_assistant, tiny_target
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import VOCABULARY, Reference, random_assistant, tiny_target
 from unlogit import UnlearnedConfig, UnlearnedForCausalLM, combine_logits
 from unlogit.errors import ConfigError, ModelError, UnlogitError
 from unlogit.model import forward as forward_module

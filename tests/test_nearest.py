@@ -2,8 +2,8 @@
 
 import torch
 
-from tiny_run import PEOPLE, tiny_tokenizer
-from tiny_training import people_target
+from support.tiny_run import PEOPLE, tiny_tokenizer
+from support.tiny_training import people_target
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.training.nearest import nearest_rows

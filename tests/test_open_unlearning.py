@@ -13,9 +13,9 @@ import pytest
 import torch
 from scipy.stats import hmean, ks_2samp
 
-from models_for_tests import tiny_llama
+from support.models_for_tests import tiny_llama
+from support.tiny_run import PEOPLE, Place, save_model
 from test_metrics import score, split
-from tiny_run import PEOPLE, Place, save_model
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError

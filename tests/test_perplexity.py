@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
+from support.models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
 from unlogit.evaluate.metrics.perplexity import perplexity
 from unlogit.evaluate.metrics.table import METRICS, compute_metrics

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models_for_tests import EXAMPLES, tiny_llama
-from tiny_models import random_assistant
-from tiny_unlearned import TOKENIZER, Unlearned, score_settings, truth_ratios
+from support.models_for_tests import EXAMPLES, tiny_llama
+from support.tiny_models import random_assistant
+from support.tiny_unlearned import TOKENIZER, Unlearned, score_settings, truth_ratios
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio, score_truth_ratios

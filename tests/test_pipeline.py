@@ -18,13 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tiny_run import Place, save_model
-from unlogit.cli.commands.chat import Pair, answers
-from unlogit.cli.commands.evaluate import _warn_where_still_given_out
+from support.tiny_run import Place, save_model
 from unlogit.cli.main import main
 from unlogit.evaluate.results import MetricResult, Results, SplitResult
 from unlogit.model.loading import load_tokenizer, load_unlearned
+from unlogit.runs.answers import ModelPair, answers
 from unlogit.runs.evaluate import other_results
+from unlogit.runs.evaluate_run import _leak_warning
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RETAIN, RunResults
 from unlogit.settings.config_file import read_config
@@ -193,11 +193,9 @@ def test_a_pick_that_still_gives_the_answers_out_is_warned_of(
         )
         for name, share in (("target", 0.9), (RETAIN, 0.3), ("unlearned", 1.0), ("picked", picked))
     }
-    _warn_where_still_given_out(found)
-    shown = capsys.readouterr().err
+    shown = _leak_warning(found)
     assert (said in shown) if said else (shown == "")
-    _warn_where_still_given_out({name: one for name, one in found.items() if name != RETAIN})
-    assert capsys.readouterr().err == ""
+    assert _leak_warning({name: one for name, one in found.items() if name != RETAIN}) == ""
 
 
 def test_pick_by_earlier_results(place: Place, retain_flag: str, tmp_path: Path) -> None:
@@ -265,7 +263,7 @@ def test_chat(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Where?" in shown
     model, tokenizer = load_unlearned(str(place.run), dtype="float32"), load_tokenizer(str(place.run))
     model.alpha, model.filter_rate = 1000.0, 0.0  # four steps have not taught it much
-    ((_, before, after),) = answers(Pair(model.target, model), tokenizer, ["Where?"], 6)
+    ((_, before, after),) = answers(ModelPair(model.target, model), tokenizer, ["Where?"], 6)
     assert before != after
     ids = tokenizer("Question: Where?\nAnswer:", return_tensors="pt").input_ids
     with torch.inference_mode():

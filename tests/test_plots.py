@@ -1,6 +1,7 @@
 """The plot of a sweep: what it says beside its data, and that every combination stands where its figures are."""
 
 import math
+import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -8,10 +9,23 @@ from typing import Any
 
 import pytest
 
+from unlogit.errors import ConfigError
 from unlogit.evaluate.pick import PickRow
 from unlogit.evaluate.sweep import Sweep, SweepRow, figures
 from unlogit.model.logit_difference import RULES
-from unlogit.report.plots import COLOURS, INDISTINGUISHABLE, RULE_COLOURS, STYLE, figure, front_plot, legend, note, save
+from unlogit.report.plots import (
+    COLOURS,
+    INDISTINGUISHABLE,
+    RULE_COLOURS,
+    STYLE,
+    figure,
+    front_plot,
+    legend,
+    note,
+    save,
+    save_if_possible,
+)
+from unlogit.settings.extras import optional_module
 from unlogit.settings.options import CombinationOptions
 
 
@@ -168,3 +182,32 @@ def test_the_style_and_what_is_written(tmp_path: Path) -> None:
         save(drawn, path)
     assert path.read_bytes() == head
     assert [one.name for one in path.parent.iterdir()] == ["plot.png"]
+
+
+INSTALL_LINE = "pip install 'unlogit[plots]'"
+
+
+def test_without_matplotlib_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "front.png"
+    assert save_if_possible(lambda: figure("a")[0], path) is None
+    assert path.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    with pytest.raises(ConfigError) as error:
+        figure("a")
+    assert str(error.value).endswith(INSTALL_LINE)
+    reason = save_if_possible(lambda: pytest.fail("drawn"), path)
+    assert reason is not None
+    assert reason.startswith("front.png is skipped")
+    assert reason.endswith(INSTALL_LINE)
+    assert not path.exists()  # that of earlier figures
+
+
+def test_a_package_that_lacks_something_itself_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_extra.py").write_text("import no_such_module_of_anyone")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_anyone"):
+        optional_module("broken_extra", "plots")
+    with pytest.raises(ConfigError, match=r"pip install 'unlogit\[gguf\]'"):
+        optional_module("no_such_module_of_anyone", "gguf")

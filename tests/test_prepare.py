@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from preparation import FORGET, NEUTRAL, RETAIN, Setup, has_facts, keys
-from unlogit.cli.commands.prepare import prepare_run
+from support.preparation import FORGET, NEUTRAL, RETAIN, Setup, has_facts, keys
 from unlogit.data.examples import Example
 from unlogit.data.exchange import STOP_WORDS, lowercase_words
 from unlogit.data.neutral import load_neutral
 from unlogit.data.prepare import SECRET
 from unlogit.demo.people import make_people
 from unlogit.errors import ConfigError, DataError
+from unlogit.runs.prepare import prepare_run
 from unlogit.settings.options import RunConfig
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from preparation import NEUTRAL, Setup, has_facts, keys
+from support.preparation import NEUTRAL, Setup, has_facts, keys
 from unlogit.data import tofu
 from unlogit.data.examples import Example
 from unlogit.data.neutral import load_neutral

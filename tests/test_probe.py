@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tiny_models import CONFIGS, random_assistant, tiny_target
+from support.tiny_models import CONFIGS, random_assistant, tiny_target
 from unlogit import UnlearnedForCausalLM
 from unlogit.model import probe
 from unlogit.model.decoder import ROUNDING_UNITS, alike

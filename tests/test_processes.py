@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tiny_run import Place
+from support.tiny_run import Place
 from unlogit.cli.main import main
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
+from support.models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain, evaluate_model

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from models_for_tests import tiny_tokenizer
-from tiny_run import tiny_tokenizer as people_tokenizer
-from tiny_training import PEOPLE_ROWS, REFUSALS, ROWS, people_options, people_target, without
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_run import tiny_tokenizer as people_tokenizer
+from support.tiny_training import PEOPLE_ROWS, REFUSALS, ROWS, people_options, people_target, without
 from unlogit.data.batches import pad_rows
 from unlogit.data.encode import IGNORED_LABEL, encode
 from unlogit.data.examples import Example

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tiny_run import Place, save_model
+from support.tiny_run import Place, save_model
 from unlogit.cli.main import main
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RunResults

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
-from tiny_unlearned import score_settings
+from support.models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
+from support.tiny_unlearned import score_settings
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError

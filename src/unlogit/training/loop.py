@@ -208,7 +208,7 @@ def _trainer(
     arguments = training_arguments(
         work,
         options,
-        steps_a_epoch=steps.dealt.sampler.steps,
+        steps_a_epoch=len(steps.dealt.sampler.step_rows()),
         row_batch=max(1, sum(steps.per_step.values()) // steps.dealt.pieces),
         dtype=dtype,
         device=choose_device(),
@@ -369,7 +369,7 @@ def step_sampler(recipe: Recipe, rows: Sequence[Row], per_step: Mapping[str, int
 def _referred(rows: Sequence[Row], sampler: Any, steps: int) -> dict[str, dict[int, Any]]:
     """The rows that any step will take, by side and number."""
     drawn: set[int] = set()
-    for epoch in range(math.ceil(steps / sampler.steps)):
+    for epoch in range(math.ceil(steps / len(sampler.step_rows()))):
         sampler.set_epoch(epoch)
         drawn |= {i for step in sampler.step_rows() for i in step}
     sampler.set_epoch(0)

@@ -104,9 +104,6 @@ def split_sides(outputs: Tensor, batch: dict[str, Tensor], head: FrozenHead | No
 class StepSampler(Protocol):
     """An order of rows whose every step is known beforehand."""
 
-    steps: int
-    """Steps of a pass."""
-
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of each pass, also when it resumes."""
 

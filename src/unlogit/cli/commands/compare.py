@@ -58,9 +58,12 @@ def run(given: dict[str, Any]) -> None:
     score_reference(comparison, again="reference" in again)
     problems = run_methods(comparison, only, again, jobs, _told)
     comparison_results = gather(comparison)
-    write(comparison_results, comparison.folder)
+    no_plot = write(comparison_results, comparison.folder)
     show(comparison_results, markdown)
-    print(f"The whole of it is in {comparison.folder}/compare.json, compare.csv and compare.png.")
+    files = "compare.json and compare.csv" if no_plot else "compare.json, compare.csv and compare.png"
+    print(f"The whole of it is in {comparison.folder}/{files}.")
+    if no_plot:
+        warn(no_plot)
     if outdated := comparison.outdated():
         warn(
             f"not shown, since their results were made with other settings: {', '.join(outdated)}; give --again "
@@ -84,14 +87,14 @@ def _told(name: str, seconds: float, problem: str) -> None:
     print(f"{name}: {f'failed, {problem}' if problem else 'done'} ({seconds:.0f} s)", flush=True)
 
 
-def write(found: "ComparisonResults", folder: Path) -> None:
-    """Write the rows as JSON and CSV, and draw them."""
+def write(found: "ComparisonResults", folder: Path) -> str | None:
+    """Write the rows as JSON and CSV, and draw them; return why there is no plot, if so."""
     from unlogit.report.comparison_plot import utility_plot
-    from unlogit.report.plots import save
+    from unlogit.report.plots import save_if_possible
 
     found.write(folder / "compare.json")
     found.write_csv(folder / "compare.csv")
-    save(utility_plot(found), folder / "compare.png")
+    return save_if_possible(lambda: utility_plot(found), folder / "compare.png")
 
 
 def show(found: "ComparisonResults", markdown: bool) -> None:

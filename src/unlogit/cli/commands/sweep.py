@@ -37,7 +37,7 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Sweep, print the table, and say what to do next."""
-    from unlogit.report.plots import front_plot, save
+    from unlogit.report.plots import front_plot, save_if_possible
     from unlogit.report.sweep_table import sweep_table
     from unlogit.runs.combine import combine_run
     from unlogit.runs.sweep import memorisation_warning, sweep_run, write_sweep
@@ -48,12 +48,14 @@ def run(given: dict[str, Any]) -> None:
     names = {field.name for field in fields(SweepOptions)}
     options = SweepOptions(**{name: value for name, value in given.items() if name in names})
     sweep = sweep_run(folder, config, options)
-    save(front_plot(sweep), folder.sweep.with_suffix(".png"))
+    no_plot = save_if_possible(lambda: front_plot(sweep), folder.sweep.with_suffix(".png"))
     write_sweep(folder, sweep, config, options)
     picked = sweep.picked.combination
     console().print(sweep_table(sweep))
-    print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, ", end="")
-    print(f"the plot is {folder.sweep.with_suffix('.png')}.")
+    plot = "without a plot" if no_plot else f"the plot is {folder.sweep.with_suffix('.png')}"
+    print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, {plot}.")
+    if no_plot:
+        warn(no_plot)
     if message := memorisation_warning(sweep):
         warn(message)
     if given.get("apply", False):

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
-from models_for_tests import tiny_tokenizer
-from tiny_models import tiny_target
-from tiny_run import tiny_config
-from tiny_run import tiny_tokenizer as people_tokenizer
+from support.models_for_tests import tiny_tokenizer
+from support.tiny_models import tiny_target
+from support.tiny_run import tiny_config
+from support.tiny_run import tiny_tokenizer as people_tokenizer
 from unlogit.data.examples import Example
 from unlogit.settings.options import AssistantOptions, TrainOptions
 from unlogit.training.loop import FitSettings, Fitted, filled_options, fit, save_fitted

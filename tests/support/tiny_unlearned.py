@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from models_for_tests import tiny_llama, tiny_tokenizer
+from support.models_for_tests import tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
 from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio
 from unlogit.evaluate.results import TruthRatios, row_digest

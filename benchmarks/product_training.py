@@ -1,0 +1,105 @@
+"""One step of the product's training, of ULD and of NPO+KL: all that ``step`` knows of training's internals.
+
+``product_step`` is what is timed. It does what ``training.loop.fit`` does, without its passes, checkpoints and log.
+"""
+
+import tempfile
+from itertools import cycle
+from pathlib import Path
+
+import torch
+
+from benchmarks.models import Setting, random_batches, random_target
+from benchmarks.timing import Way
+from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
+from unlogit.training.loop import FitTrainer
+from unlogit.training.recipe import recipes_of
+from unlogit.training.reference import Reference, measure_reference
+from unlogit.training.rows import DealtSteps, Row, RowData, collate
+from unlogit.training.trainer import training_arguments
+
+ROWS_A_SIDE = 8
+OPTIONS = {
+    "uld": TrainOptions(batch_size=ROWS_A_SIDE, learning_rate=1e-3, retain_weight=1.0, epochs=1.0),
+    "npo_kl": TrainOptions(objective="npo_kl", batch_size=ROWS_A_SIDE, learning_rate=1e-5, epochs=1.0),
+}
+SHAPES = {"uld": "lora", "npo_kl": "full"}
+"""The adapter of each: ULD trains LoRA on a quarter of the blocks, NPO+KL the whole model."""
+
+
+def product_step(setting: Setting, objective: str, vocabulary: int) -> Way:
+    """Return one step of a new training: a batch is put together, then forward, backward, clipping, optimiser.
+
+    ULD's frozen target has the compute type; NPO+KL keeps its weights in float32, as AdamW needs them, under autocast.
+    """
+    (recipe,) = recipes_of(objective)
+    options = OPTIONS[objective]
+    target = random_target(setting, vocabulary, None if recipe.combines else torch.float32)
+    shape = AssistantOptions(num_layers=setting.branch_layers, adapter=SHAPES[objective])  # type: ignore[arg-type]
+    trained = recipe.make(target, shape, CombinationOptions(), setting.options.seed).to(setting.device)
+    other_side = recipe.sides[1].name
+    rows: list[Row] = []
+    for step, batch in enumerate(random_batches(setting, ROWS_A_SIDE, vocabulary)):
+        for side, encoded in zip(("forget", other_side), batch, strict=True):
+            rows += [Row(side, step * ROWS_A_SIDE + i, row) for i, row in enumerate(encoded)]
+    reference = Reference()
+    if recipe.needs:
+        by_side = {
+            side: {row.number: row.encoded for row in rows if row.side == side} for side in ("forget", other_side)
+        }
+        autocast = None if setting.dtype == torch.float32 else setting.dtype
+        reference = measure_reference(
+            trained.reference_model,
+            by_side,
+            recipe.needs,
+            frozen=trained.reference_head_frozen,
+            autocast=autocast,
+        )
+    dealt = DealtSteps(InOrder(len(rows)), rows, pieces=1)
+    with tempfile.TemporaryDirectory(prefix="unlogit-bench-") as folder:
+        arguments = training_arguments(
+            Path(folder), options, steps_a_epoch=1, row_batch=1, dtype=setting.dtype, device=setting.device, bar=False
+        )
+        trainer = FitTrainer(
+            recipe,
+            recipe.loss_numbers(options),
+            reference,
+            1,
+            sampler=dealt,
+            log_file=Path(folder) / "log.jsonl",
+            model=trained,
+            args=arguments,
+            train_dataset=RowData(rows),
+            data_collator=collate,
+        )
+    trainer.create_optimizer()
+    trainer.current_gradient_accumulation_steps = 1  # as the Trainer's own loop sets it
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    items = list(dealt)
+    steps = cycle(range(0, len(items), 2 * ROWS_A_SIDE))
+
+    def run() -> None:
+        first = next(steps)
+        batch = collate([trainer.train_dataset[item] for item in items[first : first + 2 * ROWS_A_SIDE]])
+        trainer.training_step(trained, batch)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+        trainer.terms = {}
+
+    return run
+
+
+class InOrder:
+    """Steps in the order of the rows, which the product's sampler has put together already."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def set_epoch(self, epoch: int) -> None:
+        """Every pass is the same."""
+
+    def step_rows(self) -> list[list[int]]:
+        """The rows of each step."""
+        size = 2 * ROWS_A_SIDE
+        return [list(range(i, i + size)) for i in range(0, self.count, size)]

@@ -1,0 +1,1 @@
+"""Models, rows and runs that several test files share."""
