@@ -121,12 +121,13 @@ class DealtSteps(Sampler[tuple[int, Tensor]]):
         self.sampler, self.rows, self.pieces = sampler, rows, pieces
         steps = sampler.step_rows()
         self.length = sum(map(len, steps))
-        sizes = {len(step) for step in steps[:-1] or steps}
+        sizes = {len(step) for step in steps}
         fewest = min(sum(rows[i].side == "forget" for i in step) for step in steps)
-        if pieces > 1 and (any(size % pieces for size in sizes) or fewest < pieces):
+        if pieces > 1 and (len(sizes) > 1 or any(size % pieces for size in sizes) or fewest < pieces):
+            found = " or ".join(map(str, sorted(sizes)))
             raise ConfigError(
-                f"a step has {max(sizes)} rows, {fewest} of them to forget, for {pieces} processes or accumulated "
-                "batches; expected a number that they can share evenly: change batch_size"
+                f"a step has {found} rows, {fewest} of them to forget, for {pieces} processes or accumulated batches; "
+                "expected a number that they can share evenly, the same in every step: change batch_size"
             )
 
     def set_epoch(self, epoch: int) -> None:

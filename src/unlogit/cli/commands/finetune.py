@@ -43,6 +43,7 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Train, and say where the model is."""
     from unlogit.data.sources import check_sources, read_examples
+    from unlogit.device import on_main_process
     from unlogit.model.loading import load_target, load_tokenizer, new_model
     from unlogit.runs.finetune import finetune
 
@@ -69,6 +70,8 @@ def run(given: dict[str, Any]) -> None:
     ]
     model = new_model(given["model"], options.seed) if from_scratch else load_target(given["model"])
     summary = finetune(model, tokenizer, rows, output, options, resume=resume, bar=has_bar(), settings=settings)
+    if not on_main_process():
+        return
     print(f"Trained on {summary['rows']:,} rows, {summary['steps']:,} steps, {summary['seconds']:,} seconds.")
     print(f"The model is in {output}.")
 
