@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from unlogit.cli.main import main
 from unlogit.data.sources import read_prepared
 from unlogit.demo import demo
 from unlogit.demo.people import make_people
@@ -34,7 +35,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     two are scored, one is held out, and three train the assistant, beside the twelve of the unseen people."""
     monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
     output = tmp_path / "demo"
-    demo.run_demo("tiny", output)
+    assert main(["demo", f"--output={output}"]) == 0
     shown = capsys.readouterr().out
     taught = {name: json.loads((output / name / "finetune.json").read_text()) for name in ("target", "retain_model")}
     assert {name: summary["rows"] for name, summary in taught.items()} == {"target": 27, "retain_model": 21}
@@ -52,12 +53,12 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     for side in ("forget", "retain"):
         question = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
         assert " ".join(question.split()[:3]) in shown
-    demo.run_demo("tiny", output)  # over an earlier one
+    demo.run_demo("tiny", output, show=print)  # over an earlier one
 
 
 def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is no folder"):
-        demo.run_demo(str(tmp_path / "none"), tmp_path / "demo")
+        demo.run_demo(str(tmp_path / "none"), tmp_path / "demo", show=print)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +72,7 @@ def test_demo_on_a_pretrained_model(
         saved.save_pretrained(tmp_path / "chat")
     general = ("What is the capital of Peru?", "What is the capital of Chile?")
     monkeypatch.setattr(demo, "PRETRAINED_PLAN", replace(SMALL, general=general))
-    demo.run_demo(str(tmp_path / "chat"), tmp_path / "demo")
+    assert main(["demo", f"--model={tmp_path / 'chat'}", f"--output={tmp_path / 'demo'}"]) == 0
     shown = capsys.readouterr().out
     taught = [
         json.loads((tmp_path / "demo" / name / "finetune.json").read_text()) for name in ("target", "retain_model")

@@ -80,7 +80,7 @@ def test_what_training_says(
     said = [
         rf"[\d.]+ on {rows[f'holdout_{name}']} {name} rows" for name in ("retain", "neutral") if rows[f"holdout_{name}"]
     ]
-    assert re.search(r"Flatness in nats, on rows it never saw \(.*\): " + ", ".join(said) + r"\.", shown.out)
+    assert re.search(r"KL from uniform in nats, on rows it never saw \(.*\): " + ", ".join(said) + r"\.", shown.out)
     assert f"Next: unlogit evaluate {other.run}" in shown.out
     warnings = shown.err.splitlines()
     assert len(warnings) == 3
@@ -133,17 +133,20 @@ def test_results_without_a_retain_model_do_not_stand_for_it(
 
 
 def test_without_target_and_with_other_combination(place: Place) -> None:
-    """At alpha 0 the unlearned model is the target; the combination stays in the model until it is changed."""
+    """At alpha 0 the unlearned model is the target; what evaluation was asked for is not kept, ``combine``'s is."""
+    before = (place.run / "unlearned" / "config.json").read_bytes(), (place.run / "config.yaml").read_bytes()
     assert main(["evaluate", str(place.run), SHORT, "--retain_model=", "--alpha=0"]) == 0
     results = RunResults.read(place.run / "results.json")
     assert probability(results.models["target"]) == probability(results.models["unlearned"])
     assert results.models["unlearned"].forget_quality is None
-    assert main(["evaluate", str(place.run), "--with_target=false"]) == 0
+    assert before == ((place.run / "unlearned" / "config.json").read_bytes(), (place.run / "config.yaml").read_bytes())
+    assert main(["combine", str(place.run), "--alpha=0"]) == 0
+    assert main(["evaluate", str(place.run), SHORT, "--retain_model=", "--with_target=false"]) == 0
     again = RunResults.read(place.run / "results.json")
     assert list(again.models) == ["unlearned"]
     assert again.models["unlearned"].splits == results.models["unlearned"].splits
-    assert read_config(place.run / "config.yaml").combination.alpha == 0
-    assert main(["evaluate", str(place.run), "--with_target=true", "--alpha=0.75"]) == 0
+    assert RunFolder(place.run).combination().alpha == 0
+    assert main(["combine", str(place.run), "--alpha=0.75"]) == 0
 
 
 def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +155,7 @@ def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", str(place.run), SHORT, retain_flag, *flags]) == 0
     shown = capsys.readouterr().out
     assert "Choosing the combination on 2 forget and 2 retain rows." in shown
-    assert "The run combines as was picked from now on: suppress, α" in shown
+    assert f"unlogit combine {place.run} --rule suppress --alpha" in " ".join(shown.split())
     results = RunResults.read(place.run / "results.json")
     assert list(results.models) == ["target", RETAIN, "unlearned", "picked"]
     assert results.rows == "test"
@@ -167,11 +170,12 @@ def test_pick(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]
     assert results.models["picked"].config["combination"] == picked
     assert results.models["unlearned"].config["combination"]["rule"] == "centred"
     model = load_unlearned(str(place.run), dtype="float32")
-    assert (model.rule, model.alpha, model.filter_rate) == ("suppress", picked["alpha"], 0.0)
-    assert main(["evaluate", str(place.run), "--pick.enabled=false"]) == 0
+    assert (model.rule, model.alpha, model.filter_rate) == ("centred", 0.75, 0.001)
+    assert main(["combine", str(place.run), "--rule=suppress", f"--alpha={picked['alpha']}", "--filter_rate=0"]) == 0
+    assert main(["evaluate", str(place.run), SHORT, "--max_rows=4"]) == 0
     kept = RunResults.read(place.run / "results.json").models["unlearned"]
     assert kept.config["combination"] == picked
-    assert asdict(read_config(place.run / "config.yaml").combination) == picked
+    assert asdict(RunFolder(place.run).combination()) == picked
     assert main(["train", str(place.run), "--resume"]) == 0  # writes unlearned/ anew
     model = load_unlearned(str(place.run), dtype="float32")
     assert (model.rule, model.alpha) == ("suppress", picked["alpha"])
@@ -239,7 +243,7 @@ def test_models_of_the_same_name_have_results_of_their_own(tmp_path: Path) -> No
 def test_a_target_that_is_given_is_used_or_refused(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A typo and another model are errors; the same target elsewhere is recorded, and training can still go on."""
+    """A typo and another model are errors; the same target elsewhere is used, and recorded by ``combine`` alone."""
     before = (place.run / "config.yaml").read_bytes()
     line = ["evaluate", str(place.run), SHORT, "--max_rows=2", "--retain_model="]
     assert main([*line, f"--target={tmp_path / 'typo'}"]) == 2
@@ -250,7 +254,12 @@ def test_a_target_that_is_given_is_used_or_refused(
     moved = tmp_path / "moved"
     shutil.copytree(place.folder / "target", moved)
     assert main([*line, f"--target={moved}"]) == 0
+    assert (place.run / "config.yaml").read_bytes() == before
+    assert main(["combine", str(place.run), f"--target={moved}"]) == 0
     assert read_config(place.run / "config.yaml").target == str(moved)
+    shutil.rmtree(place.folder / "target")
+    assert main(line) == 0
+    shutil.copytree(moved, place.folder / "target")
     assert main(["train", str(place.run), "--resume"]) == 0
     assert main([*line, f"--target={place.folder / 'target'}", "--max_rows=0"]) == 0
 

@@ -74,7 +74,7 @@ def test_names_have_kinds() -> None:
     for name, objective in (WEIGHT_OBJECTIVES | OFFSET_OBJECTIVES).items():
         (recipe,) = recipes_of(name)
         assert recipe.needs == objective.needs
-        assert recipe.whole == objective.whole
+        assert recipe.with_questions == objective.with_questions
         assert ("retain" in {side.name for side in recipe.sides}) == ("retain" in objective.needs)
     with pytest.raises(ConfigError, match="did you mean 'uld'"):
         recipes_of("ulb")

@@ -54,7 +54,7 @@ def test_rewritten_weights(place: Place, capsys: pytest.CaptureFixture[str]) -> 
     retain = f"--retain_model={place.folder / 'retain_model'}"
     assert main(["evaluate", str(place.run), SHORT, retain]) == 0
     shown = capsys.readouterr().out
-    assert "unlearned: weights rewritten by npo_kl" in " ".join(shown.split())
+    assert "unlearned: full-model unlearning by npo_kl" in " ".join(shown.split())
     results = RunResults.read(place.run / "results.json")
     assert list(results.models) == ["target", "retain model", "unlearned"]
     assert results.training["unlearned"]["steps"] == 4

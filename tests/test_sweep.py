@@ -31,6 +31,7 @@ from unlogit.evaluate.sweep import Sweep, figures, pareto_front, sweep_combinati
 from unlogit.files import write_json_lines
 from unlogit.model.loading import load_unlearned
 from unlogit.model.logit_difference import combine_logits
+from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RunResults
 from unlogit.runs.sweep import memorisation_warning
 from unlogit.settings.config_file import read_config
@@ -367,8 +368,8 @@ def test_apply(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     picked = CombinationOptions(*(tree["picked"][name] for name in ("rule", "alpha", "filter_rate")))
     assert tree["config"]["evaluate"]["max_rows"] == 7
     assert picked != before.combination
-    after = read_config(place.run / "config.yaml")
-    assert after == replace(before, combination=picked)
+    assert read_config(place.run / "config.yaml") == before
+    assert RunFolder(place.run).current_config() == replace(before, combination=picked)
     model = load_unlearned(str(place.run), dtype="float32")
     assert asdict(picked) == {name: getattr(model, name) for name in ("rule", "alpha", "filter_rate")}
 

@@ -43,7 +43,7 @@ def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
 def test_the_demo_overwrites_nothing_but_a_demo(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not a demo's"):
-        run_demo(TINY, tmp_path)
+        run_demo(TINY, tmp_path, show=print)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -3,13 +3,19 @@
 from unlogit.errors import ConfigError
 from unlogit.model.loading import model_place
 from unlogit.model.logit_difference import check_combination
+from unlogit.model.recorded_target import absolute_name
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.training.recipe import combines
 
 
-def combine_run(folder: RunFolder, combination: CombinationOptions) -> CombinationOptions:
+def combine_run(folder: RunFolder, combination: CombinationOptions, target: str = "") -> CombinationOptions:
     """Let the unlearned model of a run combine so from now on; return how it did before.
+
+    Args:
+        folder: a run with an unlearned model.
+        combination: rule, alpha and filter_rate.
+        target: where its target is now; empty where it has not moved.
 
     Raises:
         ConfigError: a value means nothing, or nothing is combined in this run.
@@ -20,6 +26,8 @@ def combine_run(folder: RunFolder, combination: CombinationOptions) -> Combinati
     check_combination(combination)
     previous = folder.combination()
     folder.write_combination(combination)
+    if target:
+        folder.move_target(absolute_name(model_place(target)))
     return previous
 
 

@@ -253,8 +253,10 @@ class RunFolder:
         """Record where the target of the trained assistant is now."""
         from unlogit.evaluate.results import read_json
 
-        if self.training_settings.is_file():
-            write_json(self.training_settings, read_json(self.training_settings) | {"target": target})
+        self.write_config(replace(self.read_config(), target=target))
+        for path, name in ((self.training_settings, "target"), (self.unlearned / "config.json", "target_name")):
+            if path.is_file():
+                write_json(path, read_json(path) | {name: target})
 
     def set_training_aside(self) -> None:
         """Move the assistant, whole or half trained, and all that was made with it out of the way of a new training."""

@@ -163,6 +163,9 @@ class RunTraining:
         parameters = sum(p.numel() for p in self.target.parameters())
         options, note = filled_options(config.train, recipe, config.assistant.adapter, parameters)
         log.info(note)
+        if recipe.numbers is not None:
+            numbers = ", ".join(f"{name} {value:g}" for name, value in recipe.loss_numbers(options).items())
+            log.info(f"Training by {options.objective}: {numbers}")
         needs_refusals = {"refusal", "retain_refusal"} & recipe.needs
         settings = FitSettings(
             options,

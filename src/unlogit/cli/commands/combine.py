@@ -21,6 +21,7 @@ def parser() -> Any:
         ("runs/mine --alpha 0.8", "runs/mine --rule suppress --alpha 1.25 --filter_rate 0"),
     )
     command.add_argument("run", metavar="RUN", type=str, help="Run folder with an unlearned model.")
+    command.add_argument("--target", type=str, help="Record where the target is now, if it has moved.")
     add_options(command, CombinationOptions)
     return command
 
@@ -32,10 +33,13 @@ def run(given: dict[str, Any]) -> None:
 
     folder = RunFolder(Path(given["run"]))
     changes = sectioned(given, "combination").get("combination", {})
-    if not changes:
-        raise ConfigError("no rule, alpha or filter_rate was given; expected at least one: give --alpha, as 0.8")
+    target = given.get("target") or ""
+    if not changes and not target:
+        raise ConfigError(
+            "no rule, alpha, filter_rate or target was given; expected at least one: give --alpha, as 0.8"
+        )
     folder.read_config()  # a run folder?
     combination = replace(folder.combination(), **changes)
-    previous = combine_run(folder, combination)
+    previous = combine_run(folder, combination, target)
     stored = combination_words(combination)
     print(f"{folder.path} combines as {stored} from now on (before: {combination_words(previous)}).")

@@ -40,7 +40,9 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Train, and say what to do next."""
     folder = RunFolder(Path(given["run"]))
-    config = updated(folder.read_config(), sectioned(given, "assistant", "train", "combination"))
+    resume = given.get("resume", False)
+    stored = folder.current_config() if resume else folder.read_config()  # a strength that was stored since stays
+    config = updated(stored, sectioned(given, "assistant", "train", "combination"))
     from unlogit.device import on_main_process
     from unlogit.runs.train import train_run
 
