@@ -59,7 +59,10 @@ def test_rewritten_weights(place: Place, capsys: pytest.CaptureFixture[str]) -> 
     assert list(results.models) == ["target", "retain model", "unlearned"]
     assert results.training["unlearned"]["steps"] == 4
     assert main(["evaluate", str(place.run), SHORT, "--alpha=0.5"]) == 2
-    assert "alpha given, and npo_kl rewrote the weights of this run" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "alpha" in error
+    assert "npo_kl" in error
+    assert "nothing is combined" in error
     assert main(["chat", str(place.run), "--question=Who?", "--max_new_tokens=3"]) == 0
     assert main(["chat", str(place.run), "--question=Who?", "--alpha=0.5"]) == 2
     assert "nothing is combined" in capsys.readouterr().err
