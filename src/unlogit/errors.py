@@ -1,4 +1,4 @@
-"""The errors that a user can cause, each a single line that says what was got, what was expected and how to mend it.
+"""The errors that a user can cause, each a single line that says what was got, what was expected and how to fix it.
 
     UnlogitError
     ├── ConfigError    a setting, flag or config key
@@ -11,7 +11,7 @@ keeps its traceback.
 
 
 class UnlogitError(Exception):
-    """Root of all errors that a user can mend."""
+    """Root of all errors that a user can fix."""
 
 
 class ConfigError(UnlogitError):

@@ -1,7 +1,7 @@
-"""The command line: finds the command, runs it, and turns what a user can mend into one line and an exit code.
+"""The command line: finds the command, runs it, and turns what a user can fix into one line and an exit code.
 
     0    done
-    2    ``unlogit: error: …`` on stderr: what was got, what was expected, how to mend it; or interrupted:
+    2    ``unlogit: error: …`` on stderr: what was got, what was expected, how to fix it; or interrupted:
          how to go on
 
 Each command is a file in ``commands`` with ``parser()`` and ``run(given)``. Nothing heavy is imported here, and no

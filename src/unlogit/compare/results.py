@@ -72,9 +72,9 @@ def figures_of(results: Results) -> dict[str, float]:
 
 
 def uniform_kl_of(training: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return how far an assistant is from flat on rows that it was not trained on, where it has to be flat."""
-    flatness = (training or {}).get("uniform_kl_nats") or (training or {}).get("uniform_kl_nats") or {}
-    return {f"flatness.{name.removeprefix('holdout_')}": value for name, value in flatness.items()}
+    """Return an assistant's KL from uniform on rows that it was not trained on, where it is measured."""
+    values = (training or {}).get("uniform_kl_nats") or (training or {}).get("flatness_nats") or {}
+    return {f"uniform_kl.{name.removeprefix('holdout_')}": value for name, value in values.items()}
 
 
 def costs_of(training: Mapping[str, Any] | None) -> dict[str, float]:

@@ -196,7 +196,7 @@ class Results:
     def protocol(self) -> str:
         """Whose protocol they follow (see ``evaluate.protocol``)."""
         evaluate = self.config.get("evaluate", {})
-        return str(evaluate.get("protocol", evaluate.get("protocol", "unlogit")))  # the latter until settings 2
+        return str(evaluate.get("protocol", evaluate.get("conventions", "unlogit")))  # the latter until settings 2
 
     def truth_ratios(self) -> TruthRatios:
         """Return the truth ratios on the forget split.

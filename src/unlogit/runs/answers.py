@@ -13,7 +13,7 @@ from unlogit.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class ModelPair:
-    """A target and what was made of it: a combination that holds it, or a model of its own with rewritten weights."""
+    """A target and what was made of it: a combination that holds it, or an ordinary model."""
 
     target: Any
     unlearned: Any
@@ -38,7 +38,9 @@ class ModelPair:
             ConfigError: nothing is combined here.
         """
         if self.target is not getattr(self.unlearned, "target", None):
-            raise ConfigError(f"{name} was given and the weights are rewritten, nothing is combined; leave it out")
+            raise ConfigError(
+                f"{name} was given and this run is full-model unlearning: nothing is combined; leave it out"
+            )
         setattr(self.unlearned, name, value)
 
 

@@ -38,7 +38,7 @@ def check_pick(config: RunConfig) -> None:
 
     if config.pick.enabled and not combines(config.train.objective):
         raise ConfigError(
-            f"pick.enabled is true and {config.train.objective} rewrites weights, so that nothing is combined; "
+            f"pick.enabled is true and {config.train.objective} is full-model unlearning: nothing is combined; "
             "expected an objective with branches, as uld: leave pick out"
         )
 

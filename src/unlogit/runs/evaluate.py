@@ -1,6 +1,6 @@
 """Scoring the models of a run on the run's evaluation rows: retain model, target, unlearned, and what was picked.
 
-Where a combination is picked, the rows are parted first: those that choose are never among those that are reported.
+Where a combination is picked, the rows are split first: those that choose are never among those that are reported.
 The metrics are those of ``evaluate``; nothing is computed here.
 """
 
@@ -60,10 +60,10 @@ class EvaluationRows:
 
     @classmethod
     def read(cls, folder: RunFolder, config: RunConfig) -> "EvaluationRows":
-        """Read the rows of a run, the first ``max_rows`` of each split, parted if one is (or could be) picked.
+        """Read the rows of a run, the first ``max_rows`` of each split, split if one is (or could be) picked.
 
         Raises:
-            DataError: the run was not prepared, or a split has too few rows to be parted.
+            DataError: the run was not prepared, or a split has too few rows to be split.
         """
         rows: dict[str, list[Example]] = {}
         for name in EVALUATION_SPLITS:

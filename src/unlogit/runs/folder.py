@@ -3,9 +3,9 @@
     RUN/config.yaml   every setting
     RUN/data/         rows (``prepare``)
     RUN/assistant/    the adapter (``train``), of a second branch assistant-1/; beside it assistant.checkpoints/ while
-                      training. Where the target's weights are rewritten there is none.
+                      training. Full-model unlearning has none.
     RUN/training_settings.json  what that training was begun with, digests of its rows included
-    RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer, or rewritten weights
+    RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer; or an ordinary model
     RUN/path.json     figures after each pass, if asked for (``train``)
     RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
     RUN/sweep.json    the combinations of a grid (``sweep``); the same as a table and a plot: sweep.csv, sweep.png
@@ -104,7 +104,7 @@ class RunFolder:
 
     @property
     def trained(self) -> bool:
-        """Whether something trained is there: an assistant, or rewritten weights."""
+        """Whether something trained is there: an assistant, or an ordinary model."""
         return any((folder / TRAINING_FILE).is_file() for folder in (self.assistant, self.unlearned))
 
     @property

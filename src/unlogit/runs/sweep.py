@@ -82,7 +82,7 @@ def _check(folder: RunFolder, config: RunConfig) -> None:
         )
     if not combines(config.train.objective):
         raise ConfigError(
-            f"{folder.path} was trained with {config.train.objective}, which rewrites weights: nothing is combined; "
+            f"{folder.path} was trained with {config.train.objective}, full-model unlearning: nothing is combined; "
             "expected a run with an assistant: use `unlogit evaluate`"
         )
     check_evaluation(config.evaluate, config.pick)

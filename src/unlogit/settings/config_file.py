@@ -58,7 +58,7 @@ def load_yaml(path: Path) -> dict[Any, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML ({error}); expected `key: value` lines: mend it") from error
+        raise ConfigError(f"{path} is not YAML ({error}); expected `key: value` lines: fix it") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no settings; expected `key: value` lines with {', '.join(_TOP)}: write some")
     return tree
@@ -73,7 +73,7 @@ def tree_of(tree: Mapping[Any, Any], where: str, *, recorded: bool = False) -> d
     tree = up_to_date(tree, where, recorded=recorded)
     if unknown := [str(name) for name in tree if name not in _TOP]:
         problems = "; ".join(f"{where}: {name} is unknown{_near(name)}" for name in unknown)
-        raise ConfigError(f"{problems}; expected one of {', '.join(_TOP)}: mend or remove it")
+        raise ConfigError(f"{problems}; expected one of {', '.join(_TOP)}: fix or remove it")
     for name, value in tree.items():
         expected_type = dict if name in SECTIONS else str
         if not isinstance(value, expected_type):

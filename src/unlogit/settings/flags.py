@@ -1,7 +1,7 @@
 """Flags and YAML values from the dataclasses of ``options``: one definition, one way to say what is wrong.
 
 jsonargparse reads types and docstrings and converts values; its messages are put into our form here: what was got, what
-was expected, how to mend it, in one line.
+was expected, how to fix it, in one line.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def typed(options: type, values: Mapping[str, Any], where: str) -> dict[str, Any
     names = [field.name for field in fields(options)]
     if unknown := [str(name) for name in values if name not in names]:
         problems = "; ".join(f"{where}{name} is unknown{nearest(name, names)}" for name in unknown)
-        raise ConfigError(f"{problems}; expected one of {', '.join(names)}: mend or remove it")
+        raise ConfigError(f"{problems}; expected one of {', '.join(names)}: fix or remove it")
     hints = get_type_hints(options)
     for name, value in values.items():
         if value is None and types.NoneType not in get_args(hints[name]):
@@ -104,37 +104,37 @@ def typed(options: type, values: Mapping[str, Any], where: str) -> dict[str, Any
     try:
         parsed = parser.parse_object(dict(values), defaults=False)
     except argparse.ArgumentError as error:
-        _refuse(str(error), where, names, "mend it")
+        _refuse(str(error), where, names, "fix it")
     return dict(parsed.items())
 
 
-def _refuse(message: str, before: str, known: list[str], mend: str) -> NoReturn:
+def _refuse(message: str, before: str, known: list[str], fix: str) -> NoReturn:
     """Raise a ConfigError that says what jsonargparse's message says."""
     text = " ".join(message.split())
     if text.startswith("unrecognized arguments: "):
-        _refuse_unknown(text.removeprefix("unrecognized arguments: ").split(), known, mend)
+        _refuse_unknown(text.removeprefix("unrecognized arguments: ").split(), known, fix)
     if match := re.fullmatch(r"the following arguments are required: (.*)", text):
         names = [f"--{name}" if f"--{name}" in known else name.upper() for name in match[1].split(", ")]
-        raise ConfigError(f"missing: {', '.join(names)}; expected on the command line: {mend}")
+        raise ConfigError(f"missing: {', '.join(names)}; expected on the command line: {fix}")
     if match := re.fullmatch(r"argument (\S+): expected (.*)", text):
-        raise ConfigError(f"{match[1]} has no value; expected {match[2]}: {mend}")
+        raise ConfigError(f"{match[1]} has no value; expected {match[2]}: {fix}")
     if match := re.fullmatch(r"Group '(.*)' does not accept option '(.*)'", text):
         names = [name.removeprefix(f"{before}{match[1]}.") for name in known]
         raise ConfigError(f"{before}{match[1]}.{match[2]} is unknown{nearest(match[2], names)}; expected a known key")
     if match := re.fullmatch(r'Parser key "(.*?)": Expected a (.*?)\. Got value: (.*)', text):
-        raise ConfigError(f"{before}{match[1]} is {match[3]!r}; expected {_kind(match[2], match[3])}: {mend}")
+        raise ConfigError(f"{before}{match[1]} is {match[3]!r}; expected {_kind(match[2], match[3])}: {fix}")
     if match := re.fullmatch(r'Parser key "(.*?)": Does not validate .*Subtypes: \[(.*)\] Errors: .*value: (.*)', text):
         kinds = " or ".join(_kind(kind, match[3]) for kind in match[2].split(", "))
-        raise ConfigError(f"{before}{match[1]} is {match[3]!r}; expected {kinds}: {mend}")
-    raise ConfigError(f"{text}; expected other settings: {mend}")
+        raise ConfigError(f"{before}{match[1]} is {match[3]!r}; expected {kinds}: {fix}")
+    raise ConfigError(f"{text}; expected other settings: {fix}")
 
 
-def _refuse_unknown(words: list[str], known: list[str], mend: str) -> NoReturn:
+def _refuse_unknown(words: list[str], known: list[str], fix: str) -> NoReturn:
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not flags:
-        raise ConfigError(f"{' '.join(words)!r} is one word too many; expected flags, as --name value: {mend}")
+        raise ConfigError(f"{' '.join(words)!r} is one word too many; expected flags, as --name value: {fix}")
     problems = "; ".join(f"{flag} is unknown{nearest(flag, known)}" for flag in flags)
-    raise ConfigError(f"{problems}; expected a flag of this command: {mend}")
+    raise ConfigError(f"{problems}; expected a flag of this command: {fix}")
 
 
 def _kind(type_: str, value: str) -> str:

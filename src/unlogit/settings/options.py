@@ -35,7 +35,7 @@ class DataOptions:
     evaluation_rows: int = 400
     """Retain rows set aside for evaluation, never trained on (TOFU's own come from its perturbed files)."""
     holdout_fraction: float = 0.1
-    """Share of the remaining retain and neutral rows set aside to measure how flat the assistant is on them."""
+    """Share of the remaining retain and neutral rows set aside to measure the assistant's KL from uniform on."""
     paraphrases: int = 2
     """Paraphrases of each forget row added to the forget side, where the files have any."""
     cross_paraphrases: bool = False
@@ -72,10 +72,10 @@ class AssistantOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Training of the assistant. Fields at None take the defaults of the target's size (see `train.defaults_for`)."""
+    """Training of the assistant. Fields at None take the defaults of the target's size (see `training.recipe`)."""
 
     objective: str = "uld"
-    """`uld`, `dual_uld`, `divergence`; a loss that rewrites weights (`npo_kl`, `simnpo`, …); or `offset_ga_kl`, …"""
+    """`uld`, `dual_uld`, `divergence`; full-model unlearning (`npo_kl`, `simnpo`, …); or `offset_ga_kl`, …"""
     learning_rate: float | None = None
     """Peak learning rate of AdamW."""
     retain_weight: float | None = None
@@ -90,12 +90,12 @@ class TrainOptions:
     """Retain rows nearest to the forget side, as a share of its rows: `dual_uld` remembers them in both branches."""
     common_fraction: float = 0.0
     """`uld`: remember of the forget answers only the words that tell something: those that are not in the question and
-    stand in less than this share of the retain answers (try 0.03). Be flat on those that are in the question; common
+    stand in less than this share of the retain answers (try 0.03). Words of the question go to the uniform side; common
     ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
     paper."""
     stop_uniform_kl: float = 0.0
-    """`uld`: stop after the pass that leaves the assistant so flat on held-out retain rows, in nats, once it has learnt
-    (its forget term is below half of log V); 0 makes all passes."""
+    """`uld`: stop after the pass whose KL from uniform, on held-out retain rows, is at most this many nats, once the
+    assistant has learnt (its forget term is below half of log V); 0 makes all passes."""
     epochs: float | None = None
     """Passes over the forget side, paraphrases included (paper: 10)."""
     batch_size: int = 16

@@ -70,9 +70,7 @@ def run(given: dict[str, Any]) -> None:
             f"{' '.join(outdated)}"
         )
     if problems:
-        raise UnlogitError(
-            f"{len(problems)} run(s) failed: {'; '.join(problems)}; expected all to end: mend and repeat"
-        )
+        raise UnlogitError(f"{len(problems)} run(s) failed: {'; '.join(problems)}; expected all to end: fix and repeat")
 
 
 def _check_names(given: Sequence[str], names: Sequence[str], jobs: int) -> None:

@@ -44,10 +44,10 @@ def show_prepared(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     sides = {
-        "forget": "to be remembered by the assistant, which is then subtracted",
-        "retain": "to be flat on",
-        "perturbed": "to be flat on: forget questions with wrong answers",
-        "neutral": "to be flat on: what no request concerns",
+        "forget": "remembered by the assistant, which is then subtracted",
+        "retain": "uniform side: what the assistant must know nothing about",
+        "perturbed": "uniform side: forget questions with wrong answers",
+        "neutral": "uniform side: what no request concerns",
         "holdout_retain": "to measure how far from uniform the assistant is",
         "holdout_neutral": "to measure how far from uniform the assistant is",
     }

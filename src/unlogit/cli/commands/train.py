@@ -19,7 +19,7 @@ def parser() -> Any:
         "train",
         "RUN [options]",
         "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/; with another --objective, a second "
-        "branch, an offset model, or the target's weights rewritten. Flags go before the settings in RUN/config.yaml, "
+        "branch, an offset model, or the target's own weights. Flags go before the settings in RUN/config.yaml, "
         "and are written there.",
         (
             "runs/mine",

@@ -78,7 +78,7 @@ def read_open_unlearning(path: Path) -> TruthRatios:
         values = tuple(float(by_index[index]["score"]) for index in sorted(by_index, key=int))
         about = value.get(OURS, {"model": str(path), "protocol": "open_unlearning", "forget_rows": []})
         ratios = TruthRatios(
-            about["model"], tuple(about["forget_rows"]), values, about.get("protocol", about.get("protocol"))
+            about["model"], tuple(about["forget_rows"]), values, about.get("protocol", about.get("conventions"))
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
