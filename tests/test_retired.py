@@ -16,7 +16,7 @@ output: runs/old
 target: MODEL
 data: {holdout_share: 0.2}
 assistant: {lora_first_layer: 0}
-train: {common_share: 0.03, warmup_share: 0.2, stop_flatness: 0.1, neutral_share: 0.5, flat_share: 1.0, near_flat: false}
+train: {common_share: 0.03, warmup_share: 0.2, stop_flatness: 0.1, neutral_share: 0.5, near_flat: false}
 pick: {validation_share: 0.3}
 evaluate: {conventions: open_unlearning}
 """
