@@ -337,8 +337,7 @@ def test_what_cannot_be_built() -> None:
     assert "Assistant.load" in message_of(ModelError, lambda: build(other, [assistant]))
     assert "2 weights" in message_of(ConfigError, lambda: build(target, [assistant], [1, 2]))
     assert "'shared'" in message_of(ConfigError, lambda: build(target, [assistant], mode="share"))
-    wrong = CombinationOptions(filter_rate=2.0)
-    assert "filter_rate is 2.0" in message_of(ConfigError, lambda: build(target, [assistant], combination=wrong))
+    assert "filter_rate is 2.0" in message_of(ConfigError, lambda: CombinationOptions(filter_rate=2.0))
     config = UnlearnedConfig(target_config=target.config)
     assert "from_pretrained" in message_of(ModelError, lambda: AutoModelForCausalLM.from_config(config))
 

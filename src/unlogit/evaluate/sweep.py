@@ -23,7 +23,6 @@ from unlogit.evaluate.pick import PickRow, ReferenceFigures, best_row, measure_r
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import CombinationScores, Score
-from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions, SweepOptions
 
 SWEEP_SPLITS = ("forget", "retain", "neutral")
@@ -113,17 +112,16 @@ def sweep_grid(options: SweepOptions) -> list[CombinationOptions]:
     """
     names = ("alphas", "filter_rates", "rules")
     problems = [f"{name} is empty; expected at least one value" for name in names if not getattr(options, name)]
-    tried = [
-        *(CombinationOptions("centred", alpha, 0.0) for alpha in options.alphas),
-        *(CombinationOptions("centred", 1.0, filter_rate) for filter_rate in options.filter_rates),
-        *(CombinationOptions(rule, 1.0, 0.0) for rule in options.rules),
+    tried: list[dict[str, Any]] = [
+        *({"alpha": alpha} for alpha in options.alphas),
+        *({"filter_rate": filter_rate} for filter_rate in options.filter_rates),
+        *({"rule": rule} for rule in options.rules),
     ]
-    for combination in tried:
+    for values in tried:
         try:
-            check_combination(combination)
+            CombinationOptions(**values)
         except ConfigError as error:
             problems.append(str(error))
-    problems += [f"alpha is {alpha}; expected 0 or more" for alpha in options.alphas if -math.inf < alpha < 0]
     if options.alphas and not any(options.alphas):
         problems.append("alphas has 0 only, which is the target; expected at least one above 0")
     if not 0 < options.validation_fraction < 1:
@@ -132,8 +130,8 @@ def sweep_grid(options: SweepOptions) -> list[CombinationOptions]:
         )
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
-    values = product(options.rules, options.alphas, options.filter_rates)
-    return [CombinationOptions(*combination) for combination in dict.fromkeys(values) if combination[1] != 0]
+    grid = product(options.rules, options.alphas, options.filter_rates)
+    return [CombinationOptions(*combination) for combination in dict.fromkeys(grid) if combination[1] != 0]
 
 
 def sweep_combinations(

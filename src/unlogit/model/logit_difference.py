@@ -20,7 +20,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from unlogit.errors import ConfigError, nearest
+from unlogit.errors import ConfigError
 from unlogit.settings.options import CombinationOptions, Rule
 
 
@@ -86,10 +86,9 @@ def combine_logits(
         Logits [..., V] in the target's type.
 
     Raises:
-        ConfigError: see ``check_combination``; or as many weights as branches not given.
+        ConfigError: see ``CombinationOptions``; or as many weights as branches not given.
     """
     combination = CombinationOptions(cast("Rule", rule), alpha, filter_rate)
-    check_combination(combination)
     if len(weights) != len(assistant_logits):
         raise ConfigError(f"{len(weights)} weights for {len(assistant_logits)} branches; expected one for each")
     return combined(target_logits, assistant_logits, weights, combination)
@@ -155,21 +154,3 @@ def kept_tokens(target_logits: Tensor, filter_rate: float) -> Tensor:
     """Return which tokens [..., V] a filter_rate above 0 keeps."""
     target = target_logits.float()
     return target >= target.amax(dim=-1, keepdim=True) + math.log(filter_rate)
-
-
-def check_combination(combination: CombinationOptions) -> None:
-    """Refuse settings that mean nothing.
-
-    Raises:
-        ConfigError: an unknown rule, an alpha that is negative or no finite number, or a filter_rate outside [0, 1).
-    """
-    rule, alpha, filter_rate = combination.rule, combination.alpha, combination.filter_rate
-    if rule not in RULES:
-        raise ConfigError(f"unknown rule {rule!r}{nearest(rule, list(RULES))}; expected one of {', '.join(RULES)}")
-    for name, value in (("alpha", alpha), ("filter_rate", filter_rate)):
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ConfigError(f"{name} is {value!r}; expected a finite number")
-    if alpha < 0:
-        raise ConfigError(f"alpha is {alpha}; expected at least 0 (0 gives the target): below, it would remember more")
-    if not 0 <= filter_rate < 1:
-        raise ConfigError(f"filter_rate is {filter_rate}; expected at least 0 and below 1")

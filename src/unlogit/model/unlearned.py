@@ -32,7 +32,7 @@ from unlogit.model.cache import split_cache
 from unlogit.model.configuration import UnlearnedConfig, check_mode
 from unlogit.model.forward import ForwardPlan, in_chunks, per_branch_plan
 from unlogit.model.fused import fused_plan
-from unlogit.model.logit_difference import check_combination, combined
+from unlogit.model.logit_difference import combined
 from unlogit.model.probe import fusing_problem
 from unlogit.settings.options import CombinationOptions, Rule
 
@@ -102,7 +102,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             ConfigError: as many weights as assistants not given, an unknown rule or mode, or a number out of range.
         """
         combination = combination or CombinationOptions()
-        check_combination(combination)
         check_mode(mode)
         if not assistants:
             raise ModelError("no assistant; expected at least one: without any, the target is the model")
@@ -187,13 +186,12 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         """How target and branches are combined. Setting it, or one of its three values, is where it is checked.
 
         Raises:
-            ConfigError: a value that means nothing, see ``check_combination``; the model keeps the one that it had.
+            ConfigError: a value that means nothing, see ``CombinationOptions``; the model keeps the one that it had.
         """
         return CombinationOptions(rule=self.config.rule, alpha=self.config.alpha, filter_rate=self.config.filter_rate)
 
     @combination.setter
     def combination(self, value: CombinationOptions) -> None:
-        check_combination(value)
         self.config.rule, self.config.alpha, self.config.filter_rate = value.rule, value.alpha, value.filter_rate
 
     @property

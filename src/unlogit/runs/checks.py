@@ -6,7 +6,6 @@ from typing import Any
 
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.loading import depth_of, model_place
-from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import (
     AssistantOptions,
     CombinationOptions,
@@ -27,7 +26,6 @@ def check_run(config: RunConfig) -> None:
     """
     check_assistant(config.assistant, config.target)
     check_train(config.train)
-    check_combination(config.combination)
     check_evaluation(config.evaluate, config.pick)
     check_pick(config)
 
@@ -144,7 +142,7 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
     if pick.enabled:
         for alpha in pick.alphas:
             for filter_rate in pick.filter_rates:
-                check_combination(CombinationOptions(pick.rules[0], alpha, filter_rate))
+                CombinationOptions(pick.rules[0], alpha, filter_rate)
     log = retain_log(options.retain_model) if options.retain_model else None
     if options.retain_model and log is None:
         model_place(options.retain_model)

@@ -2,7 +2,6 @@
 
 from unlogit.errors import ConfigError
 from unlogit.model.loading import model_place
-from unlogit.model.logit_difference import check_combination
 from unlogit.model.recorded_target import absolute_name
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import CombinationOptions, RunConfig
@@ -23,7 +22,6 @@ def combine_run(folder: RunFolder, combination: CombinationOptions, target: str 
     """
     model_place(str(folder.path))
     check_combines(folder, folder.read_config(), "rule, alpha or filter_rate")
-    check_combination(combination)
     previous = folder.combination()
     folder.write_combination(combination)
     if target:

@@ -230,11 +230,6 @@ def load_log(retain_model: str, forget: Sequence[Example], protocol: str) -> Res
     return found
 
 
-def set_combination(model: Any, combination: CombinationOptions) -> None:
-    """Let an unlearned model combine so."""
-    model.rule, model.alpha, model.filter_rate = combination.rule, combination.alpha, combination.filter_rate
-
-
 def combination_words(combination: CombinationOptions) -> str:
     """Return a combination in a few words for a table."""
     return f"{combination.rule}, α {combination.alpha:g}, filter {combination.filter_rate:g}"

@@ -13,7 +13,7 @@ from unlogit.evaluate.results import Results
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
 from unlogit.runs.checks import check_evaluation, check_pick
-from unlogit.runs.evaluate import EvaluationRows, Scorer, combination_words, other_results, set_combination
+from unlogit.runs.evaluate import EvaluationRows, Scorer, combination_words, other_results
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RETAIN, RunResults, given_out_warning, write_run_open_unlearning
 from unlogit.settings.config_file import record
@@ -103,14 +103,14 @@ def _score_combined(
     tokenizer = load_tokenizer(str(folder.unlearned))
     target_path = target or (config.target if Path(config.target).is_dir() else "")
     model = load_unlearned(str(folder.path), target_path, scorer.dtype)
-    set_combination(model, config.combination)
+    model.combination = config.combination
     models = {"target": scorer.score("target", model.target, tokenizer)} if config.evaluate.with_target else {}
     models["unlearned"] = scorer.score("unlearned model", model, tokenizer, config.combination)
     notes = {"unlearned": combination_words(config.combination)}
     picked = None
     if config.pick.enabled:
         picked = scorer.pick(model, tokenizer)
-        set_combination(model, picked.combination)
+        model.combination = picked.combination
         models["picked"] = scorer.score("picked combination", model, tokenizer, picked.combination)
         notes["picked"] = combination_words(picked.combination)
     return models, notes, picked

@@ -3,8 +3,11 @@
 Frozen dataclasses, read by ``cli``; nothing heavy is imported here, so that ``--help`` answers at once.
 """
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from unlogit.errors import ConfigError, nearest
 
 Rule = Literal["centred", "paper", "suppress", "tail", "rank"]
 
@@ -137,6 +140,27 @@ class CombinationOptions:
     """Weight of the assistant's logits; 0 gives the target."""
     filter_rate: float = 0.001
     """Only tokens with at least this share of the likeliest token's probability are changed; 0 means all."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing, here and nowhere else.
+
+        Raises:
+            ConfigError: an unknown rule, an alpha below 0 or not finite, or a filter_rate outside [0, 1).
+        """
+        rules = list(get_args(Rule))
+        if self.rule not in rules:
+            raise ConfigError(
+                f"unknown rule {self.rule!r}{nearest(str(self.rule), rules)}; expected one of {', '.join(rules)}"
+            )
+        for name, value in (("alpha", self.alpha), ("filter_rate", self.filter_rate)):
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ConfigError(f"{name} is {value!r}; expected a finite number")
+        if self.alpha < 0:
+            raise ConfigError(
+                f"alpha is {self.alpha}; expected at least 0 (0 gives the target): it would remember more"
+            )
+        if not 0 <= self.filter_rate < 1:
+            raise ConfigError(f"filter_rate is {self.filter_rate}; expected at least 0 and below 1")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ from unlogit.evaluate.scoring.combined_losses import combined_losses
 from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.evaluate.scoring.generation import generate_answers
 from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
-from unlogit.model.logit_difference import check_combination
 from unlogit.settings.options import CombinationOptions
 
 BranchLogits = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
@@ -178,8 +177,6 @@ def measure_settings(
         ConfigError: a combination means nothing.
         DataError: an answer has no token.
     """
-    for combination in combinations:
-        check_combination(combination)
 
     def forward(batch: Batch) -> list[Tensor]:
         target, assistants = compute_logits(batch.input_ids, batch.attention_mask, batch.keep, batch.position_ids)
