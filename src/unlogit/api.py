@@ -11,15 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unlogit.data.prepare import prepare
 from unlogit.device import choose_device
+from unlogit.errors import ConfigError, ModelError
 from unlogit.files import write_json_lines
-from unlogit.model.loading import load_unlearned
+from unlogit.model.loading import load_unlearned, quiet
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_shape, check_train
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.train import RunTraining, read_pools
-from unlogit.settings.config_file import build_config, updated
+from unlogit.settings.config_file import build_config, tree_of, updated
+from unlogit.settings.options import RunConfig
+from unlogit.training.recipe import combines
 
 Rows = str | Path | Sequence[Mapping[str, Any]]
 """A file, folder, hub data set or ``tofu:NAME``; or rows as dicts, with the columns that a file would have."""
@@ -30,41 +35,76 @@ def forget(
     tokenizer: Any,
     *,
     forget: Rows,
-    retain: Rows = "",
+    retain: Rows,
     output: str | Path | None = None,
     **settings: Mapping[str, Any],
 ) -> UnlearnedForCausalLM:
     """Train an assistant that remembers the forget rows, and return the model without them.
 
     Args:
-        model: a causal language model of transformers; frozen and shared, otherwise left as it is.
+        model: a causal language model of transformers in float32 or bfloat16, the type that is computed in. Frozen, put
+            into evaluation mode and moved to the GPU if there is one; its weights stay as they are, and are shared.
         tokenizer: its fast tokenizer.
         forget: what must go.
         retain: what must stay: rows like the forget rows, on other subjects.
-        output: run folder to keep rows, assistant and settings in, which ``unlogit evaluate`` reads; None keeps none.
+        output: new run folder to keep rows, assistant and settings in, which ``unlogit evaluate`` reads; None keeps
+            nothing.
         **settings: sections of a config file as dicts, such as ``train={"epochs": 20}``.
 
     Raises:
-        ConfigError, DataError, ModelError: as the command line's steps.
+        ConfigError: a setting is unknown or out of range, the objective trains the model's own weights, or ``output``
+            is not a new folder.
+        DataError: rows cannot be read or used.
+        ModelError: the model is of another type, or has no name that a kept run could point to.
     """
+    quiet()
+    _check_model(model, output)
     with tempfile.TemporaryDirectory() as scratch:
         run_path = Path(output) if output is not None else Path(scratch) / "run"
+        config = _config(model, run_path, settings)
         rows = {"forget": forget, "retain": retain}
-        sources = {name: _source(side, run_path / f"{name}.jsonl") for name, side in rows.items()}
-        config = build_config({"output": str(run_path), "target": model.name_or_path or "model"})
+        sources = {name: _source(side, run_path / "rows" / f"{name}.jsonl") for name, side in rows.items()}
         config = updated(config, {"data": sources})
-        for section, values in settings.items():
-            config = updated(config, {section: dict(values)})
-        check_shape(config.assistant)
-        check_train(config.train)
         folder = RunFolder(run_path)
         prepare(config, tokenizer, finish=lambda: folder.write_config(config))
         folder.begin_training(config)
-        training = RunTraining(
-            folder, config, model.to(choose_device()), tokenizer, read_pools(folder.data), keep=output is not None
-        )
+        model = model.to(choose_device())
+        pools = read_pools(folder.data)
+        training = RunTraining(folder, config, model, tokenizer, pools, keep=output is not None, bar=False)
         unlearned: UnlearnedForCausalLM = training.train()[1]
         return unlearned
+
+
+def _check_model(model: Any, output: str | Path | None) -> None:
+    """Refuse what would fail after the training, or change the model."""
+    if model.dtype not in (torch.float32, torch.bfloat16):
+        raise ModelError(
+            f"the model is in {model.dtype}; expected float32 or bfloat16: load it with dtype=torch.bfloat16"
+        )
+    if output is None:
+        return
+    if Path(output).exists() and any(Path(output).iterdir()):
+        raise ConfigError(f"{output} is not empty; expected a new folder for the run: choose another output")
+    if not model.name_or_path:
+        raise ModelError(
+            "the model was made in memory and has no name that a kept run could point to; expected a folder or hub id: "
+            "save it and load it from there, or leave output out"
+        )
+
+
+def _config(model: Any, run_path: Path, settings: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """Return the run's settings, which compute in the model's own type, so that its weights are not cast."""
+    base = {"output": str(run_path), "target": model.name_or_path or "model"}
+    config = build_config(base, {"train": {"dtype": str(model.dtype).removeprefix("torch.")}})
+    config = updated(config, tree_of({name: dict(values) for name, values in settings.items()}, "forget()"))
+    check_shape(config.assistant)
+    check_train(config.train)
+    if not combines(config.train.objective):
+        raise ConfigError(
+            f"the objective {config.train.objective} trains the model's own weights; expected one with an assistant, "
+            "as uld: use `unlogit train`"
+        )
+    return config
 
 
 def load(folder: str | Path, target: str = "", dtype: str = "auto") -> UnlearnedForCausalLM:

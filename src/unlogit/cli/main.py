@@ -35,6 +35,9 @@ COMMANDS = {
 }
 """Every command with what it does."""
 
+SHARED = ("train", "finetune")
+"""Commands that several processes can do together."""
+
 DISK_FULL = ("No space left on device", "PytorchStreamWriter failed", "inline_container.cc")
 """What the errors of safetensors and of torch.save, which are no OSErrors, say when the disk is full."""
 
@@ -91,6 +94,12 @@ def _dispatch(words: list[str]) -> int:
         module, values = parse(words)
     except SystemExit as exit_:  # --help of a command
         return int(exit_.code or 0)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as device.world_size says, without torch
+    if processes > 1 and words[0] not in SHARED:
+        raise ConfigError(
+            f"{words[0]} was started as {processes} processes; expected one: only {' and '.join(SHARED)} share their "
+            "work, start this without torchrun or accelerate launch"
+        )
     show_progress()
     module.run(values)
     return 0

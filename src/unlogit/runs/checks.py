@@ -69,6 +69,7 @@ def check_shape(options: AssistantOptions) -> None:
 def check_train(options: TrainOptions) -> None:
     """Refuse settings of training out of range, or an objective that there is not."""
     from unlogit.training.recipe import recipes_of
+    from unlogit.training.trainer import pieces_of
 
     recipe = recipes_of(options.objective)[0]
     problems = _foreign_options(options, recipe)
@@ -103,6 +104,7 @@ def check_train(options: TrainOptions) -> None:
     problems += seed_problems(options.seed)
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
+    pieces_of(options)
 
 
 def _foreign_options(options: TrainOptions, recipe: Any) -> list[str]:

@@ -1,7 +1,8 @@
 """Storing how an unlearned model combines: rule, alpha and filter_rate, in ``RUN/unlearned/config.json`` alone."""
 
 from unlogit.errors import ConfigError
-from unlogit.model.loading import model_place
+from unlogit.model.assistant_config import check_fingerprint, load_config
+from unlogit.model.loading import load_target, model_place
 from unlogit.model.recorded_target import absolute_name
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import CombinationOptions, RunConfig
@@ -18,15 +19,27 @@ def combine_run(folder: RunFolder, combination: CombinationOptions, target: str 
 
     Raises:
         ConfigError: a value means nothing, or nothing is combined in this run.
-        ModelError: there is no unlearned model.
+        ModelError: there is no unlearned model, or ``target`` is another model than the assistant was trained on.
     """
     model_place(str(folder.path))
-    check_combines(folder, folder.read_config(), "rule, alpha or filter_rate")
     previous = folder.combination()
-    folder.write_combination(combination)
-    if target:
-        folder.move_target(absolute_name(model_place(target)))
+    if combination != previous:
+        check_combines(folder, folder.read_config(), "rule, alpha or filter_rate")
+    moved = _moved_target(folder, target) if target else ""  # before anything is written
+    if combination != previous:
+        folder.write_combination(combination)
+    if moved:
+        folder.move_target(moved)
     return previous
+
+
+def _moved_target(folder: RunFolder, target: str) -> str:
+    """Return where the target is now; refused where that is another model than the assistant was trained on."""
+    location = model_place(target)
+    adapters = folder.adapters
+    if adapters:
+        check_fingerprint(load_config(adapters[0]), load_target(location))
+    return absolute_name(location)
 
 
 def check_combines(folder: RunFolder, config: RunConfig, *names: str) -> None:

@@ -69,18 +69,18 @@ class EvaluationRows:
         for name in EVALUATION_SPLITS:
             path = folder.data / "evaluation" / f"{name}.jsonl"
             if name in VALIDATION_SPLITS or path.exists():
-                found = read_prepared(path)
-                rows[name] = found[: config.evaluate.max_rows or len(found)]
+                examples = read_prepared(path)
+                rows[name] = examples[: config.evaluate.max_rows or len(examples)]
         if not config.pick.enabled and config.evaluate.part == "all":
             return cls(rows)
-        parts = {
+        splits = {
             name: split_validation(rows[name], config.pick.validation_fraction, config.data.seed)
             for name in VALIDATION_SPLITS
         }
-        scored = rows | {name: test for name, (_, test) in parts.items()}
+        scored = rows | {name: test for name, (_, test) in splits.items()}
         chooses, neutral = _held_out_neutral(folder, config)
         return cls(
-            scored, {name: validation for name, (validation, _) in parts.items()} | {"neutral": chooses}, neutral
+            scored, {name: validation for name, (validation, _) in splits.items()} | {"neutral": chooses}, neutral
         )
 
 
@@ -136,8 +136,8 @@ class Scorer:
         results_file = retain_log(name)
         if results_file is not None:
             protocol = self.config.evaluate.protocol
-            found = load_retain(results_file, protocol)
-            self.retain = _from_log(found, [*scored, *validation], self.rows.scored, protocol)
+            retain_results = load_retain(results_file, protocol)
+            self.retain = _from_log(retain_results, [*scored, *validation], self.rows.scored, protocol)
             return
         model, tokenizer = load_target(name, self.dtype), load_tokenizer(name)
         choose = None
@@ -193,13 +193,15 @@ def _held_out_neutral(folder: RunFolder, config: RunConfig) -> tuple[list[Exampl
 
 
 def _from_log(
-    found: Results | TruthRatios, rows: Sequence[Example], scored: Mapping[str, list[Example]], protocol: str
+    retain_results: Results | TruthRatios, rows: Sequence[Example], scored: Mapping[str, list[Example]], protocol: str
 ) -> Retain:
     """Take what was measured before, if it was measured on these rows; show it only as far as on no others."""
-    if isinstance(found, Results) and running_text(scored["forget"]):
-        own = on_rows(found, {split: tuple(map(row_digest, examples)) for split, examples in scored.items()})
-        return Retain(own, None, own)
-    ratios = found.truth_ratios() if isinstance(found, Results) else found
+    if isinstance(retain_results, Results) and running_text(scored["forget"]):
+        on_our_rows = on_rows(
+            retain_results, {split: tuple(map(row_digest, examples)) for split, examples in scored.items()}
+        )
+        return Retain(on_our_rows, None, on_our_rows)
+    ratios = retain_results.truth_ratios() if isinstance(retain_results, Results) else retain_results
     usable = tuple(row_digest(row) for row in rows if row.perturbed_answer)
     ratios.on_rows(usable, "this run", protocol)  # an error now, not after the scoring
     if not ratios.rows:
@@ -208,11 +210,11 @@ def _from_log(
             f"this run's {len(usable)} forget rows as they stand; that they are the same rows is not checked.",
         )
     shown = None
-    if isinstance(found, Results):
+    if isinstance(retain_results, Results):
         digests = {split: tuple(map(row_digest, examples)) for split, examples in scored.items()}
         with suppress(DataError):  # it lacks some: a published log, or one of fewer rows
-            shown = on_rows(found, digests)
-    return Retain(found, found, shown)
+            shown = on_rows(retain_results, digests)
+    return Retain(retain_results, retain_results, shown)
 
 
 def load_log(retain_model: str, forget: Sequence[Example], protocol: str) -> Results | TruthRatios | None:
@@ -221,13 +223,13 @@ def load_log(retain_model: str, forget: Sequence[Example], protocol: str) -> Res
     results_file = retain_log(retain_model) if retain_model else None
     if results_file is None:
         return None
-    found = load_retain(results_file, protocol)
-    ratios = found.truth_ratios() if isinstance(found, Results) else found
+    retain_results = load_retain(results_file, protocol)
+    ratios = retain_results.truth_ratios() if isinstance(retain_results, Results) else retain_results
     try:
         ratios.on_rows([row_digest(row) for row in forget if row.perturbed_answer], "this run", protocol)
     except DataError:
         return None
-    return found
+    return retain_results
 
 
 def combination_words(combination: CombinationOptions) -> str:
@@ -241,6 +243,6 @@ def other_results(folder: RunFolder, model: str) -> Path:
     The last part of the name is for reading; folders of the same name in two places differ in the digest.
     """
     path = Path(model).expanduser()
-    whole = str(path.resolve()) if path.is_dir() else model
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    full_name = str(path.resolve()) if path.is_dir() else model
+    digest = hashlib.sha256(full_name.encode()).hexdigest()[:8]
     return folder.path / f"results_{path.resolve().name}_{digest}.json"

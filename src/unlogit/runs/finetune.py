@@ -69,6 +69,8 @@ def summary_of(summary: dict[str, Any]) -> dict[str, Any]:
 def _check_unchanged(path: Path, settings: dict[str, Any]) -> None:
     """Refuse to go on with other settings than a training began with."""
     earlier = json.loads(path.read_text()) if path.exists() else settings
+    renamed = {"warmup_share": "warmup_ratio"}  # of 0.1, which knew no training_arguments
+    earlier = asdict(FinetuneOptions()) | {renamed.get(name, name): value for name, value in earlier.items()}
     changed = [
         f"{name} {earlier.get(name)}, now {value}" for name, value in settings.items() if earlier.get(name) != value
     ]

@@ -23,7 +23,7 @@ from unlogit.errors import ConfigError, DataError
 from unlogit.files import write_json
 from unlogit.settings.config_file import differences, plain, read_config, write_config
 from unlogit.settings.options import AssistantOptions, CombinationOptions, RunConfig, TrainOptions
-from unlogit.settings.retired import SETTINGS_VERSION, up_to_date
+from unlogit.settings.retired import SETTINGS_VERSION, options_in_use, up_to_date
 
 TRAINING_FILE = "training.json"
 """Stands beside what was trained: settings, steps, seconds."""
@@ -201,8 +201,10 @@ class RunFolder:
         is_ = _flat(up_to_date(self._settings_of(config), "the settings"))
         keys = list(dict.fromkeys([*is_, *was]))
         changed = [key for key in keys if was.get(key) != is_.get(key)]
-        differences = [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
-        if len(differences) < len(changed):
+        gone = options_in_use(read_json(self.training_settings))
+        differences = [f"{key} was {value!r}, an option that is gone" for key, value in gone.items()]
+        differences += [f"{key} {was.get(key)!r} → {is_.get(key)!r}" for key in changed if not key.startswith("rows.")]
+        if any(key.startswith("rows.") for key in changed):
             differences.append(f"the rows of {self.data.name}/ have changed since")
         if differences:
             raise ConfigError(

@@ -35,11 +35,11 @@ class RunResults:
 
     def __post_init__(self) -> None:
         """Refuse numbers side by side that are not of one kind."""
-        found = {results.protocol: name for name, results in self.models.items()}
-        if len(found) > 1:
-            said = ", ".join(f"those of {name!r} by {protocol!r}" for protocol, name in found.items())
+        protocols = {results.protocol: name for name, results in self.models.items()}
+        if len(protocols) > 1:
+            listed = ", ".join(f"those of {name!r} by {protocol!r}" for protocol, name in protocols.items())
             raise DataError(
-                f"these results follow different protocol: {said}; expected one kind: evaluate all by the same "
+                f"these results follow different protocols: {listed}; expected one kind: evaluate all by the same "
                 "--protocol"
             )
 
@@ -63,7 +63,7 @@ class RunResults:
         value = read_json(path)
         if not is_run_results(value):
             raise DataError(f"{path} does not say {FORMAT!r}; expected a run's results.json: evaluate again")
-        models = {name: Results.from_json(one) for name, one in value["models"].items()}
+        models = {name: Results.from_json(results) for name, results in value["models"].items()}
         return cls(models, value["config"], value["rows"], value.get("training", {}))
 
 

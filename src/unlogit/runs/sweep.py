@@ -50,14 +50,14 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     config = replace(config, pick=PickOptions(enabled=True, validation_fraction=options.validation_fraction))
     _check(folder, config)
     rows = EvaluationRows.read(folder, config)
-    for part in (rows.validation, rows.scored):
-        if not any(row.perturbed_answer for row in part["forget"]):
+    for rows_ in (rows.validation, rows.scored):
+        if not any(row.perturbed_answer for row in rows_["forget"]):
             raise DataError(NO_WRONG_ANSWERS)
     test = {**rows.scored, "neutral": rows.neutral}
     dtype = Scorer(config, rows).dtype
     retain, retain_scores = _retain(config, rows.validation, test, dtype)  # and let go of: never two models in memory
-    place = config.target if Path(config.target).is_dir() else ""
-    model, tokenizer = load_unlearned(str(folder.path), place, dtype), load_tokenizer(str(folder.unlearned))
+    target_path = config.target if Path(config.target).is_dir() else ""
+    model, tokenizer = load_unlearned(str(folder.path), target_path, dtype), load_tokenizer(str(folder.unlearned))
     log.info(f"Scoring {len(grid)} combinations: {_counts(rows.validation)} choose, {_counts(test)} judge.")
     with scoring_bar("sweep") as progress:
         return sweep_combinations(
@@ -101,22 +101,22 @@ def _retain(
     if (results_file := retain_log(name)) is not None:
         return load_retain(results_file), None
     model, tokenizer = load_target(name, dtype), load_tokenizer(name)
-    parts = [[row for row in part["forget"] if row.perturbed_answer] for part in (validation, test)]
-    rows = {"forget": [*parts[0], *parts[1]]} | {split: answers_only(test[split]) for split in SWEEP_SPLITS[1:]}
+    usable = [[row for row in rows_["forget"] if row.perturbed_answer] for rows_ in (validation, test)]
+    rows = {"forget": [*usable[0], *usable[1]]} | {split: answers_only(test[split]) for split in SWEEP_SPLITS[1:]}
     log.info(f"Scoring the retain model on {_counts(rows)}.")
-    found = {}
+    scores = {}
     with scoring_bar(RETAIN) as progress:
-        for split, chosen in rows.items():
-            found[split] = score_examples(
+        for split, examples in rows.items():
+            scores[split] = score_examples(
                 model,
                 tokenizer,
-                chosen,
+                examples,
                 batch_size=config.evaluate.batch_size,
                 generate=False,
                 progress=of_split(progress, split),
             )
-    wanted = score_truth_ratios(name, rows["forget"], found["forget"])
-    return wanted, found | {"forget": found["forget"][len(parts[0]) :]}
+    needed = score_truth_ratios(name, rows["forget"], scores["forget"])
+    return needed, scores | {"forget": scores["forget"][len(usable[0]) :]}
 
 
 def _counts(rows: Mapping[str, Any]) -> str:
@@ -135,19 +135,19 @@ def write_sweep(folder: RunFolder, sweep: Sweep, config: RunConfig, options: Swe
 
 def sweep_csv(sweep: Sweep) -> str:
     """Return a line for each combination under a heading, the target (alpha 0) first."""
-    parts = ("validation", "test")
+    columns = ("validation", "test")
     names = list(figures(sweep.target.test))
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(
-        ["rule", "alpha", "filter_rate", "picked", "front", *(f"{part}_{name}" for part in parts for name in names)]
+        ["rule", "alpha", "filter_rate", "picked", "front", *(f"{group}_{name}" for group in columns for name in names)]
     )
     front = set(sweep.front())
     for row in (sweep.target, *sweep.rows):
-        own = row.to_json()
+        tree = row.to_json()
         rule = "target" if row is sweep.target else row.combination.rule
         flags = [int(row is sweep.picked), int(row in front)]
-        values = [own[part][name] for part in parts for name in names]
+        values = [tree[group][name] for group in columns for name in names]
         writer.writerow([rule, row.combination.alpha, row.combination.filter_rate, *flags, *values])
     return lines.getvalue()
 

@@ -7,7 +7,7 @@ training itself is ``training.loop.fit``.
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,8 @@ class RunTraining:
     resume: bool = False
     keep: bool = True
     """Whether the unlearned model is written."""
+    bar: bool = field(default_factory=has_bar)
+    """Whether progress bars are shown."""
 
     def train(self) -> tuple[list[dict[str, Any]], Any]:
         """Train each recipe and write the unlearned model; return a summary for each, and that model."""
@@ -173,7 +175,7 @@ class RunTraining:
             config.combination,
             load_refusals(config.data.refusals, config.data.tofu_folder) if needs_refusals else (),
             self.resume,
-            has_bar(),
+            self.bar,
             path,
             self._callbacks,
         )

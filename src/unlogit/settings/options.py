@@ -66,7 +66,7 @@ class AssistantOptions:
     lora_alpha: float = 32.0
     """LoRA scale: the delta is multiplied by lora_alpha / rank."""
     start_gain: float = 0.1
-    """Factor on the assistant's last hidden state before training, then trained: small, it starts flat; paper: 1."""
+    """Factor on the assistant's last hidden state before training, then trained: small, it starts uniform; paper: 1."""
 
     def blocks(self, depth: int) -> int:
         """Return the number of blocks for a target of ``depth`` blocks."""
@@ -84,7 +84,7 @@ class TrainOptions:
     retain_weight: float | None = None
     """Weight of what must stay: β of ULD's uniform term (paper: 6.5), else of the retain term."""
     forget_weight: float | None = None
-    """Weight of the forget term, of losses that rewrite weights. None: the objective's own."""
+    """Weight of the forget term, of full-model unlearning. None: the objective's own."""
     beta: float | None = None
     """β inside the losses of the NPO and DPO families. None: the objective's own."""
     gamma: float | None = None
@@ -92,7 +92,7 @@ class TrainOptions:
     near_fraction: float = 0.2
     """Retain rows nearest to the forget side, as a share of its rows: `dual_uld` remembers them in both branches."""
     common_fraction: float = 0.0
-    """`uld`: remember of the forget answers only the words that tell something: those that are not in the question and
+    """`uld`: remember of the forget answers only the content words: those that are not in the question and
     stand in less than this share of the retain answers (try 0.03). Words of the question go to the uniform side; common
     ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
     paper."""

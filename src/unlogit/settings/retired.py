@@ -34,6 +34,15 @@ REMOVED: dict[tuple[str, str], Any] = {
 """(section, key) of options that gained nothing → the value that meant off."""
 
 
+def options_in_use(tree: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what recorded settings had of options that are gone and were not off, by ``section.key``."""
+    return {
+        f"{section}.{key}": tree[section][key]
+        for (section, key), off in REMOVED.items()
+        if isinstance(tree.get(section), Mapping) and tree[section].get(key, off) != off
+    }
+
+
 def up_to_date(tree: Mapping[Any, Any], where: str, *, recorded: bool = False) -> dict[Any, Any]:
     """Return settings of any version under today's keys, without ``version``.
 

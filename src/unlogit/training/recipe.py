@@ -87,11 +87,6 @@ class Recipe:
         rate = 2e-3 if small and adapter == "lora" else 1e-3
         return {"learning_rate": rate, "retain_weight": 1.0 if small else 6.5, "epochs": 10.0}, source
 
-    def settings_of(self, options: TrainOptions) -> ObjectiveOptions:
-        """Return the options of this objective among those of a training."""
-        names = self.settings.__dataclass_fields__
-        return self.settings(**{name: value for name in names if (value := getattr(options, name)) is not None})
-
     def loss_numbers(self, options: TrainOptions) -> dict[str, float]:
         """Return the numbers of the loss: those that were set, else those of the objective's paper."""
         numbers = self.numbers if self.numbers is not None else {"retain_weight": 0.0}

@@ -1,5 +1,6 @@
-"""What training an assistant and fine-tuning a whole model share: transformers' Trainer with our row order, log lines
-and safe resumption. Of several processes (torchrun, accelerate launch) the first alone writes files.
+"""transformers' Trainer with our row order, log lines and safe resumption.
+
+Of several processes (torchrun, accelerate launch) the first alone writes files.
 """
 
 import json
@@ -228,6 +229,13 @@ def training_arguments(
     return arguments
 
 
+FIXED_ARGUMENTS = (
+    *("output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "auto_find_batch_size"),
+    *("bf16", "fp16", "use_cpu"),
+)
+"""Arguments of the Trainer that follow from our own options."""
+
+
 def pieces_of(options: Any) -> int:
     """Return into how many batches a step is cut: processes × accumulated batches.
 
@@ -241,10 +249,10 @@ def pieces_of(options: Any) -> int:
             f"training_arguments.{unknown[0]} is unknown{nearest(unknown[0], names)}; expected an argument of "
             "transformers.TrainingArguments: change or remove it"
         )
-    if fixed := [name for name in arguments if name in ("output_dir", "max_steps", "per_device_train_batch_size")]:
+    if fixed := [name for name in arguments if name in FIXED_ARGUMENTS]:
         raise ConfigError(
-            f"training_arguments.{fixed[0]} is given; expected it to follow from batch_size, epochs and the run's "
-            "folder: change those"
+            f"training_arguments.{fixed[0]} is given; expected it to follow from batch_size, epochs, dtype "
+            "and the run's folder: change those"
         )
     return world_size() * int(arguments.get("gradient_accumulation_steps", 1))
 

@@ -41,5 +41,7 @@ def run(given: dict[str, Any]) -> None:
     folder.read_config()  # a run folder?
     combination = replace(folder.combination(), **changes)
     previous = combine_run(folder, combination, target)
+    if target:
+        print(f"The target of {folder.path} is {target} from now on.")
     stored = combination_words(combination)
     print(f"{folder.path} combines as {stored} from now on (before: {combination_words(previous)}).")

@@ -70,7 +70,7 @@ def next_command(
 ) -> str:
     """Return the command line that evaluates what was picked on the rows that did not choose it.
 
-    ``before`` are the settings that stand in the run folder; what was given instead is given again.
+    ``stored_config`` are the settings that stand in the run folder; what was given instead is given again.
     """
     arguments = ["unlogit", "evaluate", str(folder.path)]
     arguments += ["--alpha", f"{picked.alpha}", "--rule", picked.rule, "--filter_rate", f"{picked.filter_rate}"]

@@ -40,9 +40,7 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Train, and say what to do next."""
     folder = RunFolder(Path(given["run"]))
-    resume = given.get("resume", False)
-    stored = folder.current_config() if resume else folder.read_config()  # a strength that was stored since stays
-    config = updated(stored, sectioned(given, "assistant", "train", "combination"))
+    config = updated(folder.current_config(), sectioned(given, "assistant", "train", "combination"))
     from unlogit.device import on_main_process
     from unlogit.runs.train import train_run
 

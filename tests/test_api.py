@@ -1,0 +1,81 @@
+"""``unlogit.forget`` and ``unlogit.load``: what they return, what they leave alone, what they refuse first."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+import unlogit
+from support.tiny_run import PEOPLE, Place, tiny_config, tiny_tokenizer
+from unlogit.errors import ConfigError, DataError, ModelError
+
+FORGET = [row.to_row() for row in PEOPLE.forget]
+RETAIN = [row.to_row() for row in PEOPLE.retain]
+SHORT: dict[str, Any] = {
+    "train": {"epochs": 2, "batch_size": 4},
+    "assistant": {"num_layers": 2, "rank": 4},
+    "data": {"evaluation_rows": 6, "neutral": "none"},
+}
+
+
+def model_in_memory(dtype: torch.dtype = torch.float32) -> Any:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(tiny_config()).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_model_is_left_as_it_is(dtype: torch.dtype, capsys: pytest.CaptureFixture[str]) -> None:
+    """Type and weights stay; what comes out differs from it at an alpha above 0, and generates."""
+    model, tokenizer = model_in_memory(dtype), tiny_tokenizer()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    unlearned = unlogit.forget(model, tokenizer, forget=FORGET, retain=RETAIN, **SHORT)
+    assert model.dtype == dtype
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    ids = tokenizer("Question: Where?\nAnswer:", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert not torch.equal(unlearned(ids).logits, model(ids).logits)
+    assert unlearned.generate(ids, max_new_tokens=3, do_sample=False).shape[1] == ids.shape[1] + 3
+    assert capsys.readouterr().out == ""
+
+
+def test_a_kept_run_is_loaded_again(tmp_path: Path) -> None:
+    """From files, into a folder that the command line goes on with; alike after ``load``."""
+    from transformers import AutoModelForCausalLM
+
+    from unlogit.cli.main import main
+
+    place = Place.make(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "target")
+    sides = {side: str(place.folder / f"{side}.jsonl") for side in ("forget", "retain")}
+    unlearned = unlogit.forget(model, tiny_tokenizer(), output=place.run, **sides, **SHORT)
+    again = unlogit.load(place.run, dtype="float32")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids).logits, unlearned(ids).logits)
+    assert main(["evaluate", str(place.run), "--max_new_tokens=3"]) == 0
+    with pytest.raises(ConfigError, match="is not empty"):
+        unlogit.forget(model, tiny_tokenizer(), output=place.run, **sides, **SHORT)
+
+
+def test_what_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+
+    def call(model: Any = None, **changes: Any) -> Any:
+        rows = {"forget": FORGET, "retain": RETAIN}
+        return unlogit.forget(model or model_in_memory(), tokenizer, **{**rows, **SHORT, **changes})
+
+    with pytest.raises(ConfigError, match="epoch is unknown"):
+        call(train={"epoch": 1})
+    with pytest.raises(ConfigError, match="trian is unknown"):
+        call(trian={"epochs": 1})
+    with pytest.raises(ConfigError, match="npo_kl trains the model's own weights"):
+        call(train={"objective": "npo_kl"})
+    with pytest.raises(ModelError, match="made in memory"):
+        call(output=tmp_path / "run")
+    with pytest.raises(ModelError, match="float16"):
+        call(model_in_memory(torch.float16))
+    with pytest.raises(DataError):
+        call(forget=[{"question": "Who?"}])
+    assert list(tmp_path.iterdir()) == []
