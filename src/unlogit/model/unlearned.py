@@ -243,7 +243,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             log.warning("%s runs in mode shared, not fused: %s", name, problem)
             self.mode = "shared"
         else:
-            log.info("%s runs in mode fused, whose logits are those of one pass for each branch", name)
+            log.info("%s: target and assistant run in one fused pass, checked to equal separate passes", name)
 
     # ---------------------------------------------------------------- running
 
