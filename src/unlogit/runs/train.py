@@ -30,7 +30,7 @@ from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, filled_options, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
 from unlogit.training.recipe import Recipe, recipes_of
-from unlogit.training.trainable import AssistantModel, OffsetModel, Trainable
+from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import EachEpoch, check_checkpoints
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl
 
@@ -180,8 +180,8 @@ class RunTraining:
             self._callbacks,
         )
         fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
-        if isinstance(fitted.trained, AssistantModel):
-            fitted.summary.update(self._uniformity(fitted.trained.assistant, recipe))
+        if (assistant := fitted.trained.uniform_assistant()) is not None:
+            fitted.summary.update(self._uniformity(assistant, recipe))
         fitted.summary.update(
             forget_nats=fitted.summary["terms"].get("forget"), assistant=asdict(config.assistant), train=asdict(options)
         )
@@ -192,10 +192,11 @@ class RunTraining:
     def _callbacks(self, trained: Trainable) -> list[Any]:
         """Return what ends a training early, where that was asked for."""
         options = self.config.train
-        if not options.stop_uniform_kl or not isinstance(trained, AssistantModel):
+        assistant = trained.uniform_assistant()
+        if not options.stop_uniform_kl or assistant is None:
             return []
         rows = self.pools["holdout_retain"]
-        return [StopWhenUniform(trained.assistant, self.tokenizer, rows, options.max_tokens, options.stop_uniform_kl)]
+        return [StopWhenUniform(assistant, self.tokenizer, rows, options.max_tokens, options.stop_uniform_kl)]
 
     def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
@@ -223,12 +224,12 @@ class RunTraining:
         return pools
 
     def _load(self, recipe: Recipe, output: Path) -> list[Assistant]:
-        """Load what a recipe trained; an offset model's start follows from the seed."""
-        assistant = Assistant.load(output, self.target)
-        if len(recipe.weights) == 1:
-            return [assistant]
-        start = OffsetModel(self.target, self.config.assistant, self.config.train.seed, self.config.combination)
-        return [assistant, start.start]
+        """Load what a recipe trained."""
+        config = self.config
+        trained = recipe.make(self.target, config.assistant, config.combination, config.train.seed)
+        trained.load(output, self.target)
+        assistants: list[Assistant] = trained.result()
+        return assistants
 
     def _combine(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
         """Write the unlearned model, and return it."""
@@ -258,7 +259,7 @@ class RunTraining:
         branches = list(earlier)
 
         def score_each(trained: Trainable) -> EachEpoch:
-            if trained.combines:
+            if recipes_of(self.config.train.objective)[0].combines:
                 model = self._combined([*branches, *trained.result()], weights)
             else:
                 model = trained.language_model()

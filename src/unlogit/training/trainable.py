@@ -15,7 +15,7 @@ Shape legend: B rows, T tokens, N kept positions, H hidden, V vocabulary.
 import inspect
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,6 @@ from unlogit.settings.options import AssistantOptions, CombinationOptions
 class Trainable(nn.Module):
     """A model in training."""
 
-    combines: ClassVar[bool] = True
-    """Whether what comes out is a branch beside the target; else an ordinary model."""
     head: FrozenHead | None = None
     """The frozen head that reads what ``forward`` returns; None where that is logits."""
     reference_model: Any
@@ -69,6 +67,14 @@ class Trainable(nn.Module):
                 module.training = mode
         return self
 
+    def uniform_assistant(self) -> Assistant | None:
+        """The assistant that is to know nothing but what it remembers, whose KL from uniform is measured; or None."""
+        return None
+
+    def load(self, folder: Path, target: Any) -> None:
+        """Take what ``save`` wrote."""
+        raise ModelError(f"{type(self).__name__} cannot be loaded; expected a subclass that can")
+
     def language_model(self) -> Any:
         """The transformers model that is run in a step."""
         raise ModelError(f"{type(self).__name__} runs no model; expected a subclass that does")
@@ -98,6 +104,14 @@ class AssistantModel(Trainable):
     def result(self) -> list[Assistant]:
         """The assistant, ready to be combined."""
         return [self.assistant.eval()]
+
+    def load(self, folder: Path, target: Any) -> None:
+        """Take the adapter that ``save`` wrote."""
+        self.assistant = Assistant.load(folder, target)
+
+    def uniform_assistant(self) -> Assistant:
+        """The assistant."""
+        return self.assistant
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the adapter."""
@@ -145,6 +159,10 @@ class OffsetModel(Trainable):
         """The offset model and the same at its start."""
         return [self.assistant.eval(), self.start]
 
+    def load(self, folder: Path, target: Any) -> None:
+        """Take the offset model that ``save`` wrote; its start follows from the seed."""
+        self.assistant = Assistant.load(folder, target)
+
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the offset model; its start follows from the seed."""
         self.assistant.save(folder)
@@ -152,8 +170,6 @@ class OffsetModel(Trainable):
 
 class WeightsModel(Trainable):
     """The model itself, in place: all of its weights, or LoRA deltas that are merged at the end."""
-
-    combines = False
 
     def __init__(self, model: Any, lora: AssistantOptions | None, seed: int) -> None:
         super().__init__()
