@@ -247,7 +247,7 @@ WRONG = {
         {"methods": {"uld": {"pick": {"validation_fraction": 0.4}}}},
         "pick.validation_fraction 0.4 → 0.25",
     ),
-    "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "ga rewrites weights"),
+    "pick without branches": ({"methods": {"ga": {"pick": {"enabled": True}}}}, "nothing is combined"),
 }
 
 
