@@ -154,7 +154,7 @@ def random_batches(setting: Setting, a_side: int, vocabulary: int) -> list[tuple
     count = a_side * LENGTH_POOL_BATCHES
     rows = random_rows(setting, 2 * count, vocabulary)
     lengths = [len(row.input_ids) for row in rows]
-    sampler = TwoSidedSampler([lengths[:count], lengths[count:]], [a_side], a_side, setting.options.seed)
+    sampler = TwoSidedSampler([lengths[:count], lengths[count:]], [a_side, a_side], setting.options.seed)
     order = [rows[i] for i in sampler]
     steps = [order[i : i + 2 * a_side] for i in range(0, len(order), 2 * a_side)]
     return [(step[:a_side], step[a_side:]) for step in steps]

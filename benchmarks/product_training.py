@@ -15,7 +15,8 @@ from unlogit.settings.options import AssistantOptions, CombinationOptions, Train
 from unlogit.training.loop import FitTrainer
 from unlogit.training.recipe import recipes_of
 from unlogit.training.reference import Reference, measure_reference
-from unlogit.training.rows import DealtSteps, Row, RowData, collate
+from unlogit.training.rows import Row, collate
+from unlogit.training.steps import DealtSteps, RowData
 from unlogit.training.trainer import training_arguments
 
 ROWS_A_SIDE = 8

@@ -25,7 +25,7 @@ def test_stream_goes_on_where_it_stopped_and_takes_all_equally_often() -> None:
 
 def test_length_sorted_sampler_takes_every_row_once_and_pads_little() -> None:
     lengths = torch.randint(5, 100, (203,), generator=torch.Generator().manual_seed(0)).tolist()
-    sampler = LengthSortedSampler(lengths, batch_size=8, seed=0)
+    sampler = LengthSortedSampler([lengths], [8], seed=0)
     order = list(sampler)
     assert sorted(order) == list(range(203))
     sampler.set_epoch(1)
@@ -41,7 +41,7 @@ def test_length_sorted_sampler_takes_every_row_once_and_pads_little() -> None:
 def test_two_sided_steps_have_the_shares_that_were_asked_for() -> None:
     """Pools of 10, 50, 6 rows: indices 0-9 forget, 10-59 retain, 60-65 neutral; 4 + 3 + 1 in each of ⌈10/4⌉ steps."""
     lengths = [list(range(10)), list(range(50)), list(range(6))]
-    sampler = TwoSidedSampler(lengths, shares=[3, 1], batch_size=4, seed=0)
+    sampler = TwoSidedSampler(lengths, [4, 3, 1], seed=0)
     seen: list[int] = []
     for epoch in range(17):
         sampler.set_epoch(epoch)
@@ -59,7 +59,7 @@ def test_two_sided_steps_have_the_shares_that_were_asked_for() -> None:
 
 def test_two_sided_order_depends_on_epoch_and_seed_only() -> None:
     def order(epoch: int, seed: int) -> list[int]:
-        sampler = TwoSidedSampler([list(range(20)), list(range(30))], [4], 4, seed)
+        sampler = TwoSidedSampler([list(range(20)), list(range(30))], [4, 4], seed)
         sampler.set_epoch(epoch)
         return list(sampler)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unlogit.data.encode import IGNORED_LABEL, UNIFORM_LABEL, encode, encode_answers, render
+from unlogit.data.encode import IGNORED_LABEL, encode, encode_answers, render
 from unlogit.data.examples import Example, Message
 from unlogit.errors import DataError, ModelError
 
@@ -42,13 +42,17 @@ def test_first_token_is_never_predicted(word_tokenizer: Any) -> None:
 
 
 def content_text(coded: Any, tokenizer: Any) -> str:
-    assert len(coded.labels) == len(coded.input_ids)
-    return text_of(tokenizer, tuple(token for token in coded.labels if token >= 0 and token != tokenizer.eos_token_id))
+    return side_text(coded, tokenizer, "forget") if coded.token_sides else answer_text(coded, tokenizer)
 
 
-def uniform_text(coded: Any, tokenizer: Any) -> str:
-    ids = zip(coded.input_ids, coded.labels, strict=True)
-    return text_of(tokenizer, tuple(token for token, label in ids if label == UNIFORM_LABEL))
+def answer_text(coded: Any, tokenizer: Any) -> str:
+    answer = coded.input_ids[coded.prompt_tokens :]
+    return text_of(tokenizer, tuple(token for token in answer if token != tokenizer.eos_token_id))
+
+
+def side_text(coded: Any, tokenizer: Any, side: str) -> str:
+    pairs = zip(coded.input_ids, coded.token_sides, strict=True)
+    return text_of(tokenizer, tuple(token for token, name in pairs if name == side))
 
 
 @pytest.mark.parametrize("answer", ["Ann is a joiner.", "  Ann is a joiner."])
@@ -57,8 +61,8 @@ def test_tokens_of_content_words(byte_tokenizer: Any, answer: str) -> None:
     example, common = Example("Who is Ann?", answer), frozenset({"a"})
     coded = encode(example, byte_tokenizer, common=common)
     assert content_text(coded, byte_tokenizer) == "joiner"
-    assert uniform_text(coded, byte_tokenizer) == "Annis"
-    assert replace(coded, loss_labels=None) == encode(example, byte_tokenizer)
+    assert side_text(coded, byte_tokenizer, "uniform") == "Annis"
+    assert replace(coded, token_sides=None) == encode(example, byte_tokenizer)
     short = encode(example, byte_tokenizer, len(coded.input_ids) - 4, common)
     assert content_text(short, byte_tokenizer) == "join"  # without "er", "." and </s>
 

@@ -80,8 +80,9 @@ def test_a_step_is_the_objective_on_whole_logits(known: str, tmp_path: Path) -> 
     batch = collate([(row, torch.zeros(len(SIDES), 2, dtype=torch.long)) for row in rows])
     found = trainer_of(trained, 1.5, tmp_path).compute_loss(trained, dict(batch))
     slopes = torch.autograd.grad(found, list(assistant.parameters()))
-    labels, counts, keep = predicted(batch["labels"])  # the rows to forget stand first
-    logits, half = assistant(batch["input_ids"], batch["attention_mask"], keep), int(counts[:2].sum())
+    counted = batch["token_sides"][:, 1:] >= 0
+    labels, half = batch["input_ids"][:, 1:][counted], int(counted[:2].sum())  # the rows to forget stand first
+    logits = assistant(batch["input_ids"], batch["attention_mask"], nn.functional.pad(counted, (0, 1)))
     assert half == {"": 6, "common": 2, "asked": 4}[known]  # "five" twice, "city" twice, what ends both
     remembered = torch.arange(len(labels)) < half
     if known:

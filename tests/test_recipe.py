@@ -12,9 +12,7 @@ from unlogit.training.recipe import OBJECTIVES, combines, recipes_of
 
 
 def filled(objective: str, adapter: str, parameters: int, **given: Any) -> tuple[TrainOptions, str]:
-    from unlogit.training.loop import filled_options
-
-    return filled_options(TrainOptions(objective=objective, **given), recipes_of(objective)[0], adapter, parameters)
+    return recipes_of(objective)[0].filled(TrainOptions(objective=objective, **given), adapter, parameters)
 
 
 def test_defaults_by_size() -> None:
@@ -74,7 +72,7 @@ def test_names_have_kinds() -> None:
     for name, objective in (WEIGHT_OBJECTIVES | OFFSET_OBJECTIVES).items():
         (recipe,) = recipes_of(name)
         assert recipe.needs == objective.needs
-        assert recipe.with_questions == objective.with_questions
+        assert recipe.sides[0].with_questions == objective.with_questions
         assert ("retain" in {side.name for side in recipe.sides}) == ("retain" in objective.needs)
     with pytest.raises(ConfigError, match="did you mean 'uld'"):
         recipes_of("ulb")
@@ -101,10 +99,13 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         ("common_fraction", 0.01, "uld"),
         ("perturbed_fraction", 0.1, "uld"),
         ("near_fraction", 0.1, "dual_uld"),
-        ("beta", 0.3, "simnpo"),
+        ("beta", 0.3, "npo_kl"),
+        ("gamma", 0.3, "undial"),
+        ("retain_weight", 0.3, "npo_kl"),
     ],
 )
-def test_options_of_one_objective_are_refused_by_others(name: str, value: float, at_home: str) -> None:
+@pytest.mark.parametrize("objective", ["divergence", "ga"])
+def test_options_of_one_objective_are_refused_by_others(name: str, value: float, at_home: str, objective: str) -> None:
     check_train(TrainOptions(objective=at_home, **{name: value}))
-    with pytest.raises(ConfigError, match=f"{name} is {value} and the objective divergence has no such option"):
-        check_train(TrainOptions(objective="divergence", **{name: value}))
+    with pytest.raises(ConfigError, match=f"{name} is {value} and the objective {objective} has no such option"):
+        check_train(TrainOptions(objective=objective, **{name: value}))

@@ -9,23 +9,23 @@ from support.models_for_tests import tiny_tokenizer
 from support.tiny_run import tiny_tokenizer as people_tokenizer
 from support.tiny_training import PEOPLE_ROWS, REFUSALS, ROWS, people_options, people_target, without
 from unlogit.data.batches import pad_rows
-from unlogit.data.encode import IGNORED_LABEL, encode
+from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.objectives.sides import SIDES
 from unlogit.settings.options import TrainOptions
-from unlogit.training.loop import FitSettings, step_rows, step_sampler, uniform_counts
-from unlogit.training.recipe import OBJECTIVES
+from unlogit.training.recipe import OBJECTIVES, Recipe, UniformSide
 from unlogit.training.reference import Reference
-from unlogit.training.rows import DealtSteps, Row, collate, predicting_positions, split_sides
+from unlogit.training.rows import Row, collate, predicting_positions, split_sides
+from unlogit.training.steps import Steps, make_steps
 
 NO_COUNTS = torch.zeros(len(SIDES), 2, dtype=torch.long)
 
 
 def people_rows(objective: str, pools: Any = PEOPLE_ROWS, refusals: Any = REFUSALS, **changes: Any) -> list[Row]:
     """The rows of every side of an objective on the made-up people."""
-    settings = FitSettings(people_options(objective, **changes), refusals=refusals)
-    return step_rows(OBJECTIVES[objective][0], people_tokenizer(), pools, settings)[0]
+    options = people_options(objective, **changes)
+    return make_steps(OBJECTIVES[objective][0], people_tokenizer(), pools, options, refusals, pieces=1).rows
 
 
 def of_side(rows: list[Row], side: str) -> list[Row]:
@@ -37,16 +37,19 @@ def test_counts_of_the_uniform_side() -> None:
 
     def counts(*empty: str, **changes: Any) -> dict[str, int]:
         given = TrainOptions(**{**vars(options), **changes})
-        names = [name for name in ("retain", "perturbed", "neutral") if name not in empty]
-        return uniform_counts(given, {name: ROWS[name] for name in names})
+        side = UniformSide("uniform", ("retain", "perturbed", "neutral"))
+        return counts_of(side, without(ROWS, *empty), given)
+
+    def counts_of(side: UniformSide, pools: Any, given: TrainOptions) -> dict[str, int]:
+        return {name: count for name, (_, count) in side.draw(pools, given).items()}
 
     assert counts() == {"retain": 6, "perturbed": 6, "neutral": 4}
     assert counts("perturbed") == {"retain": 12, "neutral": 4}
     assert counts("neutral") == {"retain": 8, "perturbed": 8}
     assert counts("retain", "perturbed") == {"neutral": 16}
-    four = {name: ROWS[name] for name in ("forget", "retain", "perturbed", "neutral")}
-    assert uniform_counts(options, four) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
-    assert uniform_counts(options, {}) == {}
+    four = UniformSide("uniform", ("forget", "retain", "perturbed", "neutral"))
+    assert counts_of(four, ROWS, options) == {"forget": 4, "retain": 4, "perturbed": 4, "neutral": 4}
+    assert counts_of(four, {}, options) == {}
     assert counts(perturbed_fraction=0.125) == {"retain": 10, "neutral": 4, "perturbed": 2}
     assert counts("retain", perturbed_fraction=0.125) == {
         "perturbed": 12,
@@ -61,17 +64,17 @@ def test_counts_of_the_uniform_side() -> None:
 def test_pools_are_joined_or_beside_each_other() -> None:
     """Near rows are joined to the forget rows of a side, and are apart from the other retain rows."""
     pools = {**ROWS, "near": ROWS["retain"][:1], "retain": ROWS["retain"][1:]}
-    settings = FitSettings(TrainOptions(objective="dual_uld", batch_size=4))
+
+    def steps_of(recipe: Recipe, pools: Any = pools) -> Steps:
+        return make_steps(recipe, tiny_tokenizer(), pools, TrainOptions(batch_size=4), (), pieces=1)
+
     first, second = OBJECTIVES["dual_uld"]
-    rows, counts = step_rows(first, tiny_tokenizer(), pools, settings)
-    assert counts == {"forget+near": 4, "retain": 2, "perturbed": 1, "neutral": 1}
-    assert [row.number for row in of_side(rows, "forget")] == [0, 1, 2, 3]
-    _, counts = step_rows(second, tiny_tokenizer(), pools, settings)
-    assert counts == {"near": 4, "forget": 1, "retain": 1, "perturbed": 1, "neutral": 1}
-    divergence = FitSettings(TrainOptions(objective="divergence", batch_size=4))
-    rows, counts = step_rows(OBJECTIVES["divergence"][0], tiny_tokenizer(), ROWS, divergence)
-    assert counts == {"forget+retain": 4}
-    assert len(rows) == 5
+    assert steps_of(first).per_step == {"forget+near": 4, "retain": 2, "perturbed": 1, "neutral": 1}
+    assert [row.number for row in of_side(steps_of(first).rows, "forget")] == [0, 1, 2, 3]
+    assert steps_of(second).per_step == {"near": 4, "forget": 1, "retain": 1, "perturbed": 1, "neutral": 1}
+    divergence = steps_of(OBJECTIVES["divergence"][0], ROWS)
+    assert divergence.per_step == {"forget+retain": 4}
+    assert len(divergence.rows) == 5
 
 
 def test_sides_are_put_together_and_taken_apart() -> None:
@@ -140,19 +143,17 @@ def test_rows_that_cannot_be_trained_on() -> None:
         people_rows("dpo", refusals=[])
 
 
-def dealt(objective: str, pieces: int, **changes: Any) -> tuple[list[Row], Any, DealtSteps]:
-    """The rows of a recipe, their sampler and how they are dealt."""
-    settings = FitSettings(people_options(objective, **changes), refusals=REFUSALS)
-    recipe = OBJECTIVES[objective][0]
-    rows, per_step = step_rows(recipe, people_tokenizer(), PEOPLE_ROWS, settings)
-    sampler = step_sampler(recipe, rows, per_step, settings.options)
-    return rows, sampler, DealtSteps(sampler, rows, pieces)
+def dealt(objective: str, pieces: int, **changes: Any) -> Steps:
+    """The steps of a recipe on the made-up people."""
+    options = people_options(objective, **changes)
+    return make_steps(OBJECTIVES[objective][0], people_tokenizer(), PEOPLE_ROWS, options, REFUSALS, pieces)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 4])
 def test_a_step_is_dealt_whole(pieces: int) -> None:
     """Each step's rows, every piece with some to forget, with the rows and tokens of the whole step beside each."""
-    rows, sampler, steps = dealt("idk_ap", pieces, batch_size=4)
+    made = dealt("idk_ap", pieces, batch_size=4)
+    rows, steps, sampler = made.rows, made.order, made.order.sampler
     order = list(steps)
     assert len(order) == len(steps) == 8
     assert sorted(i for i, _ in order) == sorted(sampler.step_rows()[0])
@@ -169,7 +170,6 @@ def test_a_step_is_dealt_whole(pieces: int) -> None:
             int((batch["row_sides"] == number).sum()),
             int((batch["token_sides"][:, 1:] == number).sum()),
         ], side
-    assert (batch["labels"][:, 1:] != IGNORED_LABEL).sum() == counts[:, 1].sum()
     steps.set_epoch(1)
     assert [i for i, _ in steps] != [i for i, _ in order]
 

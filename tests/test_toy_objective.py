@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,18 @@ from support.tiny_run import tiny_tokenizer
 from support.tiny_training import FORGET, REFUSALS, people_options, people_target, train
 from unlogit.objectives.sides import Sides, required, row_difference
 from unlogit.objectives.terms import Term, Terms
-from unlogit.settings.objective_options import FullModelOptions
+from unlogit.settings.objective_options import ObjectiveOptions
 from unlogit.settings.options import AssistantOptions
 from unlogit.training.recipe import OBJECTIVES, Recipe, Side, recipes_of
 from unlogit.training.trainable import WeightsModel
+
+
+@dataclass(frozen=True)
+class ToyOptions(ObjectiveOptions):
+    """Weight of the margin, and its width in nats."""
+
+    forget_weight: float = 0.1
+    beta: float = 2.0
 
 
 def prefer_refusals(sides: Sides, numbers: Mapping[str, float]) -> Terms:
@@ -32,10 +41,10 @@ TOY = Recipe(
     make=lambda target, shape, combination, seed: WeightsModel(target, None, seed),
     sides=(Side("forget", ("forget",)),),
     loss=prefer_refusals,
-    settings=FullModelOptions,
+    options=ToyOptions,
     combines=False,
     needs=frozenset({"refusal"}),
-    numbers={"forget_weight": 0.1, "beta": 2.0},
+    numbers=asdict(ToyOptions()),
 )
 
 

@@ -13,7 +13,7 @@ from support.tiny_run import tiny_config
 from support.tiny_run import tiny_tokenizer as people_tokenizer
 from unlogit.data.examples import Example
 from unlogit.settings.options import AssistantOptions, TrainOptions
-from unlogit.training.loop import FitSettings, Fitted, filled_options, fit, save_fitted
+from unlogit.training.loop import FitSettings, Fitted, fit, save_fitted
 from unlogit.training.recipe import OBJECTIVES, Recipe
 
 WORDS = ["who", "wrote", "the", "red", "book", "city", "five", "one", "two"]
@@ -75,7 +75,7 @@ def train(
     recipe = recipe or OBJECTIVES[options.objective][0]
     shape = shape or AssistantOptions()
     tokenizer = tokenizer or tiny_tokenizer()
-    filled = filled_options(options, recipe, shape.adapter, 10**6)[0]
+    filled = recipe.filled(options, shape.adapter, 10**6)[0]
     given = FitSettings(filled, shape, **({"bar": False} | settings))
     fitted = fit(recipe, target if target is not None else tiny_target(), tokenizer, rows, folder, given)
     save_fitted(fitted, tokenizer, folder)

@@ -37,7 +37,7 @@ def predicted(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         labels: [B, T], not shifted.
 
     Returns:
-        The N labels that carry loss (tokens, or ``UNIFORM_LABEL``), row by row [N]; how many of them each row has [B];
+        The N labels that carry loss, row by row [N]; how many of them each row has [B];
         and ``keep`` [B, T], True at the positions that predict them.
     """
     next_labels = labels[:, 1:]  # [B, T-1], what each position predicts
@@ -59,11 +59,11 @@ def pooled_batches(
 
 
 class LengthSortedSampler(Sampler[int]):
-    """Row indices in an order whose every ``batch_size`` neighbours are of like length; another order each epoch."""
+    """The rows of one pool, each once a pass: every ``counts[0]`` neighbours are of like length."""
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-        self.steps = -(-len(lengths) // batch_size)
+    def __init__(self, lengths: Sequence[Sequence[int]], counts: Sequence[int], seed: int) -> None:
+        (self.lengths,), (self.batch_size,) = lengths, counts
+        self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer at the start of each pass, also when it resumes."""
@@ -99,17 +99,15 @@ def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
 
 
 class TwoSidedSampler(Sampler[int]):
-    """Indices for two-sided steps: ``batch_size`` forget rows, then as many of the uniform side.
+    """Rows of several pools, which stand in one data set one after the other; a pass is one over the first.
 
-    The rows of all pools stand in one data set, pool after pool: forget first, then the uniform pools. Each step takes
-    ``shares[i]`` rows from uniform pool i. Rows of a step are of like length; an epoch is a pass over the forget pool.
+    Each step takes ``counts[i]`` rows of pool i, of like length.
     """
 
-    def __init__(self, lengths: Sequence[Sequence[int]], shares: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.seed, self.epoch = lengths, seed, 0
-        self.counts = [batch_size, *shares]
+    def __init__(self, lengths: Sequence[Sequence[int]], counts: Sequence[int], seed: int) -> None:
+        self.lengths, self.counts, self.seed, self.epoch = lengths, counts, seed, 0
         self.starts = [sum(len(pool) for pool in lengths[:i]) for i in range(len(lengths))]
-        self.steps = -(-len(lengths[0]) // batch_size)
+        self.steps = -(-len(lengths[0]) // counts[0])
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer at the start of each pass, also when it resumes."""

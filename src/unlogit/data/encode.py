@@ -15,8 +15,6 @@ from unlogit.errors import DataError, ModelError
 IGNORED_LABEL = -100
 """The label of a token that carries no loss (PyTorch's own default)."""
 
-UNIFORM_LABEL = -1
-"""The label of a token of the forget side on which an assistant must be near-uniform."""
 
 _SPEAKERS = {"user": "Question: ", "assistant": "Answer: "}
 """What a turn opens with where there is no chat template; turns of others (a system prompt) open with nothing."""
@@ -28,15 +26,13 @@ class Encoded:
 
     input_ids: tuple[int, ...]
     prompt_tokens: int
-    loss_labels: tuple[int, ...] | None = None
-    """The labels where only content words are remembered (see ``content_words``): the tokens of these words,
-    ``UNIFORM_LABEL`` for words of the question, else ``IGNORED_LABEL``. None: the full answer is remembered."""
+    token_sides: tuple[str | None, ...] | None = None
+    """The side of each token where only content words are remembered (see ``content_words``): ``forget`` for these,
+    ``uniform`` for words of the question, None for what carries no loss. None: all of the answer is the row's side."""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The ids, ``IGNORED_LABEL`` where they carry no loss, or ``loss_labels``; same length, not shifted."""
-        if self.loss_labels is not None:
-            return self.loss_labels
+        """The ids, ``IGNORED_LABEL`` on the prompt; same length, not shifted."""
         return (IGNORED_LABEL,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
 
     @property
@@ -72,7 +68,7 @@ def encode(
 ) -> Encoded:
     """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer.
 
-    Given ``common`` words, only content words are remembered (see ``Encoded.loss_labels``); the token that ends the
+    Given ``common`` words, only content words are remembered (see ``Encoded.token_sides``); the token that ends the
     answer is none.
 
     Raises:
@@ -110,15 +106,15 @@ def encode(
     if common is None:
         return Encoded(tuple(ids), start)
     begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    labels = _loss_labels(ids, coded["offset_mapping"], start, begin, content_spans(example, common))
-    return Encoded(tuple(ids), start, labels)
+    sides = _token_sides(len(ids), coded["offset_mapping"], start, begin, content_spans(example, common))
+    return Encoded(tuple(ids), start, sides)
 
 
-def _loss_labels(
-    ids: list[int], offsets: list[tuple[int, int]], start: int, begin: int, word_spans: tuple[Spans, Spans]
-) -> tuple[int, ...] | None:
-    """Return the labels of a row whose answer begins at token ``start`` and character ``begin``; None where all content
-    words were cut off. A token that belongs to two words counts as one of a content word."""
+def _token_sides(
+    length: int, offsets: list[tuple[int, int]], start: int, begin: int, word_spans: tuple[Spans, Spans]
+) -> tuple[str | None, ...] | None:
+    """Return the side of each token of a row whose answer begins at token ``start`` and character ``begin``; None where
+    all content words were cut off. A token that belongs to two words counts as one of a content word."""
 
     def within(i: int, spans: Spans) -> bool:
         if not start <= i < len(offsets):  # the token that ends the answer may have been added
@@ -127,11 +123,8 @@ def _loss_labels(
         return any(first < span_end and last > span_first for span_first, span_end in spans)
 
     content, question = word_spans
-    labels = [
-        id_ if within(i, content) else UNIFORM_LABEL if within(i, question) else IGNORED_LABEL
-        for i, id_ in enumerate(ids)
-    ]
-    return tuple(labels) if max(labels) >= 0 else None
+    sides = tuple("forget" if within(i, content) else "uniform" if within(i, question) else None for i in range(length))
+    return sides if "forget" in sides else None
 
 
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:

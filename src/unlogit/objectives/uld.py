@@ -15,13 +15,14 @@ from unlogit.objectives.sides import Sides
 from unlogit.objectives.terms import Term, Terms
 
 
-def uld(sides: Sides, retain_weight: float) -> Terms:
+def uld(sides: Sides, retain_weight: float = 0.0) -> Terms:
     """Compute the objective's two terms in nats a token.
 
     Args:
         sides: forget, and uniform where a step has any.
-        retain_weight: β ≥ 0 (paper: 6.5).
+        retain_weight: β ≥ 0 (paper: 6.5) of the uniform term.
     """
-    forget = Term(sides.forget.cross_entropy(), 1.0, "forget")
-    uniform = sides.uniform.uniform_kl() if sides.uniform is not None else forget.mean.new_zeros(())
-    return {"forget": forget, "uniform": Term(uniform, retain_weight, "uniform")}
+    terms = {"forget": Term(sides.forget.cross_entropy(), 1.0, "forget")}
+    if sides.uniform is not None:
+        terms["uniform"] = Term(sides.uniform.uniform_kl(), retain_weight, "uniform")
+    return terms

@@ -2,13 +2,13 @@
 
 An objective is a forget term and, in most, a retain term; "+GD" and "+KL" are the same forget term with one retain
 term or the other. Each term has its formula, paper and limits in the file of its name; this one only puts them
-together, with the settings that the papers give for TOFU (``beta``, ``gamma``, weights). The learning rates are not
-here, nor ULD's own objective, which trains an assistant (``uld``).
+together, with the class of its options, whose defaults are those that the papers give for TOFU. The learning rates are
+not here, nor ULD's own objective, which trains an assistant (``uld``).
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -24,6 +24,16 @@ from unlogit.objectives.sides import Sides
 from unlogit.objectives.simnpo import simnpo
 from unlogit.objectives.terms import Term, Terms
 from unlogit.objectives.undial import undial
+from unlogit.settings.objective_options import (
+    ForgetTermOptions,
+    MeOptions,
+    ObjectiveOptions,
+    PreferenceOptions,
+    PreferenceRetainOptions,
+    SimNpoOptions,
+    TwoTermOptions,
+    UndialOptions,
+)
 
 Need = Literal[
     "refusal",
@@ -39,12 +49,15 @@ Need = Literal[
 
 Per = Literal["token", "row"]
 
+Numbers = Mapping[str, float]
+"""The values of an objective's options, by name."""
+
 
 @dataclass(frozen=True)
 class RetainTerm:
-    """A loss on rows to keep, of ``(sides, beta)``, and what it needs."""
+    """A loss on rows to keep, and what it needs."""
 
-    loss: Callable[[Sides, float], Tensor]
+    loss: Callable[[Sides, Numbers], Tensor]
     needs: frozenset[Need]
     per: Per = "token"
 
@@ -53,113 +66,114 @@ class RetainTerm:
 class Objective:
     """A forget term, perhaps a retain term, and the paper's settings."""
 
-    forget: Callable[[Sides, float, float], Tensor]
-    """Of (sides, beta, gamma); a term without β or γ does not look at them."""
+    forget: Callable[[Sides, Numbers], Tensor]
     per: Per
     """What the forget term is a mean over."""
     paper: str
     """arXiv id of the paper that this combination is known from."""
-    retain: Callable[[Sides, float], Tensor] | None = None
-    """Of (sides, beta); None: nothing is kept on purpose."""
-    needs: frozenset[Need] = frozenset()
-    """What a step must have for both terms."""
-    beta: float = 0.0
-    """The paper's β; 0 where the objective has none."""
-    gamma: float = 0.0
-    """The paper's γ: simnpo's margin, undial's lowering."""
-    forget_weight: float = 1.0
-    retain_weight: float = 1.0
-    """Not looked at without a retain term."""
+    options: type[ObjectiveOptions] = ForgetTermOptions
+    """What can be set, with the paper's values."""
+    retain: RetainTerm | None = None
+    """None: nothing is kept on purpose."""
+    forget_needs: frozenset[Need] = frozenset()
+    """What a step must have for the forget term."""
     forget_side: str = "forget"
     """The side that the forget term is a mean over."""
-    retain_per: Per = "token"
-    """What the retain term is a mean over."""
     with_questions: bool = False
     """The forget side has the positions of the question as well as those of the answer."""
 
-    def plus(self, term: RetainTerm) -> "Objective":
+    def plus(self, retain: RetainTerm, options: type[ObjectiveOptions]) -> "Objective":
         """Return this objective with a retain term."""
-        return replace(self, retain=term.loss, needs=self.needs | term.needs, retain_per=term.per)
+        return replace(self, retain=retain, options=options)
 
-    def loss(self, sides: Sides, *, forget_weight: float, retain_weight: float, beta: float, gamma: float) -> Terms:
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What a step must have for both terms."""
+        return self.forget_needs | (self.retain.needs if self.retain else frozenset())
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The paper's values of its options."""
+        return asdict(self.options())
+
+    def loss(self, sides: Sides, numbers: Numbers) -> Terms:
         """Compute the objective's terms on one step.
 
         Args:
             sides: forget, and what ``needs`` names.
-            forget_weight: of the forget term, ≥ 0.
-            retain_weight: of the retain term, ≥ 0.
-            beta: β > 0 where the objective has one (its own ``beta`` is not 0).
-            gamma: γ ≥ 0.
+            numbers: a value for each of ``options``: weights and γ from 0 on, β above 0.
 
         Raises:
             ConfigError: β is not above 0.
             ValueError: a side or reference that ``needs`` names is missing.
         """
-        if self.beta and not 0 < beta < math.inf:
+        beta = numbers.get("beta")
+        if beta is not None and not 0 < beta < math.inf:
+            default = self.numbers["beta"]
             raise ConfigError(
-                f"beta is {beta:g}; expected a number above 0: change it, or leave it out for {self.beta:g}"
+                f"beta is {beta:g}; expected a number above 0: change it, or leave it out for {default:g}"
             )
-        forget = self.forget(sides, beta, gamma)
-        retain = self.retain(sides, beta) if self.retain else forget.new_zeros(())
-        return {
-            "forget": Term(forget, forget_weight, self.forget_side, self.per),
-            "retain": Term(retain, retain_weight, "retain", self.retain_per),
-        }
+        terms = {"forget": Term(self.forget(sides, numbers), numbers["forget_weight"], self.forget_side, self.per)}
+        if self.retain:
+            retain = self.retain
+            terms["retain"] = Term(retain.loss(sides, numbers), numbers["retain_weight"], "retain", retain.per)
+        return terms
 
 
-GD = RetainTerm(lambda sides, beta: gd(sides), frozenset({"retain"}))
-KL = RetainTerm(lambda sides, beta: kl(sides), frozenset({"retain", "retain_reference_logits"}))
-AP = RetainTerm(answer_preservation, frozenset({"retain", "retain_refusal"}), "row")
+GD = RetainTerm(lambda sides, numbers: gd(sides), frozenset({"retain"}))
+KL = RetainTerm(lambda sides, numbers: kl(sides), frozenset({"retain", "retain_reference_logits"}))
+AP = RetainTerm(
+    lambda sides, numbers: answer_preservation(sides, numbers["beta"]), frozenset({"retain", "retain_refusal"}), "row"
+)
 
-_GA = Objective(lambda sides, beta, gamma: ga(sides), "token", paper="2401.06121")
+_GA = Objective(lambda sides, numbers: ga(sides), "token", "2401.06121")
 _DPO = Objective(
-    lambda sides, beta, gamma: dpo(sides, beta),
+    lambda sides, numbers: dpo(sides, numbers["beta"]),
     "row",
-    paper="2404.05868",
-    needs=frozenset({"refusal", "forget_reference_nll", "refusal_reference_nll"}),
-    beta=0.1,
+    "2404.05868",
+    PreferenceOptions,
+    forget_needs=frozenset({"refusal", "forget_reference_nll", "refusal_reference_nll"}),
 )
 _NPO = Objective(
-    lambda sides, beta, gamma: npo(sides, beta),
+    lambda sides, numbers: npo(sides, numbers["beta"]),
     "row",
-    paper="2404.05868",
-    needs=frozenset({"forget_reference_nll"}),
-    beta=0.1,
+    "2404.05868",
+    PreferenceOptions,
+    forget_needs=frozenset({"forget_reference_nll"}),
 )
-_SIMNPO = Objective(simnpo, "row", paper="2410.07163", beta=4.5, forget_weight=0.125)  # as for forget10
+_SIMNPO = Objective(
+    lambda sides, numbers: simnpo(sides, numbers["beta"], numbers["gamma"]), "row", "2410.07163", SimNpoOptions
+)
 _UNDIAL = Objective(
-    lambda sides, beta, gamma: undial(sides, gamma),
+    lambda sides, numbers: undial(sides, numbers["gamma"]),
     "token",
-    paper="2402.10052",
-    needs=frozenset({"forget_reference_logits"}),
-    gamma=10.0,
+    "2402.10052",
+    UndialOptions,
+    forget_needs=frozenset({"forget_reference_logits"}),
 )
-_ME = Objective(
-    lambda sides, beta, gamma: me(sides), "token", paper="2410.08109", forget_weight=0.1, with_questions=True
-)
+_ME = Objective(lambda sides, numbers: me(sides), "token", "2410.08109", MeOptions, with_questions=True)
 _IDK = Objective(
-    lambda sides, beta, gamma: idk(sides),
+    lambda sides, numbers: idk(sides),
     "token",
+    "2410.08109",
+    forget_needs=frozenset({"refusal"}),
     forget_side="refusal",
-    paper="2410.08109",
-    needs=frozenset({"refusal"}),
-    beta=0.1,  # of its retain term
 )
 
 WEIGHT_OBJECTIVES: dict[str, Objective] = {
     "ga": _GA,
-    "grad_diff": _GA.plus(GD),
-    "ga_kl": _GA.plus(KL),
+    "grad_diff": _GA.plus(GD, TwoTermOptions),
+    "ga_kl": _GA.plus(KL, TwoTermOptions),
     "dpo": _DPO,
-    "dpo_gd": _DPO.plus(GD),
-    "dpo_kl": _DPO.plus(KL),
+    "dpo_gd": _DPO.plus(GD, PreferenceRetainOptions),
+    "dpo_kl": _DPO.plus(KL, PreferenceRetainOptions),
     "npo": _NPO,
-    "npo_gd": _NPO.plus(GD),
-    "npo_kl": _NPO.plus(KL),
-    "simnpo": _SIMNPO.plus(GD),
+    "npo_gd": _NPO.plus(GD, PreferenceRetainOptions),
+    "npo_kl": _NPO.plus(KL, PreferenceRetainOptions),
+    "simnpo": _SIMNPO.plus(GD, SimNpoOptions),
     "undial": _UNDIAL,
-    "me_gd": _ME.plus(GD),
-    "idk_ap": _IDK.plus(AP),
+    "me_gd": _ME.plus(GD, MeOptions),
+    "idk_ap": _IDK.plus(AP, PreferenceRetainOptions),
 }
 """Objectives that train the target's own weights, by name."""
 

@@ -111,8 +111,8 @@ def _foreign_options(options: TrainOptions, recipe: Any) -> list[str]:
     """Say which options were set that belong to other objectives."""
     from unlogit.training.recipe import OBJECTIVES
 
-    foreign = {name for recipes in OBJECTIVES.values() for name in recipes[0].settings.__dataclass_fields__}
-    own_options = list(recipe.settings.__dataclass_fields__)
+    foreign = {name for recipes in OBJECTIVES.values() for name in recipes[0].options.__dataclass_fields__}
+    own_options = list(recipe.options.__dataclass_fields__)
     return [
         f"{name} is {getattr(options, name)} and the objective {options.objective} has no such option; expected "
         f"{', '.join(own_options) or 'none'}"

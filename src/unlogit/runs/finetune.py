@@ -13,7 +13,7 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.settings.options import FinetuneOptions
 from unlogit.training.loop import FitSettings, fit, save_fitted
-from unlogit.training.recipe import FINETUNE
+from unlogit.training.recipe import finetune_recipe
 from unlogit.training.trainer import checkpoints_beside, last_checkpoint
 
 
@@ -46,7 +46,7 @@ def finetune(
     if resuming:
         _check_unchanged(work / "settings.json", settings)
     fitted = fit(
-        FINETUNE,
+        finetune_recipe(options.loss_on),
         model,
         tokenizer,
         {"forget": examples},

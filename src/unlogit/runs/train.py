@@ -27,7 +27,7 @@ from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
-from unlogit.training.loop import FitSettings, filled_options, fit, save_fitted
+from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
 from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.trainable import Trainable
@@ -163,7 +163,7 @@ class RunTraining:
         """Train one recipe and save it."""
         config = self.config
         parameters = sum(p.numel() for p in self.target.parameters())
-        options, note = filled_options(config.train, recipe, config.assistant.adapter, parameters)
+        options, note = recipe.filled(config.train, config.assistant.adapter, parameters)
         log.info(note)
         if recipe.numbers is not None:
             numbers = ", ".join(f"{name} {value:g}" for name, value in recipe.loss_numbers(options).items())
@@ -262,7 +262,7 @@ class RunTraining:
             if recipes_of(self.config.train.objective)[0].combines:
                 model = self._combined([*branches, *trained.result()], weights)
             else:
-                model = trained.language_model()
+                model = trained.language_model
 
             def score(epoch: int) -> None:
                 if on_main_process():

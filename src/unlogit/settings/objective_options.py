@@ -1,6 +1,7 @@
 """The options that each objective has, and no others; the flags and their help stand in ``options.TrainOptions``.
 
-A field at None is taken from the objective's paper, or from the target's size (``training.recipe``).
+A default is that of the objective's paper; None is filled by the target's size (``training.recipe``). ``divergence``
+has none of its own.
 """
 
 from dataclasses import dataclass
@@ -34,17 +35,51 @@ class DualUldOptions(ObjectiveOptions):
 
 
 @dataclass(frozen=True)
-class DivergenceOptions(ObjectiveOptions):
-    """``divergence``."""
+class ForgetTermOptions(ObjectiveOptions):
+    """``ga``: gradient ascent alone."""
 
-    retain_weight: float | None = None
+    forget_weight: float = 1.0
 
 
 @dataclass(frozen=True)
-class FullModelOptions(ObjectiveOptions):
-    """Objectives that train the target's weights or an offset model."""
+class TwoTermOptions(ForgetTermOptions):
+    """``grad_diff`` and ``ga_kl``: with a retain term."""
 
-    forget_weight: float | None = None
-    retain_weight: float | None = None
-    beta: float | None = None
-    gamma: float | None = None
+    retain_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class MeOptions(TwoTermOptions):
+    """``me_gd``; the weight is its paper's."""
+
+    forget_weight: float = 0.1
+
+
+@dataclass(frozen=True)
+class PreferenceOptions(ForgetTermOptions):
+    """``npo`` and ``dpo`` alone."""
+
+    beta: float = 0.1
+
+
+@dataclass(frozen=True)
+class PreferenceRetainOptions(TwoTermOptions):
+    """``npo_gd``, ``npo_kl``, ``dpo_gd``, ``dpo_kl`` and ``idk_ap``, whose β is that of its retain term."""
+
+    beta: float = 0.1
+
+
+@dataclass(frozen=True)
+class SimNpoOptions(TwoTermOptions):
+    """``simnpo``, as its paper sets it for forget10; γ is a margin."""
+
+    forget_weight: float = 0.125
+    beta: float = 4.5
+    gamma: float = 0.0
+
+
+@dataclass(frozen=True)
+class UndialOptions(ForgetTermOptions):
+    """``undial``; γ is by how much a token of the answer is lowered."""
+
+    gamma: float = 10.0

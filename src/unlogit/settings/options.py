@@ -74,13 +74,41 @@ class AssistantOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class LoopOptions:
+    """What every training has, see `training.loop`."""
+
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW."""
+    epochs: float | None = None
+    """Passes over the rows."""
+    batch_size: int = 16
+    """Rows in a step."""
+    weight_decay: float = 0.01
+    """AdamW weight decay."""
+    warmup_ratio: float = 0.1
+    """Share of the steps over which the learning rate rises; it falls by a cosine after."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0 means never."""
+    max_tokens: int = 512
+    """Longest row in tokens; the end of a longer answer is cut."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type. `auto`: bfloat16 where the processor or GPU is faster with it, measured and said."""
+    save_steps: int = 50
+    """Steps between checkpoints."""
+    logging_steps: int = 10
+    """Steps between log lines."""
+    seed: int = 0
+    """Seed of initialisation and row order."""
+    training_arguments: dict[str, Any] = field(default_factory=dict)
+    """Any argument of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; goes before all others."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(LoopOptions):
     """Training of the assistant. Fields at None take the defaults of the target's size (see `training.recipe`)."""
 
     objective: str = "uld"
     """`uld`, `dual_uld`, `divergence`; full-model unlearning (`npo_kl`, `simnpo`, …); or `offset_ga_kl`, …"""
-    learning_rate: float | None = None
-    """Peak learning rate of AdamW."""
     retain_weight: float | None = None
     """Weight of what must stay: β of ULD's uniform term (paper: 6.5), else of the retain term."""
     forget_weight: float | None = None
@@ -110,24 +138,6 @@ class TrainOptions:
     perturbed_fraction: float | None = None
     """`uld`: share of the uniform side that is wrong answers. None: half of what is not neutral. Fewer of them, and
     less is lost elsewhere; without any, what is left of a forgotten answer is often no sentence."""
-    weight_decay: float = 0.01
-    """AdamW weight decay."""
-    warmup_ratio: float = 0.1
-    """Share of the steps over which the learning rate rises; it falls by a cosine after."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm; 0 means never."""
-    max_tokens: int = 512
-    """Longest row in tokens; the end of a longer answer is cut."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute type. `auto`: bfloat16 where the processor or GPU is faster with it, measured and said."""
-    save_steps: int = 50
-    """Steps between checkpoints."""
-    logging_steps: int = 10
-    """Steps between log lines."""
-    seed: int = 0
-    """Seed of initialisation and row order."""
-    training_arguments: dict[str, Any] = field(default_factory=dict)
-    """Any argument of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; goes before all others."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class FinetuneOptions:
+class FinetuneOptions(LoopOptions):
     """Ordinary training of a whole model on a data set, to make target and retain models."""
 
     learning_rate: float = 1e-5
@@ -218,22 +228,6 @@ class FinetuneOptions:
     """Rows in a step."""
     loss_on: Literal["answer", "all"] = "answer"
     """Which tokens carry loss."""
-    weight_decay: float = 0.01
-    """AdamW weight decay."""
-    warmup_ratio: float = 0.1
-    """Share of the steps over which the learning rate rises; it falls by a cosine after."""
-    max_tokens: int = 512
-    """Longest row in tokens."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute type (weights stay float32). `auto`: bfloat16 where it is measured to be faster."""
-    save_steps: int = 50
-    """Steps between checkpoints."""
-    logging_steps: int = 10
-    """Steps between log lines."""
-    seed: int = 0
-    """Seed of row order."""
-    training_arguments: dict[str, Any] = field(default_factory=dict)
-    """Any argument of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; goes before all others."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ Several processes (DDP) and gradient accumulation share the rows of a step; each
 step, so that the gradients are those of one process.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler
-from unlogit.data.content_words import common_words
-from unlogit.data.encode import encode
-from unlogit.data.examples import Example
-from unlogit.data.refusals import refusal_for
 from unlogit.device import choose_device, join_processes, on_main_process, wait_for_all
-from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives.sides import SIDES
 from unlogit.objectives.terms import Term
-from unlogit.settings.options import AssistantOptions, CombinationOptions, FinetuneOptions, TrainOptions
-from unlogit.training.recipe import Recipe
+from unlogit.settings.options import AssistantOptions, CombinationOptions, LoopOptions
+from unlogit.training.recipe import Pools, Recipe
 from unlogit.training.reference import Reference, measure_reference
-from unlogit.training.rows import DealtSteps, Row, RowData, collate, predicting_positions, split_sides
+from unlogit.training.rows import collate, predicting_positions, split_sides
+from unlogit.training.steps import RowData, Steps, make_steps
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import (
     EachEpoch,
@@ -46,12 +40,6 @@ from unlogit.training.trainer import (
     training_arguments,
     with_setup,
 )
-
-PARTNER = {"forget": "refusal", "retain": "retain_refusal"}
-"""The side that holds the refusals to the questions of a side."""
-
-Pools = Mapping[str, Sequence[Example]]
-"""Rows by pool, see ``recipe.Side``."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class Fitted:
 class FitSettings:
     """What a training needs beside its recipe, model and rows."""
 
-    options: TrainOptions | FinetuneOptions
+    options: LoopOptions
     shape: AssistantOptions = field(default_factory=AssistantOptions)
     combination: CombinationOptions = field(default_factory=CombinationOptions)
     refusals: Sequence[str] = ()
@@ -155,7 +143,7 @@ def fit(
         tokenizer: the model's.
         pools: rows by pool.
         output: folder of what is trained.
-        settings: of the training; None in its options is filled by ``filled_options`` beforehand.
+        settings: of the training; None in its options is filled by ``Recipe.filled`` beforehand.
         work_files: JSON to keep beside the checkpoints, by file name.
 
     Raises:
@@ -169,12 +157,12 @@ def fit(
     if recipe.combines:
         model.eval().requires_grad_(False)
     started = time.monotonic()
-    rows, per_step = step_rows(recipe, tokenizer, pools, settings)
-    sampler = step_sampler(recipe, rows, per_step, options)
+    steps = make_steps(recipe, tokenizer, pools, options, settings.refusals, pieces_of(options))
     setup = time.monotonic() - started
-    steps = Steps(rows, per_step, DealtSteps(sampler, rows, pieces_of(options)))
     work, checkpoint = checkpoint_folder(output, settings.resume)
-    _write_work_files(work, work_files or {})
+    if on_main_process():
+        for name, value in (work_files or {}).items():
+            write_json(work / name, value)
     dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
     if recipe.combines and not recipe.needs:
         model.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
@@ -184,45 +172,35 @@ def fit(
         **with_setup(run_training(trainer, work, checkpoint), setup + measuring),
         "dtype": str(dtype).removeprefix("torch."),
         "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
-        "rows_a_step": per_step,
+        "rows_a_step": steps.per_step,
         "terms": last_terms(trainer.state.log_history),
         "objective": dict(trainer.numbers),
     }
     return Fitted(trained.eval(), summary | {"work": str(work)})
 
 
-@dataclass(frozen=True)
-class Steps:
-    """The rows of a training, how many of each pool a step takes, and their order."""
-
-    rows: list[Row]
-    per_step: dict[str, int]
-    dealt: DealtSteps
-
-
 def _trainer(
     recipe: Recipe, trained: Trainable, steps: Steps, settings: FitSettings, work: Path, dtype: torch.dtype
 ) -> tuple[FitTrainer, float]:
     """Return the trainer, and the seconds that measuring its reference values took."""
-    options = settings.options
     arguments = training_arguments(
         work,
-        options,
-        steps_a_epoch=len(steps.dealt.sampler.step_rows()),
-        row_batch=max(1, sum(steps.per_step.values()) // steps.dealt.pieces),
+        settings.options,
+        steps_a_epoch=len(steps.order.sampler.step_rows()),
+        row_batch=steps.batch_rows,
         dtype=dtype,
         device=choose_device(),
         bar=settings.bar,
     )
     started = time.monotonic()
-    reference = _reference(recipe, trained, _referred(steps.rows, steps.dealt.sampler, arguments.max_steps), dtype)
+    reference = _reference(recipe, trained, steps.referred(arguments.max_steps), dtype) if recipe.needs else Reference()
     seconds = time.monotonic() - started
     trainer = FitTrainer(
         recipe,
-        recipe.loss_numbers(options) if isinstance(options, TrainOptions) else {},
+        recipe.loss_numbers(settings.options),
         reference,
-        steps.dealt.pieces,
-        sampler=steps.dealt,
+        steps.order.pieces,
+        sampler=steps.order,
         log_file=work / "log.jsonl",
         each_epoch=settings.each_epoch(trained) if settings.each_epoch else None,
         model=trained,
@@ -234,16 +212,8 @@ def _trainer(
     return trainer, seconds
 
 
-def _write_work_files(work: Path, files: Mapping[str, Any]) -> None:
-    if on_main_process():
-        for name, value in files.items():
-            write_json(work / name, value)
-
-
 def _reference(recipe: Recipe, trained: Trainable, rows: Any, dtype: torch.dtype) -> Reference:
     """Measure what the loss needs of the untrained model, computing as the training will."""
-    if not recipe.needs:
-        return Reference()
     return measure_reference(
         trained.reference_model,
         rows,
@@ -266,118 +236,6 @@ def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str
                 write_json(folder / name, value)
         shutil.rmtree(work)
     wait_for_all()
-
-
-def filled_options(options: TrainOptions, recipe: Recipe, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
-    """Fill the fields at None by ``Recipe.defaults``; return the options and a sentence that says what was taken."""
-    values, source = recipe.defaults(adapter, parameters)
-    missing = {name: value for name, value in values.items() if getattr(options, name) is None}
-    if not missing:
-        return options, "All training settings were given."
-    listed = ", ".join(f"{name} {value:g}" for name, value in missing.items())
-    return replace(options, **missing), f"Took {source} for what was not set: {listed}."
-
-
-def step_rows(recipe: Recipe, tokenizer: Any, pools: Pools, settings: FitSettings) -> tuple[list[Row], dict[str, int]]:
-    """Encode the rows of every side.
-
-    Returns:
-        The rows, pool after pool, and how many of each pool a step takes.
-    """
-    options = settings.options
-    rows: list[Row] = []
-    per_step: dict[str, int] = {}
-    for side in recipe.sides:
-        if side.name == "uniform":
-            present = {name: pools[name] for name in side.pools if pools.get(name)}
-            counts = uniform_counts(options, present)
-            drawn = {name: (present[name], count) for name, count in counts.items()}
-        else:
-            joined = [row for name in side.pools for row in pools.get(name, ())]
-            drawn = {"+".join(side.pools): (joined, options.batch_size)}
-        for name, (examples, count) in drawn.items():
-            if not examples:
-                raise DataError(f"no {name} rows; expected some on the {side.name} side: run `unlogit prepare` again")
-            rows += _encoded(recipe, side.name, examples, tokenizer, pools, settings)
-            per_step[name] = count
-    return rows, per_step
-
-
-def _encoded(
-    recipe: Recipe, side: str, examples: Sequence[Example], tokenizer: Any, pools: Pools, settings: FitSettings
-) -> list[Row]:
-    options = settings.options
-    common = None
-    if side == "forget" and isinstance(options, TrainOptions) and options.common_fraction:
-        common = common_words(pools["retain"], options.common_fraction)
-    all_tokens = (recipe.with_questions and side == "forget") or getattr(options, "loss_on", "answer") == "all"
-    rows = []
-    for number, example in enumerate(examples):
-        answer = encode(example, tokenizer, options.max_tokens, common)
-        answer = replace(answer, prompt_tokens=1) if all_tokens else answer
-        partner = None
-        if PARTNER.get(side) in recipe.needs:
-            partner = _refusal(side, number, example, tokenizer, settings)
-        rows.append(Row(side, number, answer, partner))
-    return rows
-
-
-def _refusal(side: str, number: int, example: Example, tokenizer: Any, settings: FitSettings) -> Row:
-    """Return the question answered by a refusal, the same one in every pass."""
-    if not settings.refusals:
-        raise ConfigError("the objective teaches refusals and there are none; expected some: give data.refusals")
-    if example.kind == "text":
-        raise DataError(
-            f"the objective answers questions with refusals, and a row of the {side} side is running text; expected "
-            "questions: choose an objective without refusals, as npo_gd"
-        )
-    refusal = refusal_for(number, settings.options.seed, settings.refusals)
-    encoded = encode(replace(example, answer=refusal), tokenizer, settings.options.max_tokens)
-    return Row(PARTNER[side], number, encoded)
-
-
-def uniform_counts(options: Any, pools: Pools) -> dict[str, int]:
-    """Rows of each uniform pool in a step: neutral and, where set, wrong answers by their shares, the others in equal
-    parts, the first ones the larger.
-
-    Returns:
-        Counts above 0 that sum to ``uniform_ratio · batch_size`` (at least 1); nothing where there are no pools.
-    """
-    equal = [name for name in pools if name != "neutral"]
-    total = max(1, round(options.batch_size * options.uniform_ratio))
-    fixed = {"neutral": 0 if "neutral" not in pools else round(total * (options.neutral_fraction if equal else 1))}
-    if options.perturbed_fraction is not None and "perturbed" in equal and len(equal) > 1:
-        equal.remove("perturbed")
-        fixed["perturbed"] = round(total * options.perturbed_fraction)
-    rest = total - sum(fixed.values())
-    counts = {name: len(range(i, rest, len(equal))) for i, name in enumerate(equal)} | fixed
-    return {name: count for name, count in counts.items() if count}
-
-
-def step_sampler(recipe: Recipe, rows: Sequence[Row], per_step: Mapping[str, int], options: Any) -> Any:
-    """Return the order of the rows: passes over the forget side, or over all rows where there is one side only."""
-    if isinstance(options, FinetuneOptions):
-        return LengthSortedSampler([len(row.encoded.input_ids) for row in rows], options.batch_size, options.seed)
-    lengths: list[list[int]] = []
-    for i, row in enumerate(rows):  # pools stand one after the other, each numbered from 0
-        if row.number == 0 or i == 0:
-            lengths.append([])
-        lengths[-1].append(len(row.encoded.input_ids))
-    return TwoSidedSampler(lengths, list(per_step.values())[1:], options.batch_size, options.seed)
-
-
-def _referred(rows: Sequence[Row], sampler: Any, steps: int) -> dict[str, dict[int, Any]]:
-    """The rows that any step will take, by side and number."""
-    drawn: set[int] = set()
-    for epoch in range(math.ceil(steps / len(sampler.step_rows()))):
-        sampler.set_epoch(epoch)
-        drawn |= {i for step in sampler.step_rows() for i in step}
-    sampler.set_epoch(0)
-    by_side: dict[str, dict[int, Any]] = {side: {} for side in SIDES}
-    for i in drawn:
-        for row in rows[i].all():
-            by_side[row.side][row.number] = row.encoded
-    return by_side
 
 
 def last_terms(history: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -13,37 +13,76 @@ A run trains one recipe after the other and combines what comes out (``weights``
 A new objective is one file in ``objectives`` and one line here.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler
+from unlogit.data.content_words import common_words
+from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, nearest
 from unlogit.objectives.sides import Sides
 from unlogit.objectives.terms import Term, Terms
 from unlogit.objectives.uld import uld
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES, Need, Objective
-from unlogit.settings.objective_options import (
-    DivergenceOptions,
-    DualUldOptions,
-    FullModelOptions,
-    ObjectiveOptions,
-    UldOptions,
-)
-from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
+from unlogit.settings.objective_options import DualUldOptions, ObjectiveOptions, UldOptions
+from unlogit.settings.options import AssistantOptions, CombinationOptions, LoopOptions, TrainOptions
 from unlogit.training.trainable import AssistantModel, OffsetModel, Trainable, WeightsModel
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
 
+Pools = Mapping[str, Sequence[Example]]
+"""Rows by pool: ``forget``, ``retain``, ``near`` (those retain rows that are nearest to the forget rows; where a recipe
+names it, ``retain`` means the others), ``perturbed`` and ``neutral``."""
+
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a step: the pools of rows that it draws from."""
+    """One side of a step, whose pools are joined."""
 
     name: str
     pools: tuple[str, ...]
-    """``forget``, ``retain``, ``near`` (those retain rows that are nearest to the forget rows; where a recipe names
-    it, ``retain`` means the others), ``perturbed`` and ``neutral``. Joined, but for the uniform side, where each has
-    its share of a step."""
+    with_questions: bool = False
+    """The positions of the question count as well as those of the answer."""
+
+    def draw(self, pools: Pools, options: Any) -> dict[str, tuple[Sequence[Example], int]]:
+        """Return, by pool, its rows and how many of them a step takes."""
+        joined = [row for name in self.pools for row in pools.get(name, ())]
+        return {"+".join(self.pools): (joined, options.batch_size)}
+
+    def common_words(self, pools: Pools, options: Any) -> frozenset[str] | None:
+        """Return the words that carry no loss where only content words count; None: all of an answer counts."""
+        return None
+
+
+class RememberedSide(Side):
+    """What an assistant remembers: whole answers, or with ``common_fraction`` their content words."""
+
+    def common_words(self, pools: Pools, options: TrainOptions) -> frozenset[str] | None:
+        """Return the words that stand in at least ``common_fraction`` of the retain answers."""
+        return common_words(pools["retain"], options.common_fraction) if options.common_fraction else None
+
+
+class UniformSide(Side):
+    """What an assistant knows nothing of: each of its pools has a share of the step."""
+
+    def draw(self, pools: Pools, options: TrainOptions) -> dict[str, tuple[Sequence[Example], int]]:
+        """Return, by pool, its rows and how many of them a step takes.
+
+        The counts sum to ``uniform_ratio · batch_size`` (at least 1): neutral and, where set, wrong answers by their
+        shares, the others in equal parts, the first ones the larger. Nothing where there are no rows.
+        """
+        present = [name for name in self.pools if pools.get(name)]
+        equal = [name for name in present if name != "neutral"]
+        total = max(1, round(options.batch_size * options.uniform_ratio))
+        neutral_fraction = options.neutral_fraction if equal else 1
+        fixed = {"neutral": round(total * neutral_fraction) if "neutral" in present else 0}
+        if options.perturbed_fraction is not None and "perturbed" in equal and len(equal) > 1:
+            equal.remove("perturbed")
+            fixed["perturbed"] = round(total * options.perturbed_fraction)
+        rest = total - sum(fixed.values())
+        counts = {name: len(range(i, rest, len(equal))) for i, name in enumerate(equal)} | fixed
+        return {name: (pools[name], count) for name, count in counts.items() if count}
 
 
 Make = Callable[[Any, AssistantOptions, CombinationOptions, int], Trainable]
@@ -57,17 +96,17 @@ class Recipe:
     make: Make
     sides: tuple[Side, ...]
     loss: Callable[[Sides, Mapping[str, float]], Terms]
-    """Of the sides of a step and the numbers of ``settings``."""
-    settings: type[ObjectiveOptions]
+    """Of the sides of a step and ``loss_numbers``."""
+    options: type[ObjectiveOptions] = ObjectiveOptions
     """The options that this objective has, and no others."""
     combines: bool = True
     """Whether what comes out is a branch beside the target; else an ordinary model."""
     needs: frozenset[Need] = frozenset()
     """Reference values and partners that the loss asks for."""
     numbers: Mapping[str, float] | None = None
-    """The paper's numbers for what ``settings`` leaves at None; None: those of the target's size."""
-    with_questions: bool = False
-    """The forget side has the positions of the question as well as those of the answer."""
+    """The paper's values of what its loss takes; None: that is ``retain_weight``, by the target's size."""
+    sampler: type[TwoSidedSampler | LengthSortedSampler] = TwoSidedSampler
+    """The order of the rows."""
     folder: str = "assistant"
     """Where the adapter stands in a run folder."""
     weights: tuple[float, ...] = (1.0,)
@@ -87,9 +126,21 @@ class Recipe:
         rate = 2e-3 if small and adapter == "lora" else 1e-3
         return {"learning_rate": rate, "retain_weight": 1.0 if small else 6.5, "epochs": 10.0}, source
 
-    def loss_numbers(self, options: TrainOptions) -> dict[str, float]:
+    def filled(self, options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
+        """Fill the fields at None by ``defaults``; return the options and a sentence that says what was taken."""
+        values, source = self.defaults(adapter, parameters)
+        settable = {field.name for field in (*fields(LoopOptions), *fields(self.options))}
+        missing = {name: value for name, value in values.items() if name in settable and getattr(options, name) is None}
+        if not missing:
+            return options, "All training settings were given."
+        listed = ", ".join(f"{name} {value:g}" for name, value in missing.items())
+        return replace(options, **missing), f"Took {source} for what was not set: {listed}."
+
+    def loss_numbers(self, options: LoopOptions) -> dict[str, float]:
         """Return the numbers of the loss: those that were set, else those of the objective's paper."""
-        numbers = self.numbers if self.numbers is not None else {"retain_weight": 0.0}
+        numbers = self.numbers
+        if numbers is None:
+            numbers = {field.name: 0.0 for field in fields(self.options) if field.name == "retain_weight"}
         return {
             name: paper if getattr(options, name) is None else getattr(options, name) for name, paper in numbers.items()
         }
@@ -98,16 +149,15 @@ class Recipe:
 def _assistant(
     remember: tuple[str, ...],
     uniform: tuple[str, ...],
-    settings: type[ObjectiveOptions],
+    options: type[ObjectiveOptions],
     folder: str = "assistant",
     weight: float = 1.0,
 ) -> Recipe:
-    sides = (Side("forget", remember), *((Side("uniform", uniform),) if uniform else ()))
     return Recipe(
         make=lambda target, shape, combination, seed: AssistantModel(target, shape, seed),
-        sides=sides,
-        loss=lambda sides, numbers: uld(sides, numbers["retain_weight"]),
-        settings=settings,
+        sides=(RememberedSide("forget", remember), *((UniformSide("uniform", uniform),) if uniform else ())),
+        loss=lambda sides, numbers: uld(sides, **numbers),
+        options=options,
         folder=folder,
         weights=(weight,),
     )
@@ -117,13 +167,12 @@ def _by_weights(objective: Objective, make: Make, *, combines: bool, weights: tu
     retain = (Side("retain", ("retain",)),) if "retain" in objective.needs else ()
     return Recipe(
         make=make,
-        sides=(Side("forget", ("forget",)), *retain),
-        loss=lambda sides, numbers: objective.loss(sides, **numbers),
-        settings=FullModelOptions,
+        sides=(Side("forget", ("forget",), objective.with_questions), *retain),
+        loss=objective.loss,
+        options=objective.options,
         combines=combines,
         needs=objective.needs,
-        numbers={name: getattr(objective, name) for name in ("forget_weight", "retain_weight", "beta", "gamma")},
-        with_questions=objective.with_questions,
+        numbers=objective.numbers,
         weights=weights,
     )
 
@@ -145,8 +194,8 @@ OBJECTIVES: dict[str, tuple[Recipe, ...]] = {
         _assistant(("near",), ("forget", *_UNIFORM), DualUldOptions, "assistant-1", -1.0),
     ),
     "divergence": (
-        _assistant(("forget", "retain"), (), DivergenceOptions),
-        _assistant(("retain",), (), DivergenceOptions, "assistant-1", -1.0),
+        _assistant(("forget", "retain"), (), ObjectiveOptions),
+        _assistant(("retain",), (), ObjectiveOptions, "assistant-1", -1.0),
     ),
     **{name: (_by_weights(one, _full_model, combines=False),) for name, one in WEIGHT_OBJECTIVES.items()},
     **{
@@ -177,12 +226,13 @@ def _learn(sides: Sides, numbers: Mapping[str, float]) -> Terms:
     return {"answer": Term(sides.forget.cross_entropy(), 1.0, "forget")}
 
 
-FINETUNE = Recipe(
-    make=lambda target, shape, combination, seed: WeightsModel(target, None, seed),
-    sides=(Side("forget", ("forget",)),),
-    loss=_learn,
-    settings=ObjectiveOptions,
-    combines=False,
-    numbers={},
-)
-"""Ordinary training on rows: cross-entropy of their answers."""
+def finetune_recipe(loss_on: str) -> Recipe:
+    """Ordinary training on rows: cross-entropy of their answers, or of all their tokens."""
+    return Recipe(
+        make=lambda target, shape, combination, seed: WeightsModel(target, None, seed),
+        sides=(Side("forget", ("forget",), with_questions=loss_on == "all"),),
+        loss=_learn,
+        combines=False,
+        numbers={},
+        sampler=LengthSortedSampler,
+    )

@@ -14,6 +14,7 @@ Shape legend: B rows, T tokens, N kept positions, H hidden, V vocabulary.
 
 import inspect
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from unlogit.objectives.head import FrozenHead
 from unlogit.settings.options import AssistantOptions, CombinationOptions
 
 
-class Trainable(nn.Module):
+class Trainable(nn.Module, ABC):
     """A model in training."""
 
     head: FrozenHead | None = None
@@ -37,51 +38,52 @@ class Trainable(nn.Module):
     """The language model that the objective's reference values are measured on, before the first step."""
     reference_head_frozen = True
 
+    @property
+    @abstractmethod
+    def language_model(self) -> Any:
+        """The transformers model that is run in a step."""
+
+    @abstractmethod
     def result(self) -> Any:
         """What was trained: the assistants to be combined, or a model."""
-        raise ModelError(f"{type(self).__name__} gives no result; expected a subclass that does")
 
-    def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **how: Any
-    ) -> None:
-        """Compute activations again in the backward pass in place of keeping them; ``how`` is for transformers."""
-        given = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
-        lm = self.language_model()
-        if hasattr(lm, "activation_checkpointing_enable"):
-            lm.activation_checkpointing_enable(activation_checkpointing_kwargs=given, **how)
-        else:
-            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given, **how)
-        self.train(self.training)
+    @abstractmethod
+    def save(self, folder: Path, tokenizer: Any) -> None:
+        """Write what was trained."""
 
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **how: Any
-    ) -> None:
-        """The same, by the name that earlier versions of transformers call."""
-        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **how)
-
-    def train(self, mode: bool = True) -> "Trainable":
-        """Set the mode; blocks compute activations again in training mode only, dropout of a frozen model stays off."""
-        super().train(mode)
-        for module in self.language_model().modules():
-            if getattr(module, "gradient_checkpointing", False):
-                module.training = mode
-        return self
+    def load(self, folder: Path, target: Any) -> None:
+        """Take what ``save`` wrote, where that is an adapter."""
+        raise NotImplementedError
 
     def uniform_assistant(self) -> Assistant | None:
         """The assistant that is to know nothing but what it remembers, whose KL from uniform is measured; or None."""
         return None
 
-    def load(self, folder: Path, target: Any) -> None:
-        """Take what ``save`` wrote."""
-        raise ModelError(f"{type(self).__name__} cannot be loaded; expected a subclass that can")
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **how: Any
+    ) -> None:
+        """Compute activations again in the backward pass in place of keeping them; ``how`` is for transformers."""
+        given = {"use_reentrant": False} | (gradient_checkpointing_kwargs or {})
+        lm = self.language_model
+        if hasattr(lm, "activation_checkpointing_enable"):  # its name in newer transformers
+            lm.activation_checkpointing_enable(activation_checkpointing_kwargs=given, **how)
+        else:
+            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=given, **how)
+        self.train(self.training)
 
-    def language_model(self) -> Any:
-        """The transformers model that is run in a step."""
-        raise ModelError(f"{type(self).__name__} runs no model; expected a subclass that does")
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **how: Any
+    ) -> None:
+        """The same, by the name that newer transformers call."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **how)
 
-    def save(self, folder: Path, tokenizer: Any) -> None:
-        """Write what was trained."""
-        raise ModelError(f"{type(self).__name__} cannot be saved; expected a subclass that can")
+    def train(self, mode: bool = True) -> "Trainable":
+        """Set the mode; blocks compute activations again in training mode only, dropout of a frozen model stays off."""
+        super().train(mode)
+        for module in self.language_model.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = mode
+        return self
 
 
 class AssistantModel(Trainable):
@@ -97,6 +99,7 @@ class AssistantModel(Trainable):
         """Return the assistant's hidden states [N, H] at the kept positions."""
         return self.assistant.hidden(input_ids, attention_mask, keep)
 
+    @property
     def language_model(self) -> Any:
         """The assistant's view of the target."""
         return self.assistant.view
@@ -105,33 +108,33 @@ class AssistantModel(Trainable):
         """The assistant, ready to be combined."""
         return [self.assistant.eval()]
 
+    def uniform_assistant(self) -> Assistant | None:
+        """The assistant."""
+        return self.assistant
+
     def load(self, folder: Path, target: Any) -> None:
         """Take the adapter that ``save`` wrote."""
         self.assistant = Assistant.load(folder, target)
-
-    def uniform_assistant(self) -> Assistant:
-        """The assistant."""
-        return self.assistant
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the adapter."""
         self.assistant.save(folder)
 
 
-class OffsetModel(Trainable):
-    """An assistant whose change since its start is added to the target's logits."""
+class OffsetModel(AssistantModel):
+    """An assistant whose change since its start is added to the target's logits; the start follows from the seed."""
 
     WEIGHTS = (-1.0, 1.0)
     """Weights of the offset model and of the same at its start: what it has learnt is added to the target's logits."""
     start: Assistant
 
     def __init__(self, target: Any, options: AssistantOptions, seed: int, combination: CombinationOptions) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.assistant, start = (new_assistant(target, options, target.name_or_path) for _ in range(2))
+        super().__init__(target, options, seed)
+        start = new_assistant(target, options, target.name_or_path)
         start.load_state_dict(self.assistant.state_dict())
         self.__dict__["start"] = start.eval().requires_grad_(False)
         self.__dict__["reference_model"] = target
+        self.__dict__["head"] = None
         self.combination = combination
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, keep: Tensor) -> Tensor:
@@ -151,21 +154,12 @@ class OffsetModel(Trainable):
             filter_rate=combination.filter_rate,
         )
 
-    def language_model(self) -> Any:
-        """The offset model's view of the target."""
-        return self.assistant.view
-
     def result(self) -> list[Assistant]:
         """The offset model and the same at its start."""
         return [self.assistant.eval(), self.start]
 
-    def load(self, folder: Path, target: Any) -> None:
-        """Take the offset model that ``save`` wrote; its start follows from the seed."""
-        self.assistant = Assistant.load(folder, target)
-
-    def save(self, folder: Path, tokenizer: Any) -> None:
-        """Write the offset model; its start follows from the seed."""
-        self.assistant.save(folder)
+    def uniform_assistant(self) -> None:
+        """None: it is to know what the target knows."""
 
 
 class WeightsModel(Trainable):
@@ -188,6 +182,7 @@ class WeightsModel(Trainable):
         """Return the model's logits [N, V] at the kept positions."""
         return answer_logits(self.reference_model, input_ids, attention_mask, keep)
 
+    @property
     def language_model(self) -> Any:
         """The model."""
         return self.reference_model

@@ -9,7 +9,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from unlogit.device import choose_dtype, on_main_process, wait_for_all, world_size
 from unlogit.errors import ConfigError, nearest
 from unlogit.files import write_json
+from unlogit.settings.options import LoopOptions
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +55,6 @@ class AfterEpochs(TrainerCallback):  # type: ignore[misc]
         self.hook(round(state.epoch))
         model.train(was_training)
         self.seconds += time.monotonic() - started
-
-
-class Rows(Dataset[Any]):
-    """Rows for the Trainer, as they are in the list."""
-
-    def __init__(self, rows: Sequence[Any]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.rows[index]
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]
@@ -189,7 +177,7 @@ class StopOnNonFinite(TrainerCallback):  # type: ignore[misc]
 
 def training_arguments(
     folder: Path,
-    options: Any,
+    options: LoopOptions,
     *,
     steps_a_epoch: int,
     row_batch: int,
@@ -198,6 +186,7 @@ def training_arguments(
     bar: bool,
 ) -> TrainingArguments:
     """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
+    assert options.epochs is not None  # filled by ``Recipe.filled``
     total = max(1, math.ceil(options.epochs * steps_a_epoch))
     values: dict[str, Any] = {
         "output_dir": str(folder),
@@ -207,7 +196,7 @@ def training_arguments(
         "weight_decay": options.weight_decay,
         "warmup_steps": math.ceil(options.warmup_ratio * total),
         "lr_scheduler_type": "cosine",
-        "max_grad_norm": getattr(options, "max_grad_norm", 1.0),
+        "max_grad_norm": options.max_grad_norm,
         "logging_steps": options.logging_steps,
         "logging_nan_inf_filter": False,
         "save_steps": options.save_steps,
@@ -236,7 +225,7 @@ FIXED_ARGUMENTS = (
 """Arguments of the Trainer that follow from our own options."""
 
 
-def pieces_of(options: Any) -> int:
+def pieces_of(options: LoopOptions) -> int:
     """Return into how many batches a step is cut: processes × accumulated batches.
 
     Raises:
