@@ -7,10 +7,10 @@ check:  ## what .ci/run checks, without an environment of its own
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 format:
 	$(PYTHON) -m ruff check --fix .

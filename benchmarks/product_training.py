@@ -4,6 +4,7 @@
 """
 
 import tempfile
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import torch
 
 from benchmarks.models import Setting, random_batches, random_target
 from benchmarks.timing import Way
+from unlogit.data.encode import Encoded
 from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.training.loop import FitTrainer
-from unlogit.training.recipe import recipes_of
+from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.reference import Reference, measure_reference
 from unlogit.training.rows import Row, collate
 from unlogit.training.steps import DealtSteps, RowData
+from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import training_arguments
 
 ROWS_A_SIDE = 8
@@ -43,19 +46,7 @@ def product_step(setting: Setting, objective: str, vocabulary: int) -> Way:
     for step, batch in enumerate(random_batches(setting, ROWS_A_SIDE, vocabulary)):
         for side, encoded in zip(("forget", other_side), batch, strict=True):
             rows += [Row(side, step * ROWS_A_SIDE + i, row) for i, row in enumerate(encoded)]
-    reference = Reference()
-    if recipe.needs:
-        by_side = {
-            side: {row.number: row.encoded for row in rows if row.side == side} for side in ("forget", other_side)
-        }
-        autocast = None if setting.dtype == torch.float32 else setting.dtype
-        reference = measure_reference(
-            trained.reference_model,
-            by_side,
-            recipe.needs,
-            frozen=trained.reference_head_frozen,
-            autocast=autocast,
-        )
+    reference = _reference(setting, recipe, trained, rows)
     dealt = DealtSteps(InOrder(len(rows)), rows, pieces=1)
     with tempfile.TemporaryDirectory(prefix="unlogit-bench-") as folder:
         arguments = training_arguments(
@@ -89,6 +80,22 @@ def product_step(setting: Setting, objective: str, vocabulary: int) -> Way:
         trainer.terms = {}
 
     return run
+
+
+def _reference(setting: Setting, recipe: Recipe, trained: Trainable, rows: Sequence[Row]) -> Reference:
+    """Measure what the loss needs of the untrained model."""
+    if not recipe.needs:
+        return Reference()
+    by_side: dict[str, dict[int, Encoded]] = {side.name: {} for side in recipe.sides}
+    for row in rows:
+        by_side[row.side][row.number] = row.encoded
+    return measure_reference(
+        trained.reference_model,
+        by_side,
+        recipe.needs,
+        frozen=trained.reference_head_frozen,
+        autocast=None if setting.dtype == torch.float32 else setting.dtype,
+    )
 
 
 class InOrder:

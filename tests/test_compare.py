@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 import yaml
 
 from support.tiny_run import Place, save_model
 from unlogit.cli.main import main
-from unlogit.compare.comparison import _threads, check_comparison, read_comparison
+from unlogit.compare.comparison import Processes, _threads, check_comparison, read_comparison
 from unlogit.compare.results import (
     ComparisonResults,
     Row,
@@ -71,6 +73,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     save_model(made.folder / "retain_model", seed=1)
     assert main(["compare", str(write(made, config_of(made))), "--jobs=2"]) == 0
     return made
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs begin no process of their own, which takes longer than what it does."""
+
+    def run(self: Processes, line: Sequence[str], stdout: TextIO, **options: Any) -> int:
+        with redirect_stdout(stdout), redirect_stderr(stdout):
+            return main(line[3:])
+
+    monkeypatch.setattr(Processes, "run", run)
 
 
 @pytest.fixture
@@ -150,6 +163,7 @@ def test_files(place: Place, found: ComparisonResults) -> None:
     assert not [p for p in place.folder.rglob("*") if "checkpoints" in p.name]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """One run lost its results and one lost all; the others' files stay as they are, to the byte and the moment."""
     folder = place.folder / "compare"
@@ -172,6 +186,7 @@ def test_what_has_ended_is_not_done_again(place: Place, capsys: pytest.CaptureFi
     )  # what it printed when it was trained
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_what_was_made_with_other_settings_is_not_shown(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +219,7 @@ def moved(run: Path, old: str, new: str) -> None:
         path.write_text(path.read_text().replace(old, new))
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_one_that_fails_does_not_take_the_others_along(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A method whose rows cannot be prepared: the others are in the table, the command ends with 2 and says why."""
     config = config_of(place)

@@ -25,8 +25,12 @@ from unlogit.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-SINGLE_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "results/README.md", "benchmarks/README.md")
-PAGES = [*(ROOT / name for name in SINGLE_PAGES), *sorted((ROOT / "docs").glob("*.md"))]
+SINGLE_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md")
+PAGES = [
+    *(ROOT / name for name in SINGLE_PAGES),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(path for path in (ROOT / "results").glob("*.md") if not path.name.startswith("compare_")),
+]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 README = ROOT / "README.md"
 MAP = ROOT / "docs" / "map.md"

@@ -26,13 +26,19 @@ class _Lines(logging.Handler):
         print(self.format(record), flush=True)
 
 
-def show_progress() -> None:
+@contextmanager
+def progress_shown() -> Iterator[None]:
     """Print what the package logs, as the command line does; a program that imports it hears nothing unasked."""
-    logger = logging.getLogger("unlogit")
-    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
-        logger.addHandler(_Lines())
+    logger, handler = logging.getLogger("unlogit"), _Lines()
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
 
 
 def warn(message: str) -> None:

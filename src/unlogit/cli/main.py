@@ -18,7 +18,7 @@ from typing import Any
 
 from unlogit import __version__
 from unlogit.errors import ConfigError, UnlogitError, nearest
-from unlogit.terminal import show_progress
+from unlogit.terminal import progress_shown
 
 COMMANDS = {
     "demo": "the whole way on made-up people, with no data, network or GPU",
@@ -100,8 +100,8 @@ def _dispatch(words: list[str]) -> int:
             f"{words[0]} was started as {processes} processes; expected one: only {' and '.join(SHARED)} share their "
             "work, start this without torchrun or accelerate launch"
         )
-    show_progress()
-    module.run(values)
+    with progress_shown():
+        module.run(values)
     return 0
 
 
