@@ -29,16 +29,16 @@ class _Lines(logging.Handler):
 @contextmanager
 def progress_shown() -> Iterator[None]:
     """Print what the package logs, as the command line does; a program that imports it hears nothing unasked."""
-    logger, handler = logging.getLogger("unlogit"), _Lines()
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
+    logger, printer = logging.getLogger("unlogit"), _Lines()
+    previous = logger.level, logger.propagate
+    logger.addHandler(printer)
     logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        logger.removeHandler(printer)
+        logger.level, logger.propagate = previous
 
 
 def warn(message: str) -> None:

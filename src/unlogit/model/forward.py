@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache
 from unlogit.model.cache import joined
 from unlogit.model.decoder import answer_logits, head_view, view_logits
 
-CHUNK_LOGITS = 2**22
+CHUNK_LOGITS = 2**21
 """Numbers of one stream's logits that are held at once, where there are more positions than that."""
 
 
