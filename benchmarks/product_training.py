@@ -54,7 +54,7 @@ def product_step(setting: Setting, objective: str, vocabulary: int) -> Way:
         )
         trainer = FitTrainer(
             recipe,
-            recipe.loss_numbers(options),
+            recipe.own_options(options),
             reference,
             1,
             sampler=dealt,

@@ -33,7 +33,7 @@ from unlogit.terminal import console
 
 
 def config_of(place: Place, **changes: object) -> dict[str, object]:
-    """A comparison of three methods on the made-up people: uld with two seeds, picked; two that rewrite weights."""
+    """A comparison of three methods on the made-up people: uld with two seeds, picked; two of full-model unlearning."""
     config: dict[str, object] = {
         "output": str(place.folder / "compare"),
         "target": str(place.folder / "target"),

@@ -146,7 +146,7 @@ def test_every_command_has_a_page() -> None:
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of somebody with the README's own data: a tiny model, rows, and nothing to type."""
     save_model(tmp_path / "my-model")
-    make_people(6, questions=2, forget_share=0.2).write(tmp_path)
+    make_people(6, questions=2, forget_fraction=0.2).write(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     return tmp_path

@@ -37,6 +37,7 @@ from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.objectives.sides import SIDES
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 from unlogit.runs.train import read_pools
+from unlogit.settings.objective_options import UldOptions
 from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.training.loop import FitTrainer
 from unlogit.training.recipe import OBJECTIVES
@@ -52,7 +53,7 @@ def trainer_of(trained: AssistantModel, retain_weight: float, folder: Path) -> F
     )
     return FitTrainer(
         OBJECTIVES["uld"][0],
-        {"retain_weight": retain_weight},
+        UldOptions(retain_weight=retain_weight),
         Reference(),
         1,
         sampler=range(1),

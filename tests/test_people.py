@@ -13,7 +13,7 @@ from unlogit.errors import ConfigError
 
 def test_counts() -> None:
     """20 people, a quarter to forget, 3 questions each: 15 forget rows, 45 retain rows, 15 of people held out."""
-    people = make_people(20, questions=3, forget_share=0.25)
+    people = make_people(20, questions=3, forget_fraction=0.25)
     assert (len(people.forget), len(people.retain), len(people.holdout)) == (15, 45, 15)
 
 
@@ -32,7 +32,7 @@ def test_seed() -> None:
 
 def test_all_names_can_be_used() -> None:
     """1600 names: 1280 people to train on and 320 to hold out."""
-    people = make_people(1280, questions=1, forget_share=0.25)
+    people = make_people(1280, questions=1, forget_fraction=0.25)
     questions = {row.question for row in people.forget + people.retain + people.holdout}
     assert len(questions) == MAX_PEOPLE == 1600
 
@@ -76,7 +76,7 @@ def test_write(tmp_path: Path) -> None:
 
 
 def test_numbers_out_of_range_are_named_together() -> None:
-    with pytest.raises(ConfigError, match=r"13 questions.*1 to 12.*forget_share 1\.0.*1 people"):
-        make_people(1, questions=13, forget_share=1.0)
+    with pytest.raises(ConfigError, match=r"13 questions.*1 to 12.*forget_fraction 1\.0.*1 people"):
+        make_people(1, questions=13, forget_fraction=1.0)
     with pytest.raises(ConfigError, match="1600"):
         make_people(1500)

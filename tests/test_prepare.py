@@ -113,7 +113,7 @@ def test_evaluation_has_wrong_answers_of_its_own(setup: Setup) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setup, seed: int) -> None:
     """Where they are asked alike, as made-up people are; none comes from a row that is scored, or held out."""
-    people = make_people(12, questions=4, forget_share=0.2, seed=seed)
+    people = make_people(12, questions=4, forget_fraction=0.2, seed=seed)
     for name, rows in (("forget", people.forget), ("retain", people.retain)):
         setup.write(name, [replace(row, perturbed_answer=(), paraphrased_answer=()) for row in rows])
     setup.prepare(evaluation_rows=16, holdout_fraction=0.3, perturbations=2, seed=seed)

@@ -7,6 +7,7 @@ import pytest
 from unlogit.errors import ConfigError
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 from unlogit.runs.checks import check_train
+from unlogit.settings.objective_options import SimNpoOptions
 from unlogit.settings.options import TrainOptions
 from unlogit.training.recipe import OBJECTIVES, combines, recipes_of
 
@@ -27,10 +28,10 @@ def test_defaults_by_size() -> None:
     assert note == "All training settings were given."
 
 
-def test_defaults_of_what_rewrites_weights() -> None:
-    """1e-5 as in the papers, ten times that below a billion parameters, ten times that for LoRA; weights are left."""
+def test_defaults_of_full_model_unlearning() -> None:
+    """1e-5 as in the papers, ten times that below a billion parameters, ten times that for LoRA."""
     options, note = filled("npo_kl", "full", 10**6)
-    assert (options.learning_rate, options.epochs, options.retain_weight) == (1e-4, 5.0, None)
+    assert (options.learning_rate, options.epochs, options.retain_weight, options.beta) == (1e-4, 5.0, 1.0, 0.1)
     assert "below a billion" in note
     assert filled("npo_kl", "full", 7 * 10**9)[0].learning_rate == 1e-5
     assert filled("offset_npo_kl", "lora", 10**6)[0].learning_rate == pytest.approx(1e-3)
@@ -41,9 +42,9 @@ def test_defaults_of_what_rewrites_weights() -> None:
 
 def test_numbers_of_the_paper_unless_given() -> None:
     recipe = recipes_of("simnpo")[0]
-    assert recipe.loss_numbers(TrainOptions(objective="simnpo"))["beta"] == 4.5
-    given = recipe.loss_numbers(TrainOptions(objective="simnpo", beta=2.0, forget_weight=0.0))
-    assert given == {"forget_weight": 0.0, "retain_weight": 1.0, "beta": 2.0, "gamma": 0.0}
+    assert recipe.own_options(TrainOptions(objective="simnpo")) == SimNpoOptions()
+    options = TrainOptions(objective="simnpo", beta=2.0, forget_weight=0.0)
+    assert recipe.own_options(options) == SimNpoOptions(beta=2.0, forget_weight=0.0)
 
 
 def test_sides_of_each_branch() -> None:
@@ -68,7 +69,6 @@ def test_names_have_kinds() -> None:
     assert combines("divergence")
     assert combines("offset_npo_kl")
     assert not combines("npo_kl")
-    assert len(OBJECTIVES) == 19
     for name, objective in (WEIGHT_OBJECTIVES | OFFSET_OBJECTIVES).items():
         (recipe,) = recipes_of(name)
         assert recipe.needs == objective.needs

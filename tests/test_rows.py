@@ -177,5 +177,7 @@ def test_a_step_is_dealt_whole(pieces: int) -> None:
 def test_a_step_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match="for 3 processes or accumulated batches"):
         dealt("npo_kl", 3, batch_size=2)
-    with pytest.raises(ConfigError, match="1 of them to forget, for 2"):
+    with pytest.raises(ConfigError, match="1 of the forget side and 3 of the uniform side, for 2"):
         dealt("uld", 2, batch_size=1, uniform_ratio=3.0)
+    with pytest.raises(ConfigError, match="3 of the forget side and 1 of the uniform side, for 2"):
+        dealt("uld", 2, batch_size=3, uniform_ratio=0.34)

@@ -38,7 +38,7 @@ def cut_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LogLines, "on_step_end", cut)
 
 
-def test_rewritten_weights(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_full_model_unlearning(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """An ordinary model that differs from the target, whose own files stay; evaluated beside it, and asked."""
     before = (place.folder / "target" / "model.safetensors").read_bytes()
     flags = ["--objective=npo_kl", "--adapter=full", "--learning_rate=1e-2"]

@@ -396,7 +396,7 @@ def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture
         assert shown.count("\n") == 1
 
 
-def test_a_run_of_rewritten_weights_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_full_model_unlearning_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     text = (place.run / "config.yaml").read_text()
     try:
         (place.run / "config.yaml").write_text(text.replace("objective: uld", "objective: grad_diff"))

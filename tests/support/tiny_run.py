@@ -12,7 +12,7 @@ from unlogit.cli.main import main
 from unlogit.demo.people import People, make_people
 from unlogit.model.loading import quiet
 
-PEOPLE = make_people(10, questions=4, forget_share=0.2)
+PEOPLE = make_people(10, questions=4, forget_fraction=0.2)
 """Two persons to forget, eight to keep: 8 and 32 rows."""
 
 

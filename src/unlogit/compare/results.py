@@ -14,6 +14,7 @@ from typing import Any
 from unlogit.errors import DataError
 from unlogit.evaluate.results import Results, read_json
 from unlogit.files import atomic_file, write_json
+from unlogit.settings.retired import figure_name
 
 FORMAT = "unlogit compare 1"
 
@@ -73,7 +74,7 @@ def figures_of(results: Results) -> dict[str, float]:
 
 def uniform_kl_of(training: Mapping[str, Any] | None) -> dict[str, float]:
     """Return an assistant's KL from uniform on rows that it was not trained on, where it is measured."""
-    values = (training or {}).get("uniform_kl_nats") or (training or {}).get("flatness_nats") or {}
+    values = {figure_name(name): value for name, value in (training or {}).items()}.get("uniform_kl_nats") or {}
     return {f"uniform_kl.{name.removeprefix('holdout_')}": value for name, value in values.items()}
 
 
@@ -90,7 +91,7 @@ def costs_of(training: Mapping[str, Any] | None) -> dict[str, float]:
 
 def _renamed(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row as it was written, figures of 0.1 under the names that they have now."""
-    figures = {name.replace("flatness.", "uniform_kl."): value for name, value in row["figures"].items()}
+    figures = {figure_name(name): value for name, value in row["figures"].items()}
     return {**row, "figures": figures, "path": tuple(row["path"])}
 
 

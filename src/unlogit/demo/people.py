@@ -299,14 +299,14 @@ class People:
         write_json_lines(folder / "holdout.jsonl", (e.to_row() for e in self.holdout))
 
 
-def make_people(people: int, questions: int = 8, seed: int = 0, forget_share: float = 0.1) -> People:
+def make_people(people: int, questions: int = 8, seed: int = 0, forget_fraction: float = 0.1) -> People:
     """Make ``people`` persons to train on, a share of them to forget, and as many to hold out as to forget.
 
     Args:
         people: persons to train on, 2 or more; at least one is forgotten and one kept.
         questions: questions about each person, 1 to 12 (see ``FACTS``).
         seed: of names and facts.
-        forget_share: share of ``people`` to forget, above 0 and below 1.
+        forget_fraction: share of ``people`` to forget, above 0 and below 1.
 
     Returns rows in which a person's questions stand together; the same arguments give the same rows.
     Raises ConfigError for a number out of range.
@@ -314,13 +314,13 @@ def make_people(people: int, questions: int = 8, seed: int = 0, forget_share: fl
     problems = []
     if not 1 <= questions <= len(FACTS):
         problems.append(f"{questions} questions, expected 1 to {len(FACTS)}")
-    if not 0 < forget_share < 1:
-        problems.append(f"forget_share {forget_share}, expected above 0 and below 1")
+    if not 0 < forget_fraction < 1:
+        problems.append(f"forget_fraction {forget_fraction}, expected above 0 and below 1")
     if people < 2:
         problems.append(f"{people} people, expected 2 or more")
     if problems:
         raise ConfigError(f"made-up people were requested with {'; '.join(problems)}: choose other numbers")
-    forgotten = min(max(1, round(people * forget_share)), people - 1)
+    forgotten = min(max(1, round(people * forget_fraction)), people - 1)
     if people + forgotten > MAX_PEOPLE:
         raise ConfigError(
             f"{people} made-up people and {forgotten} to hold out were requested; expected at most {MAX_PEOPLE} in "

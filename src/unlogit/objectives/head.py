@@ -13,6 +13,7 @@ are those of whole logits, up to rounding. Idea: chunked losses of Liger-Kernel,
 Shape legend: N positions, n positions of a chunk, H hidden, V vocabulary.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,8 @@ from torch.nn.functional import cross_entropy, linear
 
 from unlogit.model.decoder import head_logits
 from unlogit.objectives.kl import uniform_kl
+
+log = logging.getLogger(__name__)
 
 CHUNK_LOGITS = 2**24
 """Numbers of the logits that are held at once: 64 MiB in float32, and as much again for what is made of them."""
@@ -41,6 +44,8 @@ class FrozenHead:
     def __init__(self, lm: Any) -> None:
         self.logits: Head = partial(head_logits, lm)
         self.linear = _linear_head(lm)
+        if self.linear is None:
+            log.info("The head computes more than W h + b: its loss is differentiated by autograd.")
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""

@@ -9,7 +9,7 @@ those of the question as well (``Objective.with_questions``). Needs no reference
 
 Limits: says nothing on what to keep; the paper adds cross-entropy on retain rows and weighs this term with 0.1. The
 paper writes this divergence, between 0 and log V; the authors' code computes the other, KL(Uniform ‖ π), unbounded and
-far stronger where the model is sure. That one is ``uld.uniform_kl``. Where the model is all but sure of a token
+far stronger where the model is sure. That one is ``kl.uniform_kl``. Where the model is all but sure of a token
 the gradient of this one vanishes, as that of entropy does.
 """
 

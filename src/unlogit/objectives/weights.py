@@ -6,14 +6,12 @@ together, with the class of its options, whose defaults are those that the paper
 not here, nor ULD's own objective, which trains an assistant (``uld``).
 """
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
-from unlogit.errors import ConfigError
 from unlogit.objectives.dpo import dpo
 from unlogit.objectives.ga import ga
 from unlogit.objectives.idk_ap import answer_preservation, idk
@@ -49,15 +47,15 @@ Need = Literal[
 
 Per = Literal["token", "row"]
 
-Numbers = Mapping[str, float]
-"""The values of an objective's options, by name."""
+Loss = Callable[[Sides, Any], Tensor]
+"""Of the sides of a step and the objective's options."""
 
 
 @dataclass(frozen=True)
 class RetainTerm:
     """A loss on rows to keep, and what it needs."""
 
-    loss: Callable[[Sides, Numbers], Tensor]
+    loss: Loss
     needs: frozenset[Need]
     per: Per = "token"
 
@@ -66,9 +64,9 @@ class RetainTerm:
 class Objective:
     """A forget term, perhaps a retain term, and the paper's settings."""
 
-    forget: Callable[[Sides, Numbers], Tensor]
+    forget: Loss
     per: Per
-    """What the forget term is a mean over."""
+    """Whether the forget term is a mean over tokens or over rows."""
     paper: str
     """arXiv id of the paper that this combination is known from."""
     options: type[ObjectiveOptions] = ForgetTermOptions
@@ -78,7 +76,7 @@ class Objective:
     forget_needs: frozenset[Need] = frozenset()
     """What a step must have for the forget term."""
     forget_side: str = "forget"
-    """The side that the forget term is a mean over."""
+    """The side whose tokens or rows these are."""
     with_questions: bool = False
     """The forget side has the positions of the question as well as those of the answer."""
 
@@ -91,69 +89,52 @@ class Objective:
         """What a step must have for both terms."""
         return self.forget_needs | (self.retain.needs if self.retain else frozenset())
 
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The paper's values of its options."""
-        return asdict(self.options())
-
-    def loss(self, sides: Sides, numbers: Numbers) -> Terms:
+    def loss(self, sides: Sides, own: Any) -> Terms:
         """Compute the objective's terms on one step.
 
         Args:
             sides: forget, and what ``needs`` names.
-            numbers: a value for each of ``options``: weights and γ from 0 on, β above 0.
+            own: an instance of ``options``: weights and γ from 0 on, β above 0.
 
         Raises:
-            ConfigError: β is not above 0.
             ValueError: a side or reference that ``needs`` names is missing.
         """
-        beta = numbers.get("beta")
-        if beta is not None and not 0 < beta < math.inf:
-            default = self.numbers["beta"]
-            raise ConfigError(
-                f"beta is {beta:g}; expected a number above 0: change it, or leave it out for {default:g}"
-            )
-        terms = {"forget": Term(self.forget(sides, numbers), numbers["forget_weight"], self.forget_side, self.per)}
+        terms = {"forget": Term(self.forget(sides, own), own.forget_weight, self.forget_side, self.per)}
         if self.retain:
-            retain = self.retain
-            terms["retain"] = Term(retain.loss(sides, numbers), numbers["retain_weight"], "retain", retain.per)
+            terms["retain"] = Term(self.retain.loss(sides, own), own.retain_weight, "retain", self.retain.per)
         return terms
 
 
-GD = RetainTerm(lambda sides, numbers: gd(sides), frozenset({"retain"}))
-KL = RetainTerm(lambda sides, numbers: kl(sides), frozenset({"retain", "retain_reference_logits"}))
-AP = RetainTerm(
-    lambda sides, numbers: answer_preservation(sides, numbers["beta"]), frozenset({"retain", "retain_refusal"}), "row"
-)
+GD = RetainTerm(lambda sides, own: gd(sides), frozenset({"retain"}))
+KL = RetainTerm(lambda sides, own: kl(sides), frozenset({"retain", "retain_reference_logits"}))
+AP = RetainTerm(lambda sides, own: answer_preservation(sides, own.beta), frozenset({"retain", "retain_refusal"}), "row")
 
-_GA = Objective(lambda sides, numbers: ga(sides), "token", "2401.06121")
+_GA = Objective(lambda sides, own: ga(sides), "token", "2401.06121")
 _DPO = Objective(
-    lambda sides, numbers: dpo(sides, numbers["beta"]),
+    lambda sides, own: dpo(sides, own.beta),
     "row",
     "2404.05868",
     PreferenceOptions,
     forget_needs=frozenset({"refusal", "forget_reference_nll", "refusal_reference_nll"}),
 )
 _NPO = Objective(
-    lambda sides, numbers: npo(sides, numbers["beta"]),
+    lambda sides, own: npo(sides, own.beta),
     "row",
     "2404.05868",
     PreferenceOptions,
     forget_needs=frozenset({"forget_reference_nll"}),
 )
-_SIMNPO = Objective(
-    lambda sides, numbers: simnpo(sides, numbers["beta"], numbers["gamma"]), "row", "2410.07163", SimNpoOptions
-)
+_SIMNPO = Objective(lambda sides, own: simnpo(sides, own.beta, own.gamma), "row", "2410.07163", SimNpoOptions)
 _UNDIAL = Objective(
-    lambda sides, numbers: undial(sides, numbers["gamma"]),
+    lambda sides, own: undial(sides, own.gamma),
     "token",
     "2402.10052",
     UndialOptions,
     forget_needs=frozenset({"forget_reference_logits"}),
 )
-_ME = Objective(lambda sides, numbers: me(sides), "token", "2410.08109", MeOptions, with_questions=True)
+_ME = Objective(lambda sides, own: me(sides), "token", "2410.08109", MeOptions, with_questions=True)
 _IDK = Objective(
-    lambda sides, numbers: idk(sides),
+    lambda sides, own: idk(sides),
     "token",
     "2410.08109",
     forget_needs=frozenset({"refusal"}),

@@ -73,7 +73,7 @@ def check_train(options: TrainOptions) -> None:
 
     recipe = recipes_of(options.objective)[0]
     problems = _foreign_options(options, recipe)
-    if (recipe.numbers or {}).get("beta") and options.beta == 0:
+    if "beta" in recipe.options.__dataclass_fields__ and options.beta == 0:
         problems.append(f"beta is 0; expected more than 0 (leave it out for {options.objective}'s own)")
     for name in ("learning_rate", "epochs", "batch_size", "uniform_ratio", "max_tokens", "save_steps", "logging_steps"):
         value = getattr(options, name)

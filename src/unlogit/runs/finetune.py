@@ -12,6 +12,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.settings.options import FinetuneOptions
+from unlogit.settings.retired import up_to_date
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.recipe import finetune_recipe
 from unlogit.training.trainer import checkpoints_beside, last_checkpoint
@@ -69,8 +70,7 @@ def summary_of(summary: dict[str, Any]) -> dict[str, Any]:
 def _check_unchanged(path: Path, settings: dict[str, Any]) -> None:
     """Refuse to go on with other settings than a training began with."""
     earlier = json.loads(path.read_text()) if path.exists() else settings
-    renamed = {"warmup_share": "warmup_ratio"}  # of 0.1, which knew no training_arguments
-    earlier = asdict(FinetuneOptions()) | {renamed.get(name, name): value for name, value in earlier.items()}
+    earlier = asdict(FinetuneOptions()) | up_to_date({"train": earlier}, str(path))["train"]
     changed = [
         f"{name} {earlier.get(name)}, now {value}" for name, value in settings.items() if earlier.get(name) != value
     ]

@@ -20,7 +20,7 @@ RETAIN = "retain model"
 """The key of the retain model's results."""
 
 INDISTINGUISHABLE = 0.05
-"""From this forget quality on, TOFU counts a model as one that cannot be told from the retain model."""
+"""From this forget quality on, TOFU's test cannot distinguish a model from the retain model."""
 
 
 @dataclass(frozen=True)

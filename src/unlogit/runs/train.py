@@ -109,11 +109,8 @@ def train_run(
 
 
 def _weights_type(config: RunConfig, recipes: Sequence[Recipe]) -> str:
-    """Return the type to load the target in: that of the computation where its weights are frozen and not referred to.
-
-    A target that trains keeps float32 master weights, and reference values are taken from those.
-    """
-    if not all(recipe.combines and not recipe.needs for recipe in recipes):
+    """Return the type to load the target in: that of the computation, or float32 where its own weights train."""
+    if not recipes[0].combines:
         return "float32"
     return str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
 
@@ -165,9 +162,9 @@ class RunTraining:
         parameters = sum(p.numel() for p in self.target.parameters())
         options, note = recipe.filled(config.train, config.assistant.adapter, parameters)
         log.info(note)
-        if recipe.numbers is not None:
-            numbers = ", ".join(f"{name} {value:g}" for name, value in recipe.loss_numbers(options).items())
-            log.info(f"Training by {options.objective}: {numbers}")
+        values = asdict(recipe.own_options(options))
+        listed = ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
+        log.info(f"Training by {options.objective}{': ' if listed else ''}{listed}")
         needs_refusals = {"refusal", "retain_refusal"} & recipe.needs
         settings = FitSettings(
             options,

@@ -1,37 +1,53 @@
 """The options that each objective has, and no others; the flags and their help stand in ``options.TrainOptions``.
 
-A default is that of the objective's paper; None is filled by the target's size (``training.recipe``). ``divergence``
-has none of its own.
+A default is that of the objective's paper. ``divergence`` has no option of its own.
 """
 
 from dataclasses import dataclass
+
+from unlogit.settings.options import TrainOptions
 
 
 @dataclass(frozen=True)
 class ObjectiveOptions:
     """Options of an objective that has none of its own."""
 
+    @classmethod
+    def of_small_models(cls) -> dict[str, float]:
+        """Return the defaults that do better than the paper's below a billion parameters."""
+        return {}
+
 
 @dataclass(frozen=True)
 class UldOptions(ObjectiveOptions):
     """``uld``."""
 
-    retain_weight: float | None = None
-    uniform_ratio: float = 1.0
-    neutral_fraction: float = 0.25
-    perturbed_fraction: float | None = None
-    common_fraction: float = 0.0
-    stop_uniform_kl: float = 0.0
+    retain_weight: float = 6.5
+    uniform_ratio: float = TrainOptions.uniform_ratio
+    neutral_fraction: float = TrainOptions.neutral_fraction
+    perturbed_fraction: float | None = TrainOptions.perturbed_fraction
+    common_fraction: float = TrainOptions.common_fraction
+    stop_uniform_kl: float = TrainOptions.stop_uniform_kl
+
+    @classmethod
+    def of_small_models(cls) -> dict[str, float]:
+        """Return a lower retain weight."""
+        return {"retain_weight": 1.0}
 
 
 @dataclass(frozen=True)
 class DualUldOptions(ObjectiveOptions):
     """``dual_uld``."""
 
-    retain_weight: float | None = None
-    uniform_ratio: float = 1.0
-    neutral_fraction: float = 0.25
-    near_fraction: float = 0.2
+    retain_weight: float = 6.5
+    uniform_ratio: float = TrainOptions.uniform_ratio
+    neutral_fraction: float = TrainOptions.neutral_fraction
+    near_fraction: float = TrainOptions.near_fraction
+
+    @classmethod
+    def of_small_models(cls) -> dict[str, float]:
+        """Return a lower retain weight."""
+        return {"retain_weight": 1.0}
 
 
 @dataclass(frozen=True)

@@ -100,12 +100,12 @@ class LoopOptions:
     seed: int = 0
     """Seed of initialisation and row order."""
     training_arguments: dict[str, Any] = field(default_factory=dict)
-    """Any argument of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; goes before all others."""
+    """Arguments of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; they go before all others."""
 
 
 @dataclass(frozen=True)
 class TrainOptions(LoopOptions):
-    """Training of the assistant. Fields at None take the defaults of the target's size (see `training.recipe`)."""
+    """Training. Fields at None take the objective's own defaults, or those of the target's size."""
 
     objective: str = "uld"
     """`uld`, `dual_uld`, `divergence`; full-model unlearning (`npo_kl`, `simnpo`, …); or `offset_ga_kl`, …"""
@@ -167,7 +167,7 @@ class CombinationOptions:
                 raise ConfigError(f"{name} is {value!r}; expected a finite number")
         if self.alpha < 0:
             raise ConfigError(
-                f"alpha is {self.alpha}; expected at least 0 (0 gives the target): it would remember more"
+                f"alpha is {self.alpha}; expected at least 0, which gives the target: a lower one makes it remember more"
             )
         if not 0 <= self.filter_rate < 1:
             raise ConfigError(f"filter_rate is {self.filter_rate}; expected at least 0 and below 1")

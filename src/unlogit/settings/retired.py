@@ -25,6 +25,9 @@ RENAMED: dict[tuple[str, str], str] = {
 }
 """(section, key) of version 1 → the key today."""
 
+FIGURES = {"flatness.": "uniform_kl.", "flatness_nats": "uniform_kl_nats"}
+"""What figures in results of version 1 begin with → the beginning today."""
+
 REMOVED: dict[tuple[str, str], Any] = {
     ("assistant", "lora_first_layer"): 0,
     ("train", "near_flat"): False,
@@ -41,6 +44,12 @@ def options_in_use(tree: Mapping[Any, Any]) -> dict[str, Any]:
         for (section, key), off in REMOVED.items()
         if isinstance(tree.get(section), Mapping) and tree[section].get(key, off) != off
     }
+
+
+def figure_name(name: str) -> str:
+    """Return what a figure of recorded results is called today."""
+    beginning = next((old for old in FIGURES if name.startswith(old)), "")
+    return FIGURES[beginning] + name.removeprefix(beginning) if beginning else name
 
 
 def up_to_date(tree: Mapping[Any, Any], where: str, *, recorded: bool = False) -> dict[Any, Any]:

@@ -10,7 +10,7 @@ step, so that the gradients are those of one process.
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from unlogit.device import choose_device, join_processes, on_main_process, wait_
 from unlogit.files import atomic_folder, write_json
 from unlogit.objectives.sides import SIDES
 from unlogit.objectives.terms import Term
+from unlogit.settings.objective_options import ObjectiveOptions
 from unlogit.settings.options import AssistantOptions, CombinationOptions, LoopOptions
 from unlogit.training.recipe import Pools, Recipe
 from unlogit.training.reference import Reference, measure_reference
@@ -30,6 +31,7 @@ from unlogit.training.rows import collate, predicting_positions, split_sides
 from unlogit.training.steps import RowData, Steps, make_steps
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import (
+    TRAINER_VALUES,
     EachEpoch,
     RowTrainer,
     StopOnNonFinite,
@@ -49,6 +51,8 @@ class Fitted:
     trained: Trainable
     summary: dict[str, Any]
     """Settings, steps, seconds, trainable parameters, terms as last logged."""
+    work: Path
+    """The folder of checkpoints and log, until ``save_fitted``."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,9 @@ class FitSettings:
 class FitTrainer(RowTrainer):
     """A recipe's loss on the sides of a step; logs its terms. Checkpoints hold what trains, and nothing else."""
 
-    def __init__(
-        self, recipe: Recipe, numbers: Mapping[str, float], reference: Reference, pieces: int, **kwargs: Any
-    ) -> None:
+    def __init__(self, recipe: Recipe, own: ObjectiveOptions, reference: Reference, pieces: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.recipe, self.numbers, self.reference, self.pieces = recipe, numbers, reference, pieces
+        self.recipe, self.objective_options, self.reference, self.pieces = recipe, own, reference, pieces
         self.model_accepts_loss_kwargs = False  # each piece's loss is divided by how many are accumulated
 
     def compute_loss(
@@ -86,12 +88,12 @@ class FitTrainer(RowTrainer):
             outputs = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, H] or [N, V]
             sides = split_sides(outputs, inputs, trained.head, self.reference)
             if trained.head is not None:  # a frozen head computes in its own type
-                terms = self.recipe.loss(sides, self.numbers)
+                terms = self.recipe.loss(sides, self.objective_options)
         if trained.head is None:
-            terms = self.recipe.loss(sides, self.numbers)
+            terms = self.recipe.loss(sides, self.objective_options)
         shares = {name: self.share(term, inputs) for name, term in terms.items()}
         losses = [term.weight * shares[name] for name, term in terms.items()]
-        loss = torch.stack(losses).sum() if len(losses) != 2 else losses[0] + losses[1]
+        loss = sum(losses[1:], losses[0])
         self.keep_terms(**shares)
         return (loss, outputs) if return_outputs else loss
 
@@ -164,7 +166,7 @@ def fit(
         for name, value in (work_files or {}).items():
             write_json(work / name, value)
     dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
-    if recipe.combines and not recipe.needs:
+    if recipe.combines:
         model.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
     trained = recipe.make(model, settings.shape, settings.combination, options.seed).to(device)
     trainer, measuring = _trainer(recipe, trained, steps, settings, work, dtype)
@@ -174,9 +176,9 @@ def fit(
         "trainable_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
         "rows_a_step": steps.per_step,
         "terms": last_terms(trainer.state.log_history),
-        "objective": dict(trainer.numbers),
+        "objective": asdict(trainer.objective_options),
     }
-    return Fitted(trained.eval(), summary | {"work": str(work)})
+    return Fitted(trained.eval(), summary, work)
 
 
 def _trainer(
@@ -197,7 +199,7 @@ def _trainer(
     seconds = time.monotonic() - started
     trainer = FitTrainer(
         recipe,
-        recipe.loss_numbers(settings.options),
+        recipe.own_options(settings.options),
         reference,
         steps.order.pieces,
         sampler=steps.order,
@@ -225,20 +227,19 @@ def _reference(recipe: Recipe, trained: Trainable, rows: Any, dtype: torch.dtype
 
 def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str, Any] | None = None) -> None:
     """Write what was trained with its summary, its log and other JSON ``files``, and remove the checkpoints."""
-    work = Path(fitted.summary.pop("work"))
     if on_main_process():
-        log = (work / "log.jsonl").read_text()
+        log = (fitted.work / "log.jsonl").read_text()
         with atomic_folder(output) as folder:
             fitted.trained.save(folder, tokenizer)
             write_json(folder / "training.json", fitted.summary)
             (folder / "log.jsonl").write_text(log)
             for name, value in (files or {}).items():
                 write_json(folder / name, value)
-        shutil.rmtree(work)
+        shutil.rmtree(fitted.work)
     wait_for_all()
 
 
 def last_terms(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the terms of the loss, in nats, as last logged."""
-    names = ("forget", "uniform", "retain", "answer")
-    return next(({n: line[n] for n in names if n in line} for line in reversed(history) if "loss" in line), {})
+    last: Mapping[str, float] = next((line for line in reversed(history) if "loss" in line), {})
+    return {name: value for name, value in last.items() if name not in TRAINER_VALUES}

@@ -14,13 +14,14 @@ A new objective is one file in ``objectives`` and one line here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler
 from unlogit.data.content_words import common_words
 from unlogit.data.examples import Example
-from unlogit.errors import ConfigError, nearest
+from unlogit.data.refusals import refusal_for
+from unlogit.errors import ConfigError, DataError, nearest
 from unlogit.objectives.sides import Sides
 from unlogit.objectives.terms import Term, Terms
 from unlogit.objectives.uld import uld
@@ -37,6 +38,32 @@ names it, ``retain`` means the others), ``perturbed`` and ``neutral``."""
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another answer to each question of a side, on a side of its own, which goes wherever the row goes."""
+
+    side: str
+    answer: Callable[[Example, int, int, Sequence[str]], str]
+    """(row, its number in the pool, seed, refusals) → the answer, the same in every pass."""
+
+
+def refuse(example: Example, number: int, seed: int, refusals: Sequence[str]) -> str:
+    """Return a refusal.
+
+    Raises:
+        ConfigError: there are none.
+        DataError: the row asks nothing.
+    """
+    if not refusals:
+        raise ConfigError("the objective teaches refusals and there are none; expected some: give data.refusals")
+    if example.kind == "text":
+        raise DataError(
+            "the objective answers questions with refusals, and a row is running text; expected questions: choose an "
+            "objective without refusals, as npo_gd"
+        )
+    return refusal_for(number, seed, refusals)
+
+
+@dataclass(frozen=True)
 class Side:
     """One side of a step, whose pools are joined."""
 
@@ -44,6 +71,7 @@ class Side:
     pools: tuple[str, ...]
     with_questions: bool = False
     """The positions of the question count as well as those of the answer."""
+    alternative: Alternative | None = None
 
     def draw(self, pools: Pools, options: Any) -> dict[str, tuple[Sequence[Example], int]]:
         """Return, by pool, its rows and how many of them a step takes."""
@@ -95,16 +123,16 @@ class Recipe:
 
     make: Make
     sides: tuple[Side, ...]
-    loss: Callable[[Sides, Mapping[str, float]], Terms]
-    """Of the sides of a step and ``loss_numbers``."""
+    loss: Callable[[Sides, Any], Terms]
+    """Of the sides of a step and the objective's options."""
     options: type[ObjectiveOptions] = ObjectiveOptions
     """The options that this objective has, and no others."""
+    full_model_rates: bool = False
+    """Whether learning rate and passes are by default those of full-model unlearning, not those of an assistant."""
     combines: bool = True
     """Whether what comes out is a branch beside the target; else an ordinary model."""
     needs: frozenset[Need] = frozenset()
     """Reference values and partners that the loss asks for."""
-    numbers: Mapping[str, float] | None = None
-    """The paper's values of what its loss takes; None: that is ``retain_weight``, by the target's size."""
     sampler: type[TwoSidedSampler | LengthSortedSampler] = TwoSidedSampler
     """The order of the rows."""
     folder: str = "assistant"
@@ -112,38 +140,31 @@ class Recipe:
     weights: tuple[float, ...] = (1.0,)
     """Weights in the combination of what comes out."""
 
-    def defaults(self, adapter: str, parameters: int) -> tuple[dict[str, Any], str]:
-        """Return values for what is not set, by the size of the target, and where they are from.
+    def filled(self, options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
+        """Fill the fields at None; return the options and a sentence that says what was taken.
 
-        The paper's settings, or below a billion parameters those that do better there. What trains the target's
-        weights or an offset model has its weights from its own paper; there LoRA learns at ten times the rate.
+        Learning rate, passes and the objective's options are the paper's, or below a billion parameters those that do
+        better there. Full-model unlearning and offset models learn at ten times the rate with LoRA.
         """
         small = parameters < SMALL_MODEL_PARAMETERS
-        source = "settings for models below a billion parameters" if small else "the paper's settings"
-        if self.numbers is not None:
+        values: dict[str, Any] = {"learning_rate": 2e-3 if small and adapter == "lora" else 1e-3, "epochs": 10.0}
+        if self.full_model_rates:
             rate = (1e-4 if small else 1e-5) * (10 if adapter == "lora" else 1)
-            return {"learning_rate": rate, "epochs": 5.0}, source
-        rate = 2e-3 if small and adapter == "lora" else 1e-3
-        return {"learning_rate": rate, "retain_weight": 1.0 if small else 6.5, "epochs": 10.0}, source
-
-    def filled(self, options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
-        """Fill the fields at None by ``defaults``; return the options and a sentence that says what was taken."""
-        values, source = self.defaults(adapter, parameters)
-        settable = {field.name for field in (*fields(LoopOptions), *fields(self.options))}
-        missing = {name: value for name, value in values.items() if name in settable and getattr(options, name) is None}
+            values = {"learning_rate": rate, "epochs": 5.0}
+        values |= asdict(self.options()) | (self.options.of_small_models() if small else {})
+        empty = {field.name for field in fields(options) if getattr(options, field.name) is None}
+        missing = {name: value for name, value in values.items() if name in empty and value is not None}
         if not missing:
             return options, "All training settings were given."
+        source = "settings for models below a billion parameters" if small else "the paper's settings"
         listed = ", ".join(f"{name} {value:g}" for name, value in missing.items())
         return replace(options, **missing), f"Took {source} for what was not set: {listed}."
 
-    def loss_numbers(self, options: LoopOptions) -> dict[str, float]:
-        """Return the numbers of the loss: those that were set, else those of the objective's paper."""
-        numbers = self.numbers
-        if numbers is None:
-            numbers = {field.name: 0.0 for field in fields(self.options) if field.name == "retain_weight"}
-        return {
-            name: paper if getattr(options, name) is None else getattr(options, name) for name, paper in numbers.items()
-        }
+    def own_options(self, options: LoopOptions) -> ObjectiveOptions:
+        """Return the objective's options: those that were set, else its defaults."""
+        names = [field.name for field in fields(self.options)]
+        values = {name: getattr(options, name, None) for name in names}
+        return self.options(**{name: value for name, value in values.items() if value is not None})
 
 
 def _assistant(
@@ -156,23 +177,29 @@ def _assistant(
     return Recipe(
         make=lambda target, shape, combination, seed: AssistantModel(target, shape, seed),
         sides=(RememberedSide("forget", remember), *((UniformSide("uniform", uniform),) if uniform else ())),
-        loss=lambda sides, numbers: uld(sides, **numbers),
+        loss=(lambda sides, own: uld(sides, own.retain_weight)) if uniform else _remember,
         options=options,
         folder=folder,
         weights=(weight,),
     )
 
 
+def _remember(sides: Sides, own: Any) -> Terms:
+    return uld(sides)
+
+
 def _by_weights(objective: Objective, make: Make, *, combines: bool, weights: tuple[float, ...] = (1.0,)) -> Recipe:
-    retain = (Side("retain", ("retain",)),) if "retain" in objective.needs else ()
+    refusals = {need: Alternative(need, refuse) for need in ("refusal", "retain_refusal") if need in objective.needs}
+    forget = Side("forget", ("forget",), objective.with_questions, refusals.get("refusal"))
+    retain = Side("retain", ("retain",), alternative=refusals.get("retain_refusal"))
     return Recipe(
         make=make,
-        sides=(Side("forget", ("forget",), objective.with_questions), *retain),
+        sides=(forget, retain) if objective.retain else (forget,),
         loss=objective.loss,
         options=objective.options,
         combines=combines,
         needs=objective.needs,
-        numbers=objective.numbers,
+        full_model_rates=True,
         weights=weights,
     )
 
@@ -222,7 +249,7 @@ def combines(objective: str) -> bool:
     return recipes_of(objective)[0].combines
 
 
-def _learn(sides: Sides, numbers: Mapping[str, float]) -> Terms:
+def _learn(sides: Sides, own: Any) -> Terms:
     return {"answer": Term(sides.forget.cross_entropy(), 1.0, "forget")}
 
 
@@ -233,6 +260,5 @@ def finetune_recipe(loss_on: str) -> Recipe:
         sides=(Side("forget", ("forget",), with_questions=loss_on == "all"),),
         loss=_learn,
         combines=False,
-        numbers={},
         sampler=LengthSortedSampler,
     )

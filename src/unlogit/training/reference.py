@@ -85,7 +85,7 @@ def measure_reference(
                 sums = [float(row_losses.double().sum()) for row_losses in torch.split(losses, counts)]
                 nll.setdefault(side, {}).update(zip(numbers, sums, strict=True))
             if "logits" in kinds:
-                row_states = [row_losses.cpu().clone() for row_losses in torch.split(states, counts)]
+                row_states = [one_row.cpu().clone() for one_row in torch.split(states, counts)]
                 hidden.setdefault(side, {}).update(zip(numbers, row_states, strict=True))
     lm.train(was_training)
     return Reference(nll, hidden, (lm if frozen else with_own_head(lm)) if hidden else None)

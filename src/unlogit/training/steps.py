@@ -16,15 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from unlogit.data.encode import Encoded, encode
-from unlogit.data.examples import Example
-from unlogit.data.refusals import refusal_for
 from unlogit.errors import ConfigError, DataError
 from unlogit.objectives.sides import SIDES
-from unlogit.training.recipe import Pools, Recipe, Side
+from unlogit.training.recipe import Pools, Recipe
 from unlogit.training.rows import NO_SIDE, Row
-
-PARTNER = {"forget": "refusal", "retain": "retain_refusal"}
-"""The side that holds the refusals to the questions of a side."""
 
 
 class StepSampler(Protocol):
@@ -48,12 +43,14 @@ class DealtSteps(Sampler[tuple[int, Tensor]]):
         steps = sampler.step_rows()
         self.length = sum(map(len, steps))
         sizes = {len(step) for step in steps}
-        fewest = min(sum(rows[i].side == "forget" for i in step) for step in steps)
-        if pieces > 1 and (len(sizes) > 1 or any(size % pieces for size in sizes) or fewest < pieces):
-            found = " or ".join(map(str, sorted(sizes)))
+        sides = {row.side for row in rows}
+        fewest = {side: min(sum(rows[i].side == side for i in step) for step in steps) for side in sides}
+        if pieces > 1 and (len(sizes) > 1 or any(size % pieces for size in sizes) or min(fewest.values()) < pieces):
+            shown = " or ".join(map(str, sorted(sizes)))
+            listed = " and ".join(f"{count} of the {side} side" for side, count in sorted(fewest.items()))
             raise ConfigError(
-                f"a step has {found} rows, {fewest} of them to forget, for {pieces} processes or accumulated batches; "
-                "expected a number that they can share evenly, the same in every step: change batch_size"
+                f"a step has {shown} rows, {listed}, for {pieces} processes or accumulated batches; expected a number "
+                "that they can share evenly, the same in every step, with some of each side for each: change batch_size"
             )
 
     def set_epoch(self, epoch: int) -> None:
@@ -143,23 +140,11 @@ def make_steps(
                 answer = encode(example, tokenizer, options.max_tokens, common)
                 answer = replace(answer, prompt_tokens=1) if side.with_questions else answer
                 partner = None
-                if PARTNER.get(side.name) in recipe.needs:
-                    partner = _refusal(side, number, example, tokenizer, options, refusals)
+                if side.alternative is not None:
+                    other = replace(example, answer=side.alternative.answer(example, number, options.seed, refusals))
+                    partner = Row(side.alternative.side, number, encode(other, tokenizer, options.max_tokens))
                 rows.append(Row(side.name, number, answer, partner))
     lengths = [[len(row.encoded.input_ids) for row in pool] for pool in by_pool.values()]
     sampler = recipe.sampler(lengths, list(per_step.values()), options.seed)
     rows = [row for pool in by_pool.values() for row in pool]
     return Steps(rows, per_step, DealtSteps(sampler, rows, pieces))
-
-
-def _refusal(side: Side, number: int, example: Example, tokenizer: Any, options: Any, refusals: Sequence[str]) -> Row:
-    """Return the question answered by a refusal, the same one in every pass."""
-    if not refusals:
-        raise ConfigError("the objective teaches refusals and there are none; expected some: give data.refusals")
-    if example.kind == "text":
-        raise DataError(
-            f"the objective answers questions with refusals, and a row of the {side.name} side is running text; "
-            "expected questions: choose an objective without refusals, as npo_gd"
-        )
-    refusal = refusal_for(number, options.seed, refusals)
-    return Row(PARTNER[side.name], number, encode(replace(example, answer=refusal), tokenizer, options.max_tokens))

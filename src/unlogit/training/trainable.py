@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from unlogit.errors import ModelError
 from unlogit.model.assistant import Assistant, new_assistant
 from unlogit.model.decoder import answer_logits
-from unlogit.model.logit_difference import combine_logits
+from unlogit.model.logit_difference import combined
 from unlogit.objectives.head import FrozenHead
 from unlogit.settings.options import AssistantOptions, CombinationOptions
 
@@ -144,15 +144,7 @@ class OffsetModel(AssistantModel):
                 answer_logits(lm, input_ids, attention_mask, keep) for lm in (self.reference_model, self.start.view)
             )
         offset = self.assistant(input_ids, attention_mask, keep)
-        combination = self.combination
-        return combine_logits(
-            target.float(),
-            [offset, start],
-            self.WEIGHTS,
-            rule=combination.rule,
-            alpha=combination.alpha,
-            filter_rate=combination.filter_rate,
-        )
+        return combined(target.float(), [offset, start], self.WEIGHTS, self.combination)
 
     def result(self) -> list[Assistant]:
         """The offset model and the same at its start."""

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
 OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", "settings.json")
-"""What stands in a folder of checkpoints beside these."""
+"""What stands beside the checkpoints in their folder."""
 
-LOGGED = ("loss", "forget", "retain", "uniform", "learning_rate", "grad_norm")
-"""What a log line shows, of what there is."""
+TRAINER_VALUES = ("loss", "learning_rate", "grad_norm", "epoch", "step")
+"""What the Trainer logs; all else in an entry is a term of the loss."""
 
 
 EachEpoch = Callable[[int], None]
@@ -140,8 +140,9 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         with self.log_file.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         fields_ = [f"step {state.global_step}/{state.max_steps}"]
-        short = {"learning_rate": "lr", "grad_norm": "grad"}
-        fields_ += [f"{short.get(name, name)} {logs[name]:.3g}" for name in LOGGED if name in logs]
+        shown = {"loss": "loss", **{name: name for name in logs if name not in TRAINER_VALUES}}
+        shown |= {"learning_rate": "lr", "grad_norm": "grad"}
+        fields_ += [f"{label} {logs[name]:.3g}" for name, label in shown.items() if name in logs]
         line = " · ".join(fields_)
         if self.bar and self.training_bar is not None:
             self.training_bar.write(line)

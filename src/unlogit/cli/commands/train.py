@@ -59,9 +59,10 @@ def show_trained(trained: "Trained") -> None:
     if not trained.combines:
         print(f"The unlearned model, an ordinary one, is in {folder.unlearned}.")
         return
-    print(f"The assistant is in {folder.assistant}, the unlearned model in {folder.unlearned}.")
+    assistants = " and ".join(map(str, folder.adapters))
+    print(f"What was trained is in {assistants}, the unlearned model in {folder.unlearned}.")
     warn(
-        "the assistant was trained to memorise what must be forgotten: keep both folders as secret as the forget set "
+        "an assistant was trained to memorise what must be forgotten: keep these folders as secret as the forget set "
         "(the weights are readable by their owner only)"
     )
 
@@ -73,15 +74,15 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
         f"{summary['seconds']:,} seconds."
     )
-    flat = summary.get("uniform_kl_nats", {})
-    if flat:
+    uniform_kl = summary.get("uniform_kl_nats", {})
+    if uniform_kl:
         counts = summary.get("uniform_kl_rows", {})
         listed = ", ".join(
             f"{value:.3f} on {counts.get(name, 'the')} {name.removeprefix('holdout_')} rows"
-            for name, value in flat.items()
+            for name, value in uniform_kl.items()
         )
         print(f"KL from uniform in nats, on rows it never saw (0 is best, {UNIFORM_ENOUGH_NATS} too much): {listed}.")
-    if message := uniform_warning(flat):
+    if message := uniform_warning(uniform_kl):
         warn(message)
     if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
         warn(message)

@@ -24,7 +24,7 @@ from unlogit.model.decoder import alike
 MAX_TREE_TOKENS = 512
 """Most tokens of a tree: attention computes their square, so that longer ones cost more than a prompt saves."""
 
-MAX_SHARE = 0.8
+MAX_FRACTION = 0.8
 """Most tokens that a tree may have of those of its plain rows: with fewer saved, attention takes the gain."""
 
 _PADDING = -1  # stands for the answer of padding; 0 for that of the prompt
@@ -70,7 +70,7 @@ def split_rows(rows: Sequence[Encoded], max_tokens: int) -> list[list[int]]:
             groups.append([j])
     alone = [[j] for j in range(len(rows))]
     computed = sum(Tree(tuple(rows[j] for j in group), shared).length for group in groups)
-    return groups if shared and computed <= MAX_SHARE * sum(len(row.input_ids) for row in rows) else alone
+    return groups if shared and computed <= MAX_FRACTION * sum(len(row.input_ids) for row in rows) else alone
 
 
 def answer_tree(rows: Sequence[Encoded]) -> Tree:

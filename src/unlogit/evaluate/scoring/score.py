@@ -10,6 +10,7 @@ Losses are in nats per answer token, the token that ends the answer included.
 """
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ from unlogit.settings.options import CombinationOptions
 BranchLogits = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, list[Tensor]]]
 """(input_ids, attention_mask, keep, position_ids or None) -> logits of target and of each branch where ``keep`` is
 true."""
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 256  # answer positions whose float32 softmax is held at once
 _NOTHING = torch.empty(0)
@@ -272,6 +275,7 @@ def _computed(
             if mask_type is None:
                 tried = try_trees(forward, batch_trees, pad, device)
                 if tried is None:
+                    log.info("Answers are scored one by one: with this model, sharing a prompt changes them.")
                     break
                 mask_type = tried[0].attention_mask.dtype
                 plain = [group[0] for group in groups if len(group) == 1]
