@@ -1,6 +1,7 @@
 """What can be told of a run's settings before anything long: ranges, the assistant's depth, the retain model."""
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from unlogit.settings.options import (
     AssistantOptions,
     CombinationOptions,
     EvaluateOptions,
+    LoopOptions,
     PickOptions,
     RunConfig,
     TrainOptions,
@@ -75,36 +77,48 @@ def check_train(options: TrainOptions) -> None:
     problems = _foreign_options(options, recipe)
     if "beta" in recipe.options.__dataclass_fields__ and options.beta == 0:
         problems.append(f"beta is 0; expected more than 0 (leave it out for {options.objective}'s own)")
-    for name in ("learning_rate", "epochs", "batch_size", "uniform_ratio", "max_tokens", "save_steps", "logging_steps"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            problems.append(f"{name} is {value}; expected more than 0")
-    for name in (
-        "retain_weight",
-        "forget_weight",
-        "beta",
-        "gamma",
-        "near_fraction",
-        "stop_uniform_kl",
-        "weight_decay",
-        "max_grad_norm",
-    ):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < math.inf:
-            problems.append(f"{name} is {value}; expected a number from 0 on")
-    for name in ("neutral_fraction", "warmup_ratio", "common_fraction"):
-        if not 0 <= getattr(options, name) < 1:
-            problems.append(f"{name} is {getattr(options, name)}; expected at least 0 and below 1")
+    problems += loop_problems(options)
+    problems += _out_of_range(
+        options,
+        above_zero=("uniform_ratio",),
+        from_zero=("retain_weight", "forget_weight", "beta", "gamma", "near_fraction", "stop_uniform_kl"),
+        fractions=("neutral_fraction", "common_fraction"),
+    )
     left = 1 - options.neutral_fraction
     if options.perturbed_fraction is not None and not 0 <= options.perturbed_fraction < left:
         problems.append(
             f"perturbed_fraction is {options.perturbed_fraction}; expected at least 0 and below {left:g}, what "
             "neutral_fraction leaves"
         )
-    problems += seed_problems(options.seed)
     if problems:
         raise ConfigError(f"{'; '.join(problems)}: change it")
     pieces_of(options)
+
+
+def loop_problems(options: LoopOptions) -> list[str]:
+    """Say which settings that every training has are out of range."""
+    return _out_of_range(
+        options,
+        above_zero=("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps"),
+        from_zero=("weight_decay", "max_grad_norm"),
+        fractions=("warmup_ratio",),
+    ) + seed_problems(options.seed)
+
+
+def _out_of_range(
+    options: LoopOptions, above_zero: Sequence[str], from_zero: Sequence[str], fractions: Sequence[str]
+) -> list[str]:
+    """Say which of these options are out of range; None stands for a default."""
+    ranges: dict[str, tuple[Callable[[float], bool], str]] = {
+        **dict.fromkeys(above_zero, (lambda value: 0 < value < math.inf, "more than 0")),
+        **dict.fromkeys(from_zero, (lambda value: 0 <= value < math.inf, "a number from 0 on")),
+        **dict.fromkeys(fractions, (lambda value: 0 <= value < 1, "at least 0 and below 1")),
+    }
+    return [
+        f"{name} is {getattr(options, name)}; expected {range_}"
+        for name, (fits, range_) in ranges.items()
+        if getattr(options, name) is not None and not fits(getattr(options, name))
+    ]
 
 
 def _foreign_options(options: TrainOptions, recipe: Any) -> list[str]:

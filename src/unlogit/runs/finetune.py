@@ -5,17 +5,69 @@ Nothing here is about forgetting. Loss falls on answer tokens and the end-of-tex
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from unlogit.data.examples import Example
+from unlogit.data.sources import check_sources, read_examples
 from unlogit.errors import ConfigError
-from unlogit.settings.options import FinetuneOptions
+from unlogit.model.loading import load_target, load_tokenizer, new_model
+from unlogit.runs.checks import loop_problems
+from unlogit.settings.options import DataOptions, FinetuneOptions
 from unlogit.settings.retired import up_to_date
+from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.recipe import finetune_recipe
 from unlogit.training.trainer import checkpoints_beside, last_checkpoint
+
+
+@dataclass(frozen=True)
+class FinetuneSources:
+    """What is trained, on what."""
+
+    model: str
+    """Folder or hub id."""
+    data: Sequence[str]
+    """Sources of rows, joined."""
+    from_scratch: bool = False
+    """Whether only the model's shape is taken, with random weights."""
+    tofu_folder: str = ""
+    chunk_tokens: int = DataOptions.chunk_tokens
+
+
+def finetune_run(
+    sources: FinetuneSources, output: Path, options: FinetuneOptions, *, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any] | None:
+    """Read rows, load the model, and train it as ``finetune`` does.
+
+    Returns:
+        What ``finetune`` returns, or None where ``resume`` found nothing left to do.
+
+    Raises:
+        ConfigError: a setting is out of range, or ``output`` holds something else.
+        DataError: a source cannot be read.
+        ModelError: the model cannot be used.
+    """
+    problems = loop_problems(options)
+    if sources.chunk_tokens < 16:
+        problems.append(f"chunk_tokens is {sources.chunk_tokens}; expected 16 or more")
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}: change it")
+    if _done(output, resume, overwrite):
+        return None
+    check_sources(*sources.data)
+    tokenizer = load_tokenizer(sources.model)
+    rows = [
+        row
+        for source in sources.data
+        for row in read_examples(
+            source, tokenizer=tokenizer, chunk_tokens=sources.chunk_tokens, tofu_folder=sources.tofu_folder
+        )
+    ]
+    model = new_model(sources.model, options.seed) if sources.from_scratch else load_target(sources.model)
+    settings = {**asdict(sources), "data": " ".join(sources.data)}
+    return finetune(model, tokenizer, rows, output, options, resume, has_bar(), settings)
 
 
 def finetune(
@@ -79,3 +131,33 @@ def _check_unchanged(path: Path, settings: dict[str, Any]) -> None:
             f"the training in {path.parent} was begun with other settings ({'; '.join(changed)}); expected the same: "
             "leave them as they were, or give --overwrite instead of --resume"
         )
+
+
+def _done(output: Path, resume: bool, overwrite: bool) -> bool:
+    """Return whether there is nothing left to do; refuse to lose what an earlier training made.
+
+    Raises:
+        ConfigError: the folder is in use, or a training was cut off, and neither flag says what to do; or it holds
+            files of no training, which no flag is asked to remove.
+    """
+    trained = (output / "finetune.json").is_file()
+    used = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    if used and not trained and (resume or overwrite):
+        raise ConfigError(
+            f"{output} is not empty and holds no model that `unlogit finetune` made, whose place it would take; "
+            "expected one, or a new folder: choose another"
+        )
+    if overwrite:
+        return False
+    cut_off = any((output.parent / f"{output.name}.checkpoints").glob("checkpoint-*"))
+    if resume:
+        return not cut_off and trained
+    if cut_off:
+        raise ConfigError(
+            f"{output}.checkpoints holds a training that was cut off; expected none: give --resume to go on with "
+            "it, or --overwrite to begin anew"
+        )
+    if used:
+        how = ", or give --overwrite" if trained else ""
+        raise ConfigError(f"{output} is not empty; expected a new folder: choose another{how}")
+    return False

@@ -105,7 +105,7 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether something trained is there: an assistant, or an ordinary model."""
-        return any((folder / TRAINING_FILE).is_file() for folder in (self.assistant, self.unlearned))
+        return any((folder / TRAINING_FILE).is_file() for folder in (*self.adapters, self.unlearned))
 
     @property
     def combined(self) -> bool:

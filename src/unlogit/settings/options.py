@@ -167,7 +167,7 @@ class CombinationOptions:
                 raise ConfigError(f"{name} is {value!r}; expected a finite number")
         if self.alpha < 0:
             raise ConfigError(
-                f"alpha is {self.alpha}; expected at least 0, which gives the target: a lower one makes it remember more"
+                f"alpha is {self.alpha}; expected at least 0, which gives the target: a lower one makes it remember"
             )
         if not 0 <= self.filter_rate < 1:
             raise ConfigError(f"filter_rate is {self.filter_rate}; expected at least 0 and below 1")

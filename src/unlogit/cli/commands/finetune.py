@@ -4,10 +4,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from unlogit.errors import ConfigError
 from unlogit.settings.flags import add_options, new_parser
-from unlogit.settings.options import DataOptions, FinetuneOptions
-from unlogit.terminal import has_bar
+from unlogit.settings.options import FinetuneOptions
 
 
 def parser() -> Any:
@@ -42,80 +40,24 @@ def parser() -> Any:
 
 def run(given: dict[str, Any]) -> None:
     """Train, and say where the model is."""
-    from unlogit.data.sources import check_sources, read_examples
     from unlogit.device import on_main_process
-    from unlogit.model.loading import load_target, load_tokenizer, new_model
-    from unlogit.runs.finetune import finetune
+    from unlogit.runs.finetune import FinetuneSources, finetune_run
 
-    names = {field.name for field in fields(FinetuneOptions)}
-    options = FinetuneOptions(**{name: value for name, value in given.items() if name in names})
-    output, resume = Path(given["output"]), given.get("resume", False)
-    chunk_tokens = given.get("chunk_tokens", DataOptions.chunk_tokens)
-    _check(options, chunk_tokens)
-    settings: dict[str, Any] = {name: given.get(name, "") for name in ("model", "tofu_folder")}
-    settings["data"] = " ".join(given["data"])
-    from_scratch = settings["from_scratch"] = given.get("from_scratch", False)
-    settings["chunk_tokens"] = chunk_tokens
-    if _done(output, resume, given.get("overwrite", False)):
-        print(f"{output} is trained already.")
-        return
-    check_sources(*given["data"])
-    tokenizer = load_tokenizer(given["model"])
-    rows = [
-        row
-        for source in given["data"]
-        for row in read_examples(
-            source, tokenizer=tokenizer, chunk_tokens=chunk_tokens, tofu_folder=given.get("tofu_folder", "")
-        )
-    ]
-    model = new_model(given["model"], options.seed) if from_scratch else load_target(given["model"])
-    summary = finetune(model, tokenizer, rows, output, options, resume=resume, bar=has_bar(), settings=settings)
+    sources = FinetuneSources(**_of(FinetuneSources, given))
+    options = FinetuneOptions(**_of(FinetuneOptions, given))
+    output = given["output"]
+    summary = finetune_run(
+        sources, Path(output), options, resume=given.get("resume", False), overwrite=given.get("overwrite", False)
+    )
     if not on_main_process():
+        return
+    if summary is None:
+        print(f"{output} is trained already.")
         return
     print(f"Trained on {summary['rows']:,} rows, {summary['steps']:,} steps, {summary['seconds']:,} seconds.")
     print(f"The model is in {output}.")
 
 
-def _check(options: FinetuneOptions, chunk_tokens: int) -> None:
-    """Refuse what cannot work before anything long begins; all problems at once."""
-    from unlogit.runs.checks import seed_problems
-
-    positive = ("learning_rate", "epochs", "batch_size", "max_tokens", "save_steps", "logging_steps")
-    problems = [f"{n} is {getattr(options, n)}; expected more than 0" for n in positive if getattr(options, n) <= 0]
-    if not 0 <= options.warmup_ratio < 1:
-        problems.append(f"warmup_ratio is {options.warmup_ratio}; expected at least 0 and below 1")
-    problems += seed_problems(options.seed)
-    if chunk_tokens < 16:
-        problems.append(f"chunk_tokens is {chunk_tokens}; expected 16 or more")
-    if problems:
-        raise ConfigError(f"{'; '.join(problems)}: change it")
-
-
-def _done(output: Path, resume: bool, overwrite: bool) -> bool:
-    """Return whether there is nothing left to do; refuse to lose what an earlier training made.
-
-    Raises:
-        ConfigError: the folder is in use, or a training was cut off, and neither flag says what to do; or it holds
-            files of no training, which no flag is asked to remove.
-    """
-    trained = (output / "finetune.json").is_file()
-    used = output.exists() and (not output.is_dir() or any(output.iterdir()))
-    if used and not trained and (resume or overwrite):
-        raise ConfigError(
-            f"{output} is not empty and holds no model that `unlogit finetune` made, whose place it would take; "
-            "expected one, or a new folder: choose another"
-        )
-    if overwrite:
-        return False
-    cut_off = any((output.parent / f"{output.name}.checkpoints").glob("checkpoint-*"))
-    if resume:
-        return not cut_off and trained
-    if cut_off:
-        raise ConfigError(
-            f"{output}.checkpoints holds a training that was cut off; expected none: give --resume to go on with "
-            "it, or --overwrite to begin anew"
-        )
-    if used:
-        how = ", or give --overwrite" if trained else ""
-        raise ConfigError(f"{output} is not empty; expected a new folder: choose another{how}")
-    return False
+def _of(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given of the fields of a dataclass."""
+    return {field.name: given[field.name] for field in fields(kind) if field.name in given}
