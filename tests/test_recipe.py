@@ -83,7 +83,7 @@ def test_all_wrong_settings_are_told_at_once() -> None:
         check_train(TrainOptions(objective="ulb"))
     with pytest.raises(ConfigError, match=r"learning_rate is -1.*neutral_fraction is 1.5"):
         check_train(TrainOptions(learning_rate=-1.0, neutral_fraction=1.5))
-    with pytest.raises(ConfigError, match=r"retain_weight is -1.*max_grad_norm is nan"):
+    with pytest.raises(ConfigError, match=r"max_grad_norm is nan.*retain_weight is -1"):
         check_train(TrainOptions(retain_weight=-1.0, max_grad_norm=float("nan")))
     with pytest.raises(ConfigError, match=r"max_tokens is -5.*seed is -1"):
         check_train(TrainOptions(max_tokens=-5, seed=-1))
