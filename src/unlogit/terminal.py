@@ -20,10 +20,13 @@ def console() -> Any:
 
 
 class _Lines(logging.Handler):
-    """Prints what the steps say of their progress, one line each."""
+    """Prints what the steps say of their progress, one line each, and what they warn of."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        if record.levelno >= logging.WARNING:
+            warn(record.getMessage())
+        else:
+            print(self.format(record), flush=True)
 
 
 @contextmanager

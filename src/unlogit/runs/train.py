@@ -32,7 +32,7 @@ from unlogit.training.nearest import nearest_rows
 from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import EachEpoch, check_checkpoints
-from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl
+from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +184,7 @@ class RunTraining:
         )
         save_fitted(fitted, self.tokenizer, output)
         wait_for_all()
+        _warn(fitted.summary)
         return fitted.trained, fitted.summary
 
     def _callbacks(self, trained: Trainable) -> list[Any]:
@@ -271,6 +272,14 @@ class RunTraining:
             return score
 
         return score_each
+
+
+def _warn(summary: Mapping[str, Any]) -> None:
+    """Say what an assistant has not learnt."""
+    if message := uniform_warning(summary.get("uniform_kl_nats", {})):
+        log.warning(message)
+    if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
+        log.warning(message)
 
 
 @contextmanager

@@ -23,7 +23,9 @@ def parser() -> Any:
     )
     command.add_argument("--output", type=str, help="Run folder to write.")
     command.add_argument("--target", type=str, help="Model that must forget: a folder or hub id.")
-    command.add_argument("--config", type=str, help="YAML file of settings, as for `unlogit run`; flags go before it.")
+    command.add_argument(
+        "--config", type=str, help="YAML file of settings, as for `unlogit run`; flags take precedence over it."
+    )
     command.add_argument("--overwrite", action="store_true", help="Replace the data/ of an earlier run.")
     add_options(command, DataOptions)
     return command

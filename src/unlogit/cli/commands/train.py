@@ -19,7 +19,7 @@ def parser() -> Any:
         "train",
         "RUN [options]",
         "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/; with another --objective, a second "
-        "branch, an offset model, or the target's own weights. Flags go before the settings in RUN/config.yaml, "
+        "branch, an offset model, or the target's own weights. Flags take precedence over the settings in RUN/config.yaml, "
         "and are written there.",
         (
             "runs/mine",
@@ -68,7 +68,7 @@ def show_trained(trained: "Trained") -> None:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    from unlogit.training.uniformity import UNIFORM_ENOUGH_NATS, learning_warning, uniform_warning
+    from unlogit.training.uniformity import UNIFORM_ENOUGH_NATS
 
     print(
         f"Trained {summary['trainable_parameters']:,} parameters in {summary['steps']:,} steps and "
@@ -82,7 +82,3 @@ def _print_summary(summary: dict[str, Any]) -> None:
             for name, value in uniform_kl.items()
         )
         print(f"KL from uniform in nats, on rows it never saw (0 is best, {UNIFORM_ENOUGH_NATS} too much): {listed}.")
-    if message := uniform_warning(uniform_kl):
-        warn(message)
-    if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
-        warn(message)
