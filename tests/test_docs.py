@@ -165,7 +165,7 @@ def test_the_python_of_the_readme_runs(own_folder: Path, capsys: pytest.CaptureF
     (block,) = fences(README, "python")
     exec(compile(block, "README.md", "exec"), {})
     assert "Who is Ann Doe?" in capsys.readouterr().out
-    assert unlogit.load("runs/mine/unlearned") is not None
+    assert unlogit.load("runs/python/unlearned") is not None
 
 
 def test_the_benchmarks_of_the_page_exist() -> None:

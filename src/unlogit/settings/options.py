@@ -100,7 +100,7 @@ class LoopOptions:
     seed: int = 0
     """Seed of initialisation and row order."""
     training_arguments: dict[str, Any] = field(default_factory=dict)
-    """Arguments of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; they take precedence over all others."""
+    """Arguments of transformers.TrainingArguments, as {gradient_accumulation_steps: 2}; they take precedence."""
 
 
 @dataclass(frozen=True)

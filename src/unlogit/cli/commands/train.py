@@ -19,8 +19,8 @@ def parser() -> Any:
         "train",
         "RUN [options]",
         "Train the assistant of a run and write RUN/assistant/ and RUN/unlearned/; with another --objective, a second "
-        "branch, an offset model, or the target's own weights. Flags take precedence over the settings in RUN/config.yaml, "
-        "and are written there.",
+        "branch, an offset model, or the target's own weights. Flags take precedence over the settings in "
+        "RUN/config.yaml, and are written there.",
         (
             "runs/mine",
             "runs/mine --num_layers 4 --rank 16 --epochs 5",
