@@ -21,7 +21,7 @@ def parser() -> Any:
         "RUN [options]",
         "Score the unlearned model of a run, its target and its retain model, print one table and write "
         "RUN/results.json. Changes nothing else: flags take precedence over the settings in RUN/config.yaml this once. "
-        "alpha, filter_rate and rule need no training; with --pick.enabled they are chosen on rows that are not scored. "
+        "alpha, filter_rate and rule need no training; with --pick.enabled they are chosen on rows not scored. "
         "`unlogit combine` stores them.",
         (
             "runs/mine --retain_model RETAIN_MODEL",
