@@ -5,25 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.columns import parse_columns
 from unlogit.data.documents import document_texts, split, ungroup_few_documents
 from unlogit.data.examples import Example
 from unlogit.data.row_keys import distinct_rows, row_key
 from unlogit.data.rows import examples_from
 from unlogit.data.source_rows import SourceRows
-from unlogit.data.tables import HUB_NAME, SUFFIXES, check_file, read_hub, read_table
+from unlogit.data.tables import DOCUMENT_SUFFIXES, HUB_NAME, SUFFIXES, Table, check_file, read_hub, read_table
 from unlogit.errors import DataError
 from unlogit.settings.options import DataOptions
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file, a folder of files (read in the order of their names), or a hub data set; see ``Source``."""
+    """A file, a folder of files (read in the order of their names), a hub data set, or several of them parted by
+    commas; see ``Source``."""
 
     name: str
     tokenizer: Any = None
     """A fast tokenizer; needed for ``text`` columns only."""
     chunk_tokens: int = 256
     """Length in tokens of the pieces that documents are cut into."""
+    columns: str = ""
+    """Which column is which, where files have no known shape: ``question=NAME,answer=NAME``."""
 
     @property
     def has_evaluation(self) -> bool:
@@ -32,34 +36,39 @@ class FileSource:
 
     def check(self) -> None:
         """Refuse files that are missing, empty or of an unknown suffix; a hub data set is not looked up."""
-        location = _locate(self.name)
-        for file in () if isinstance(location, re.Match) else location:
-            check_file(file)
+        for location in map(_locate, _names(self.name)):
+            for file in () if isinstance(location, re.Match) else location:
+                check_file(file)
 
     def rows(self) -> list[Example]:
         """Return every row, in order."""
-        location = _locate(self.name)
-        if isinstance(location, re.Match):
-            tables = [read_hub(location["name"], location["config"] or "")]
-        else:
-            tables = [read_table(file) for file in location]
+        columns = parse_columns(self.columns)
         return [
             example
-            for table in tables
-            for example in examples_from(table, tokenizer=self.tokenizer, chunk_tokens=self.chunk_tokens)
+            for name in _names(self.name)
+            for table in _tables(name)
+            for example in examples_from(
+                table, tokenizer=self.tokenizer, chunk_tokens=self.chunk_tokens, columns=columns
+            )
         ]
 
     def forget_rows(self, options: DataOptions) -> SourceRows:
-        """Return every row, duplicates included."""
+        """Return the distinct rows; of documents every piece."""
         rows = self.rows()
-        return SourceRows(rows, documents=document_texts(rows))
+        distinct = distinct_rows(rows) if all(row.kind != "text" for row in rows) else rows
+        left_out = len(rows) - len(distinct)
+        notes = [f"{left_out} of {len(rows)} forget rows stand there twice: left out"] if left_out else []
+        summary = {"duplicates_left_out": left_out}
+        return SourceRows(distinct, documents=document_texts(rows), summary=summary, notes=notes)
 
     def retain_rows(self, options: DataOptions) -> SourceRows:
         """Return the distinct rows; of ``retain_subset`` rows, only these count as seen by the target."""
         rows = self.rows()
         distinct, notes = ungroup_few_documents(distinct_rows(rows), "retain")
         unseen, seen = _split_by_subset(distinct, rows, options.retain_subset)
-        summary = {"duplicates_left_out": len(rows) - len(distinct)}
+        left_out = len(rows) - len(distinct)
+        notes += [f"{left_out} of {len(rows)} retain rows stand there twice: left out"] if left_out else []
+        summary = {"duplicates_left_out": left_out}
         return SourceRows(seen, unseen=unseen, documents=document_texts(rows), summary=summary, notes=notes)
 
     def default_retain(self) -> str:
@@ -69,6 +78,20 @@ class FileSource:
     def knowledge_rows(self) -> dict[str, list[Example]]:
         """A file has no rows about other knowledge."""
         return {}
+
+
+def _names(source: str) -> list[str]:
+    """Return the names in a list that is parted by commas; a path that has a comma is one name."""
+    if Path(source).expanduser().exists():
+        return [source]
+    return [name.strip() for name in source.split(",") if name.strip()] or [""]
+
+
+def _tables(name: str) -> list[Table]:
+    location = _locate(name)
+    if isinstance(location, re.Match):
+        return [read_hub(location["name"], location["config"] or "")]
+    return [read_table(file) for file in location]
 
 
 def _locate(source: str) -> list[Path] | re.Match[str]:
@@ -91,12 +114,14 @@ def _locate(source: str) -> list[Path] | re.Match[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The folder's readable files by name; hidden files and other suffixes (a README, a licence) are passed over."""
+    """The folder's readable files by name; hidden files and other suffixes are passed over, and beside tables the
+    documents, too: a README, a licence."""
     files = sorted(
         file
         for file in folder.iterdir()
         if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     )
+    files = [file for file in files if file.suffix.lower() not in DOCUMENT_SUFFIXES] or files
     if not files:
         raise DataError(
             f"the folder {folder} has no file to read; expected files that end in {', '.join(SUFFIXES)}: check the path"

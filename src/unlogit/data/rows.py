@@ -1,51 +1,32 @@
-"""From raw rows to examples: the four forms that people have, their optional columns, long documents cut into pieces.
+"""From raw rows to examples: the four forms that ``columns`` brings tables to, and long documents cut into pieces.
 
-Forms: ``question``/``answer``; ``prompt``/``completion`` (raw text, or lists of messages as in TRL);
-``messages`` (the last turn is the assistant's); ``text``. Optional with all but ``text``:
-``paraphrased_question``, ``paraphrased_answer``, ``perturbed_answer`` (text or a list; in CSV a list is JSON
-in a string). What ``Example.to_row`` wrote (``kind``, ``history``) is read back. Texts are kept as they
-stand: nothing is stripped.
+Several answers to a question are one answer and other wordings of it. In CSV a list is JSON in a string. What
+``Example.to_row`` wrote (``kind``, ``history``) is read back. Texts are kept as they stand: nothing is stripped.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast, get_args
 
+from unlogit.data.columns import WORDINGS, standard_rows
 from unlogit.data.examples import Example, Kind, Message
 from unlogit.data.tables import Table, raise_bad_rows
 from unlogit.errors import DataError, nearest
 
-FORMS: dict[str, tuple[str, ...]] = {
-    "question/answer": ("question", "answer"),
-    "prompt/completion": ("prompt", "completion"),
-    "messages": ("messages",),
-    "text": ("text",),
-}
-OPTIONAL = ("paraphrased_question", "paraphrased_answer", "perturbed_answer")
-KNOWN_COLUMNS = (*(name for columns in FORMS.values() for name in columns), *OPTIONAL, "kind", "history")
-IGNORED_COLUMNS = (
-    "",
-    "id",
-    "idx",
-    "index",
-    "title",
-    "source",
-    "url",
-    "author",
-    "category",
-    "topic",
-    "split",
-    "metadata",
-)
-"""Columns about a row that nothing is learnt from; any other name is taken for a misspelling."""
-
 MIN_PIECE_TOKENS = 8
 """A last piece of a document that is shorter than this is joined to the piece before it."""
 
-MAX_NAME = 30
-"""A column's name that is longer than this, or has a space, is taken for a row's text and never shown."""
-
 _ROLES = ("system", "user", "assistant", "tool")
+
+_SPEAKERS = {
+    **dict.fromkeys(("human", "user", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "assistant", "model", "bot"), "assistant"),
+    "system": "system",
+    **dict.fromkeys(("tool", "function", "observation", "function_response"), "tool"),
+}
+"""Who speaks in a ShareGPT turn → the role in ours."""
 
 
 class _BadRowError(Exception):
@@ -53,22 +34,24 @@ class _BadRowError(Exception):
 
 
 def examples_from(
-    table: Table, *, tokenizer: Any = None, chunk_tokens: int = 256, ignored: tuple[str, ...] = IGNORED_COLUMNS
+    table: Table, *, tokenizer: Any = None, chunk_tokens: int = 256, columns: Mapping[str, str] = MappingProxyType({})
 ) -> list[Example]:
     """Turn a table's rows into examples, in order; a ``text`` row gives one example for every piece.
 
+    ``columns`` (ours → theirs) says which column is which where the table has no known shape.
+
     Raises:
-        DataError: unknown columns, no form or several of them, or rows that lack or mistype a value (all at once).
+        DataError: no known shape, or rows that lack or mistype a value (all at once).
     """
-    form = _form(table, ignored)
+    form, rows = standard_rows(table, columns)
     if form == "text" and tokenizer is None:
         raise DataError(
-            f"{table.name} has a text column, whose documents are cut by tokens; expected a tokenizer to "
-            "count them: give the target's"
+            f"{table.name} has documents, which are cut by tokens; expected a tokenizer to count them: give the "
+            "target's"
         )
     examples: list[Example] = []
     problems: list[tuple[int, str]] = []
-    for number, row in zip(table.numbers, table.rows, strict=True):
+    for number, row in zip(table.numbers, rows, strict=True):
         try:
             if form == "text":
                 pieces = _text_row(row, tokenizer, chunk_tokens)
@@ -82,51 +65,12 @@ def examples_from(
     return examples
 
 
-def _form(table: Table, ignored: tuple[str, ...]) -> str:
-    """Return the one form whose columns the table has, after checking that every column is known."""
-    names = dict.fromkeys(name for row in table.rows for name in row)
-    unknown = [name for name in names if name not in KNOWN_COLUMNS and name.lower() not in ignored]
-    if unknown:
-        raise DataError(
-            f"{table.name} has the unknown column{'s' if len(unknown) > 1 else ''} {_shown(unknown, list(names))}; "
-            f"expected some of {', '.join(KNOWN_COLUMNS)} (ignored: {', '.join(filter(None, ignored))}): "
-            f"rename or remove it{' (is there a header line?)' if table.text_only else ''}"
-        )
-    filled = {name for row in table.rows for name, value in row.items() if value is not None}
-    forms = [form for form, columns in FORMS.items() if filled.intersection(columns)]
-    if not forms:
-        raise DataError(
-            f"{table.name} has the columns {', '.join(names) or 'none'}; expected those of one form "
-            f"({'; '.join(FORMS)}): add or rename them"
-        )
-    if len(forms) > 1:
-        raise DataError(
-            f"{table.name} mixes the forms {' and '.join(forms)}; expected one form in a file: "
-            "split it into a file for each"
-        )
-    missing = [column for column in FORMS[forms[0]] if column not in filled]
-    if missing:
-        raise DataError(
-            f"{table.name} has no {missing[0]!r} in any row; expected the columns "
-            f"{' and '.join(FORMS[forms[0]])}: add it"
-        )
-    return forms[0]
-
-
-def _shown(unknown: list[str], names: list[str]) -> str:
-    """Return unknown columns for people to read: their names, or their numbers where one of them looks like text.
-
-    In a CSV file without a header the first row, which may be secret, stands where the names should.
-    """
-    if any(len(name) > MAX_NAME or " " in name for name in unknown):
-        return ", ".join(str(names.index(name) + 1) for name in unknown)
-    return ", ".join(f"{name!r}{nearest(name, list(KNOWN_COLUMNS))}" for name in unknown)
-
-
 def _text(row: dict[str, Any], column: str) -> str:
     value = row.get(column)
     if value is None or value == "":
         raise _BadRowError(f"no {column}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str):
         raise _BadRowError(f"{column} is {_type(value)}, not text")
     if not value.strip():
@@ -169,7 +113,7 @@ def _messages(value: Any, column: str) -> list[Message]:
     if not isinstance(value, list):
         raise _BadRowError(f"{column} is {_type(value)}, not a list of messages")
     messages = []
-    for turn in value:
+    for turn in map(_from_speaker, value):
         if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
             raise _BadRowError(f"{column} holds something without a role")
         if not isinstance(turn.get("content"), str) or not turn["content"].strip():
@@ -180,8 +124,16 @@ def _messages(value: Any, column: str) -> list[Message]:
     return messages
 
 
+def _from_speaker(turn: Any) -> Any:
+    """Return a ShareGPT turn (from, value) as role and content; all else as it is."""
+    if not isinstance(turn, dict) or "from" not in turn or "role" in turn:
+        return turn
+    speaker = str(turn["from"])
+    return {"role": _SPEAKERS.get(speaker.lower(), speaker), "content": turn.get("value")}
+
+
 def _optional(row: dict[str, Any], text_only: bool) -> dict[str, Any]:
-    return {column: _texts(row, column, text_only) for column in OPTIONAL}
+    return {column: _texts(row, column, text_only) for column in WORDINGS}
 
 
 def _conversation(messages: list[Message], column: str, row: dict[str, Any], text_only: bool) -> Example:
@@ -207,13 +159,25 @@ def _question_row(row: dict[str, Any], text_only: bool) -> Example:
             raise _BadRowError("a question beside the kind 'text'")
         return Example("", _text(row, "answer"), kind="text")
     history = row.get("history")
+    question, wordings = _text(row, "question"), _optional(row, text_only)
+    if row.get("context"):
+        question = f"{question}\n\n{_text(row, 'context')}"
+    answers = _answers(row, text_only)
+    wordings["paraphrased_answer"] = (*answers[1:], *wordings["paraphrased_answer"])
     return Example(
-        question=_text(row, "question"),
-        answer=_text(row, "answer"),
+        question=question,
+        answer=answers[0],
         kind=cast(Kind, kind),
         history=tuple(_messages(history, "history")) if history else (),
-        **_optional(row, text_only),
+        **wordings,
     )
+
+
+def _answers(row: dict[str, Any], text_only: bool) -> tuple[str, ...]:
+    """Return the answer, or several that are all right, each once."""
+    value = row.get("answer")
+    is_list = isinstance(value, list) or (text_only and isinstance(value, str) and value.lstrip().startswith('["'))
+    return tuple(dict.fromkeys(_texts(row, "answer", text_only))) if is_list else (_text(row, "answer"),)
 
 
 def _completion_row(row: dict[str, Any], text_only: bool) -> Example:
@@ -230,8 +194,6 @@ def _messages_row(row: dict[str, Any], text_only: bool) -> Example:
 
 
 def _text_row(row: dict[str, Any], tokenizer: Any, chunk_tokens: int) -> list[Example]:
-    if wordings := [column for column in OPTIONAL if row.get(column)]:
-        raise _BadRowError(f"{wordings[0]} beside a text, where it has no question to belong to")
     pieces = cut_text(_text(row, "text"), tokenizer, chunk_tokens)
     if not pieces:
         raise _BadRowError("a text of less than two tokens")

@@ -18,24 +18,33 @@ NO_FILES = ("builtin", "none")
 """What stands for rows of our own, or for none, where a setting takes a source."""
 
 
-def source_of(name: str, *, tokenizer: Any = None, chunk_tokens: int = 256, tofu_folder: str = "") -> Source:
+def source_of(
+    name: str, *, tokenizer: Any = None, chunk_tokens: int = 256, tofu_folder: str = "", columns: str = ""
+) -> Source:
     """Return the source that a name stands for; nothing is read.
 
     Args:
-        name: a file (.jsonl, .json, .csv, .parquet), a folder of such files, a hub data set ``owner/name`` or
-            ``owner/name:config``, or ``tofu:NAME`` (see ``tofu.load_tofu``).
+        name: a file (see ``tables.SUFFIXES``), a folder of such files, a hub data set ``owner/name`` or
+            ``owner/name:config``, several of these parted by commas, or ``tofu:NAME`` (see ``tofu.load_tofu``).
         tokenizer: a fast tokenizer; needed for ``text`` columns only.
         chunk_tokens: length in tokens of the pieces that documents are cut into.
         tofu_folder: folder of TOFU's files; empty for the hub.
+        columns: which column is which, where files have no known shape (see ``columns.parse_columns``).
     """
     if name.startswith(TOFU_PREFIX):
         return TofuSource(name, tofu_folder)
-    return FileSource(name, tokenizer, chunk_tokens)
+    return FileSource(name, tokenizer, chunk_tokens, columns)
 
 
 def source_in(name: str, options: DataOptions, tokenizer: Any = None) -> Source:
     """Return the source that a name stands for, read as the data settings say."""
-    return source_of(name, tokenizer=tokenizer, chunk_tokens=options.chunk_tokens, tofu_folder=options.tofu_folder)
+    return source_of(
+        name,
+        tokenizer=tokenizer,
+        chunk_tokens=options.chunk_tokens,
+        tofu_folder=options.tofu_folder,
+        columns=options.columns,
+    )
 
 
 def read_examples(

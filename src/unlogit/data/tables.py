@@ -1,9 +1,9 @@
 """Raw rows of a file or a hub data set, numbered so that an error can point at them. What they mean: see
 ``rows``.
 
-CSV is read with every value as text (no guessing of numbers, so that "007" stays), Parquet with pyarrow, hub
-data sets with ``datasets``. A ``.json`` file may be a list of rows, one row, or JSON lines in disguise, as
-TOFU's are.
+CSV is read with every value as text (no guessing of numbers, so that "007" stays), its fields parted by commas,
+semicolons or tabs as its header is; Parquet with pyarrow, hub data sets with ``datasets``. JSON may be a list of rows,
+one row, or one row a line, whatever the suffix. A ``.txt`` or ``.md`` file is one document.
 """
 
 import csv
@@ -17,7 +17,10 @@ from typing import Any, NoReturn
 
 from unlogit.errors import DataError
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+DOCUMENT_SUFFIXES = (".txt", ".md")
+"""The names of files that are one document each."""
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", *DOCUMENT_SUFFIXES)
 """The file names that can be read."""
 
 _SHOWN = 3  # bad rows named in an error; the others are counted
@@ -163,10 +166,17 @@ def _json(path: Path) -> Table:
     return table
 
 
+def _json_lines_or_list(path: Path) -> Table:
+    return _json(path) if decoded(path).lstrip().startswith("[") else _json_lines(path)
+
+
 def _csv(path: Path) -> Table:
     csv.field_size_limit(2**31 - 1)  # long documents; the module's own limit is 128 KiB
     table = Table(str(path), text_only=True)
-    reader = csv.DictReader(io.StringIO(decoded(path), newline=""), strict=True)
+    text = decoded(path)
+    header = text.lstrip().split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)  # the first where there is none
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     problems: list[tuple[int, str]] = []
     try:
         for number, row in enumerate(reader, start=1):
@@ -180,6 +190,12 @@ def _csv(path: Path) -> Table:
         ) from error
     if problems:
         raise_bad_rows(table, problems, "as many fields as columns, quoted where they hold commas")
+    return table
+
+
+def _document(path: Path) -> Table:
+    table = Table(str(path), unit="document")
+    table.add(1, {"text": decoded(path)})
     return table
 
 
@@ -199,10 +215,13 @@ def _parquet(path: Path) -> Table:
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {
-    ".jsonl": _json_lines,
+    ".jsonl": _json_lines_or_list,
     ".json": _json,
     ".csv": _csv,
+    ".tsv": _csv,
     ".parquet": _parquet,
+    ".txt": _document,
+    ".md": _document,
 }
 
 HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?::(?P<config>\w[\w.-]*))?")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from unlogit.data.examples import Example
 from unlogit.data.exchange import lowercase_words, says_the_same
-from unlogit.data.rows import IGNORED_COLUMNS, examples_from
+from unlogit.data.rows import examples_from
 from unlogit.data.tables import read_hub, read_table
 from unlogit.errors import DataError, nearest
 
@@ -96,10 +96,9 @@ def evaluation_rows(count: int) -> int:
 
 
 def _load(split: str, folder: str) -> list[Example]:
-    ignored = (*IGNORED_COLUMNS, "option1", "option2", "option3", "option4")  # of real_authors and world_facts
     if not folder:
-        return examples_from(read_hub(HUB, split), ignored=ignored)
-    return examples_from(read_table(_inside(folder, f"{split}.json")), ignored=ignored)
+        return examples_from(read_hub(HUB, split))
+    return examples_from(read_table(_inside(folder, f"{split}.json")))
 
 
 def _inside(folder: str, name: str) -> Path:

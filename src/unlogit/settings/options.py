@@ -17,9 +17,12 @@ class DataOptions:
     """What to forget, what to keep and what no request concerns."""
 
     forget: str = ""
-    """Rows to forget: a file or folder (.jsonl, .json, .csv, .parquet), a hub data set, or `tofu:forget01|05|10`."""
+    """Rows to forget: a file or folder (.jsonl, .json, .csv, .tsv, .parquet, .txt, .md), a hub data set, several of
+    these parted by commas, or `tofu:forget01|05|10`."""
     retain: str = ""
     """Rows to keep, in the same forms. For `tofu:forgetNN` the matching retain split is taken when this is empty."""
+    columns: str = ""
+    """Which column is which, where the files have no known shape: `question=NAME,answer=NAME`."""
     holdout: str = ""
     """Rows like the forget rows that no model was trained on, for membership inference: a file, `tofu:holdout10`, …"""
     retain_holdout: str = ""
@@ -125,8 +128,10 @@ class TrainOptions(LoopOptions):
     ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
     paper."""
     stop_uniform_kl: float = 0.0
-    """`uld`: stop after the pass whose KL from uniform, on held-out retain rows, is at most this many nats, once the
-    assistant has learnt (its forget term is below half of log V); 0 makes all passes."""
+    """`uld`: stop at the log line that finds the assistant to have learnt, and its KL from uniform on held-out retain
+    and neutral rows to be at most this many nats. 0 makes all passes."""
+    stop_forget_nats: float = 0.0
+    """`uld`, with `stop_uniform_kl`: it has learnt when its forget term is at most this many nats; 0: half of log V."""
     epochs: float | None = None
     """Passes over the forget side, paraphrases included (paper: 10)."""
     batch_size: int = 16
@@ -220,10 +225,10 @@ class EvaluateOptions:
 class FinetuneOptions(LoopOptions):
     """Ordinary training of a whole model on a data set, to make target and retain models."""
 
-    learning_rate: float = 1e-5
-    """Peak learning rate of AdamW."""
-    epochs: float = 5.0
-    """Passes over the rows."""
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW. None: 1e-4 below a billion parameters, else 1e-5."""
+    epochs: float | None = None
+    """Passes over the rows. None: 5, or as many as 200 steps take."""
     batch_size: int = 32
     """Rows in a step."""
     loss_on: Literal["answer", "all"] = "answer"
