@@ -14,7 +14,7 @@ from unlogit.data.batches import pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
-from unlogit.runs.finetune import finetune
+from unlogit.runs.finetune import filled, finetune
 from unlogit.settings.options import FinetuneOptions
 from unlogit.training.trainer import (
     LogLines,
@@ -55,6 +55,23 @@ def test_it_learns_and_saves(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "finetune.json").exists()
 
 
+def test_few_rows_get_steps_not_passes() -> None:
+    """168 rows in batches of 32: 39 passes for 200 steps; 64,000 rows have five. What was given stays."""
+    small = filled(FinetuneOptions(), 168, 10**8)
+    assert (small.learning_rate, small.epochs) == (1e-4, 39.0)
+    large = filled(FinetuneOptions(), 64_000, 7 * 10**9)
+    assert (large.learning_rate, large.epochs) == (1e-5, 5.0)
+    assert filled(FinetuneOptions(learning_rate=1.0, epochs=2), 1, 1) == FinetuneOptions(learning_rate=1.0, epochs=2)
+
+
+def test_a_loss_that_does_not_fall_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for rate, is_said in ((1e-9, True), (1e-2, False)):
+        caplog.clear()
+        options = FinetuneOptions(learning_rate=rate, epochs=20, batch_size=2, dtype="float32", logging_steps=2)
+        finetune(tiny_target().train(), tiny_tokenizer(), ROWS, tmp_path / str(rate), options, bar=False)
+        assert ("the loss did not fall" in caplog.text) == is_said
+
+
 def test_a_checkpoint_cut_off_while_written_is_not_taken(tmp_path: Path) -> None:
     for step, whole in ((5, True), (10, True), (15, False)):
         folder = tmp_path / f"checkpoint-{step}"
@@ -70,7 +87,7 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     work = tmp_path / "model.checkpoints"
     (work / "checkpoint-1").mkdir(parents=True)
     (work / "checkpoint-1" / "trainer_state.json").write_text('{"global_step": 1}')
-    begun = FinetuneOptions(dtype="float32")
+    begun = FinetuneOptions(dtype="float32", learning_rate=1e-5, epochs=5.0)
     (work / "settings.json").write_text(json.dumps({"model": "a", "rows": 2, **asdict(begun)}))
     changed, model = replace(begun, learning_rate=1.0), tiny_target()
     with pytest.raises(ConfigError, match=r"learning_rate 1e-05, now 1\.0"):

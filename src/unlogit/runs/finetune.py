@@ -4,8 +4,10 @@ Nothing here is about forgetting. Loss falls on answer tokens and the end-of-tex
 """
 
 import json
+import logging
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,13 @@ from unlogit.settings.options import DataOptions, FinetuneOptions
 from unlogit.settings.retired import up_to_date
 from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, fit, save_fitted
-from unlogit.training.recipe import finetune_recipe
+from unlogit.training.recipe import SMALL_MODEL_PARAMETERS, finetune_recipe
 from unlogit.training.trainer import checkpoints_beside, last_checkpoint
+
+log = logging.getLogger(__name__)
+
+LEAST_STEPS = 200
+"""Steps of a training whose passes are not given, at least: a few rows in five passes teach nothing."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def finetune(
     Returns:
         Rows, steps, seconds and the last logged loss.
     """
+    options = filled(options, len(examples), sum(p.numel() for p in model.parameters()))
     settings = {**(settings or {}), "rows": len(examples), **asdict(options)}
     work = checkpoints_beside(output)
     resuming = resume and last_checkpoint(work) is not None
@@ -107,10 +115,32 @@ def finetune(
         FitSettings(options, resume=resume, bar=bar),
         work_files={"settings.json": settings},
     )
+    _warn_unless_learnt(fitted.work / "log.jsonl")
     summary = fitted.summary
     summary.update(rows=len(examples), loss=summary["terms"].get("answer"), options=asdict(options))
     save_fitted(fitted, tokenizer, output, {"settings.json": settings, "finetune.json": summary_of(summary)})
     return summary
+
+
+def filled(options: FinetuneOptions, rows: int, parameters: int) -> FinetuneOptions:
+    """Return the options with learning rate and passes for so many rows and parameters, where they are None."""
+    rate = 1e-4 if parameters < SMALL_MODEL_PARAMETERS else 1e-5
+    epochs = max(5.0, math.ceil(LEAST_STEPS * options.batch_size / max(1, rows)))
+    return replace(
+        options,
+        learning_rate=rate if options.learning_rate is None else options.learning_rate,
+        epochs=epochs if options.epochs is None else options.epochs,
+    )
+
+
+def _warn_unless_learnt(log_file: Path) -> None:
+    """Say that the loss did not fall, where that can be seen."""
+    losses = [entry["loss"] for entry in map(json.loads, log_file.read_text().splitlines()) if "loss" in entry]
+    if len(losses) > 1 and losses[-1] > 0.9 * losses[0]:
+        log.warning(
+            f"the loss did not fall: {losses[0]:.2f} in the first steps, {losses[-1]:.2f} in the last, so the model "
+            "has hardly learnt the rows: train longer (epochs) or faster (learning_rate)"
+        )
 
 
 def summary_of(summary: dict[str, Any]) -> dict[str, Any]:
