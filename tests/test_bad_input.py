@@ -335,7 +335,7 @@ def test_ctrl_c_while_preparing(
 
     monkeypatch.setattr("unlogit.data.prepare.write_json", write)
     before = contents(place.folder)
-    assert place.prepare() == 2
+    assert place.prepare() == 130
     shown = capsys.readouterr().err
     assert shown.startswith("unlogit: interrupted; nothing is half-written; to go on: unlogit prepare")
     assert shown.count("\n") == 1
@@ -357,7 +357,7 @@ def test_ctrl_c_while_training_keeps_what_is_needed_to_go_on(
 
     assert place.prepare() == 0
     monkeypatch.setattr(FitTrainer, "compute_loss", stop)
-    assert place.train() == 2
+    assert place.train() == 130
     assert capsys.readouterr().err.splitlines()[-1].endswith("--resume")
     assert not (place.run / "assistant").exists()
     assert read_config(place.run / "config.yaml").train.batch_size == 4

@@ -191,7 +191,7 @@ def ending(error: BaseException, monkeypatch: pytest.MonkeyPatch, line: list[str
 def test_interrupted(
     line: list[str], go_on: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ending(KeyboardInterrupt(), monkeypatch, line) == 2
+    assert ending(KeyboardInterrupt(), monkeypatch, line) == 130
     assert capsys.readouterr().err == f"unlogit: interrupted; nothing is half-written; to go on: {go_on}\n"
 
 

@@ -405,7 +405,7 @@ def test_interrupted_it_stops_the_run_at_once_and_goes_on_from_there(place: Plac
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # itself, and what it began
-    assert process.returncode == 2
+    assert process.returncode == 130
     assert "failed" not in out
     assert error.splitlines()[-1].startswith("unlogit: interrupted; nothing is half-written; to go on: unlogit compare")
     assert "unlogit: interrupted" in log.read_text()

@@ -508,6 +508,7 @@ def test_what_is_not_saved(tmp_path: Path) -> None:
     assert "config.target_name" in message_of(ModelError, lambda: model.save_pretrained(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
     assert "upload" in message_of(ModelError, lambda: model.save_pretrained(tmp_path / "a", push_to_hub=True))
+    assert "upload" in message_of(ModelError, lambda: model.push_to_hub("name"))
 
 
 def test_loaded_deltas_are_kept_in_the_type_they_are_computed_in(tmp_path: Path) -> None:

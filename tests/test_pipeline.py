@@ -356,7 +356,7 @@ def test_cut_off_before_the_first_checkpoint_no_old_assistant_remains(
 
     with monkeypatch.context() as patch:
         patch.setattr("unlogit.training.loop.FitTrainer.train", cut)
-        assert other.train("--overwrite", "--seed=5") == 2
+        assert other.train("--overwrite", "--seed=5") == 130
     assert read_config(other.run / "config.yaml").train.seed == 5
     gone = ("assistant", "unlearned", "results.json", ".earlier")
     assert [name for name in gone if (other.run / name).exists()] == []

@@ -418,7 +418,7 @@ def test_interrupted_it_leaves_what_was_there(
     for where in ("unlogit.runs.sweep.sweep_combinations", "unlogit.report.plots.front_plot", "os.replace"):
         with monkeypatch.context() as patch:
             patch.setattr(where, cut)
-            assert main(line(place, "--rules=[tail]", "--apply")) == 2
+            assert main(line(place, "--rules=[tail]", "--apply")) == 130
         assert "nothing is half-written" in capsys.readouterr().err
         assert {name: (place.run / name).read_bytes() for name in left_over(place)} == before
         assert settings(place) == was

@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +23,7 @@ from unlogit.terminal import progress_shown
 
 COMMANDS = {
     "demo": "the whole way on made-up people, with no data, network or GPU",
+    "forget": "from files to a model that has forgotten them, and passed its own check",
     "run": "the whole way with one YAML file: prepare, train, evaluate",
     "split": "cut long documents into rows to train on, and rows that no model is trained on",
     "prepare": "read what to forget and what to keep, and write the rows of a run",
@@ -42,6 +44,7 @@ DISK_FULL = ("No space left on device", "PytorchStreamWriter failed", "inline_co
 """What the errors of safetensors and of torch.save, which are no OSErrors, say when the disk is full."""
 
 EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         print(f"unlogit: interrupted; {_how_to_go_on(arguments_list)}", file=sys.stderr)
-        return EXIT_ERROR
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output (`| head`) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
@@ -80,7 +83,13 @@ def parse(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     from unlogit.settings.flags import parse_flags
 
     module = import_module(f"unlogit.cli.commands.{name}")
-    return module, parse_flags(module.parser(), rest)
+    return module, parse_flags(module.parser(), rest, partial(_owners, name))
+
+
+def _owners(asked: str, flag: str) -> list[str]:
+    """Return the other commands that have a flag."""
+    parsers = {name: import_module(f"unlogit.cli.commands.{name}").parser() for name in COMMANDS if name != asked}
+    return [name for name, parser in parsers.items() if flag in parser._option_string_actions]
 
 
 def _dispatch(words: list[str]) -> int:
@@ -101,8 +110,7 @@ def _dispatch(words: list[str]) -> int:
             "work, start this without torchrun or accelerate launch"
         )
     with progress_shown():
-        module.run(values)
-    return 0
+        return int(module.run(values) or 0)
 
 
 def _help() -> str:

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from transformers import GenerationConfig
 
@@ -41,6 +41,18 @@ def new_config(
     )
 
 
+def refuse_upload(*_: Any, **__: Any) -> NoReturn:
+    """Stand in for ``push_to_hub``: the assistant is secret.
+
+    Raises:
+        ModelError: always.
+    """
+    raise ModelError(
+        "the assistant has memorised what must be forgotten; expected it to stay here: upload the folder yourself if "
+        "everyone may read that"
+    )
+
+
 def write_unlearned(model: Any, folder: Path, push_to_hub: bool) -> None:
     """Write the assistants (each 0600), the generation settings and a config that points to the target.
 
@@ -48,10 +60,7 @@ def write_unlearned(model: Any, folder: Path, push_to_hub: bool) -> None:
         ModelError: the target has no name to point to, or an upload was asked for.
     """
     if push_to_hub:
-        raise ModelError(
-            "the assistant has memorised what must be forgotten; expected it to stay here: upload the folder "
-            "yourself if everyone may read that"
-        )
+        refuse_upload()
     if not model.config.target_name:
         raise ModelError(
             "the target was made in memory and has no name to point to; expected a folder or hub id: save it and "

@@ -133,6 +133,8 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         """
         saving.write_unlearned(self, Path(save_directory), push_to_hub)
 
+    push_to_hub = saving.refuse_upload
+
     @classmethod
     def from_pretrained(  # type: ignore[no-untyped-def]
         cls,
@@ -177,7 +179,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         model.config.target_name = model.config.target_name or config.target_name
         model.config.name_or_path = model.name_or_path = str(folder)
         model.generation_config = saving.read_generation_config(folder, default=model.generation_config)
-        return model
+        return model.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
 
     # ---------------------------------------------------------------- settings
 

@@ -7,7 +7,7 @@ was expected, how to fix it, in one line.
 import argparse
 import re
 import types
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -69,8 +69,12 @@ def bracketed(arguments: Sequence[str], list_flags: Set[str]) -> list[str]:
     return arguments_out
 
 
-def parse_flags(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
+def parse_flags(
+    parser: Any, arguments: Sequence[str], owners: Callable[[str], list[str]] = lambda flag: []
+) -> dict[str, Any]:
     """Return what a command line gives, by (dotted) name; what it does not give is not there.
+
+    ``owners`` returns the other commands that have a flag, for the message about one that this command has not.
 
     Raises:
         ConfigError: an unknown flag, a value of the wrong type, or something is missing.
@@ -81,7 +85,7 @@ def parse_flags(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
         parsed = parser.parse_args(bracketed_arguments, defaults=False)
     except argparse.ArgumentError as error:
         known_flags = sorted(set(re.findall(r"--[\w.]+", parser.format_help())))
-        _refuse(str(error), "--", known_flags, f"see `{parser.prog} --help`")
+        _refuse(str(error), "--", known_flags, f"see `{parser.prog} --help`", owners)
     return dict(parsed.items())
 
 
@@ -108,11 +112,13 @@ def typed(options: type, values: Mapping[str, Any], where: str) -> dict[str, Any
     return dict(parsed.items())
 
 
-def _refuse(message: str, before: str, known: list[str], fix: str) -> NoReturn:
+def _refuse(
+    message: str, before: str, known: list[str], fix: str, owners: Callable[[str], list[str]] = lambda flag: []
+) -> NoReturn:
     """Raise a ConfigError that says what jsonargparse's message says."""
     text = " ".join(message.split())
     if text.startswith("unrecognized arguments: "):
-        _refuse_unknown(text.removeprefix("unrecognized arguments: ").split(), known, fix)
+        _refuse_unknown(text.removeprefix("unrecognized arguments: ").split(), known, fix, owners)
     if match := re.fullmatch(r"the following arguments are required: (.*)", text):
         names = [f"--{name}" if f"--{name}" in known else name.upper() for name in match[1].split(", ")]
         raise ConfigError(f"missing: {', '.join(names)}; expected on the command line: {fix}")
@@ -129,11 +135,15 @@ def _refuse(message: str, before: str, known: list[str], fix: str) -> NoReturn:
     raise ConfigError(f"{text}; expected other settings: {fix}")
 
 
-def _refuse_unknown(words: list[str], known: list[str], fix: str) -> NoReturn:
+def _refuse_unknown(words: list[str], known: list[str], fix: str, owners: Callable[[str], list[str]]) -> NoReturn:
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not flags:
         raise ConfigError(f"{' '.join(words)!r} is one word too many; expected flags, as --name value: {fix}")
-    problems = "; ".join(f"{flag} is unknown{nearest(flag, known)}" for flag in flags)
+    elsewhere = {flag: " and ".join(f"`unlogit {name}`" for name in owners(flag)[:2]) for flag in flags}
+    problems = "; ".join(
+        f"{flag} is a flag of {elsewhere[flag]}" if elsewhere[flag] else f"{flag} is unknown{nearest(flag, known)}"
+        for flag in flags
+    )
     raise ConfigError(f"{problems}; expected a flag of this command: {fix}")
 
 
