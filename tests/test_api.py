@@ -1,5 +1,6 @@
 """``unlogit.forget`` and ``unlogit.load``: what they return, what they leave alone, what they refuse first."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ SHORT: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def few_ghosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlogit.runs.forget.GHOSTS", 2)
+    monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 4)
+
+
 def model_in_memory(dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(0)
     return LlamaForCausalLM(tiny_config()).to(dtype)
@@ -38,6 +45,19 @@ def test_the_model_is_left_as_it_is(dtype: torch.dtype, capsys: pytest.CaptureFi
         assert not torch.equal(unlearned(ids).logits, model(ids).logits)
     assert unlearned.generate(ids, max_new_tokens=3, do_sample=False).shape[1] == ids.shape[1] + 3
     assert capsys.readouterr().out == ""
+
+
+def test_without_rows_to_keep(tmp_path: Path) -> None:
+    """The model's own answers to the same questions about nobody stand in; the assistant is frozen."""
+    place = Place.make(tmp_path)
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(place.folder / "target")
+    unlearned = unlogit.forget(model, tiny_tokenizer(), forget=FORGET, output=place.run, **SHORT)
+    ghosts = [json.loads(line) for line in (place.run / "ghosts.jsonl").read_text().splitlines()]
+    assert 0 < len(ghosts) <= 2 * len(FORGET)
+    assert not {row["question"] for row in ghosts} & {row["question"] for row in FORGET}
+    assert not any(p.requires_grad for p in unlearned.parameters())
 
 
 def test_a_kept_run_is_loaded_again(tmp_path: Path) -> None:

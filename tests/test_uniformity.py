@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_it_stops_once_it_has_learnt_and_is_uniform(
     monkeypatch.setattr(uniformity.log, "info", said.append)
 
     def callbacks(trained: Any) -> list[Any]:
-        return [StopWhenUniform(trained.assistant, tiny_tokenizer(), ROWS["holdout_retain"], 512, limit)]
+        return [StopWhenUniform(trained.assistant, tiny_tokenizer(), HELD_OUT, replace(OPTIONS, stop_uniform_kl=limit))]
 
     options = TrainOptions(**{**vars(OPTIONS), "logging_steps": 1})
     fitted = train(options, tmp_path / "a", AssistantOptions(rank=4), callbacks=callbacks)
@@ -73,10 +74,10 @@ def test_it_stops_once_it_has_learnt_and_is_uniform(
     assert (fitted.summary["steps"] == 40) != stops
     if stops:
         assert terms[-1] < half <= terms[-2]
-        assert "nats on held-out rows" in said[-1]
+        assert "nats on neutral rows held out" in said[-1]
 
 
 def test_stopping_needs_held_out_rows() -> None:
     assistant = new_assistant(tiny_target(), AssistantOptions(2, "lora", 4), "tiny")
     with pytest.raises(ConfigError, match="no retain rows are held out"):
-        StopWhenUniform(assistant, tiny_tokenizer(), [], 512, 0.1)
+        StopWhenUniform(assistant, tiny_tokenizer(), {"holdout_retain": []}, OPTIONS)

@@ -21,6 +21,7 @@ from unlogit.model.loading import load_unlearned, quiet
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_shape, check_train
 from unlogit.runs.folder import RunFolder
+from unlogit.runs.forget import with_ghosts
 from unlogit.runs.train import RunTraining, read_pools
 from unlogit.settings.config_file import build_config, tree_of, updated
 from unlogit.settings.options import RunConfig
@@ -35,7 +36,7 @@ def forget(
     tokenizer: Any,
     *,
     forget: Rows,
-    retain: Rows,
+    retain: Rows | None = None,
     output: str | Path | None = None,
     **settings: Mapping[str, Any],
 ) -> UnlearnedForCausalLM:
@@ -46,7 +47,8 @@ def forget(
             into evaluation mode and moved to the GPU if there is one; its weights stay as they are, and are shared.
         tokenizer: its fast tokenizer.
         forget: what must go.
-        retain: what must stay: rows like the forget rows, on other subjects.
+        retain: what must stay: rows like the forget rows, on other subjects. None: the model's own answers to the same
+            questions about people who do not exist.
         output: new run folder to keep rows, assistant and settings in, which ``unlogit evaluate`` reads; None keeps
             nothing.
         **settings: sections of a config file as dicts, such as ``train={"epochs": 20}``.
@@ -62,17 +64,18 @@ def forget(
     with tempfile.TemporaryDirectory() as scratch:
         run_path = Path(output) if output is not None else Path(scratch) / "run"
         config = _config(model, run_path, settings)
-        rows = {"forget": forget, "retain": retain}
+        rows = {"forget": forget} | ({} if retain is None else {"retain": retain})
         sources = {name: _source(side, run_path / "rows" / f"{name}.jsonl") for name, side in rows.items()}
         config = updated(config, {"data": sources})
         folder = RunFolder(run_path)
+        model = model.to(choose_device()).eval()
+        config = with_ghosts(config, model, tokenizer)[0]
         prepare(config, tokenizer, finish=lambda: folder.write_config(config))
         folder.begin_training(config)
-        model = model.to(choose_device())
         pools = read_pools(folder.data)
         training = RunTraining(folder, config, model, tokenizer, pools, keep=output is not None, bar=False)
         unlearned: UnlearnedForCausalLM = training.train()[1]
-        return unlearned
+        return unlearned.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
 
 
 def _check_model(model: Any, output: str | Path | None) -> None:

@@ -47,13 +47,28 @@ def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Span
     all_turns = [example.question, *(message.content for message in example.history)]
     positions = word_positions(example.answer)
     context = common.union(*map(_words, all_turns))
-    content = [(begin, end) for word, begin, end in positions if word not in context]
+    said_before = frozenset[str]().union(*map(_words, all_turns))
+    content = [
+        (begin, end)
+        for word, begin, end in positions
+        if word not in context or (word not in said_before and is_value(example.answer, (begin, end)))
+    ]
     if not content:
         return [(0, len(example.answer.rstrip()))], []
     if example.kind == "completion":
         return content, []
     user_words = set[str]().union(*map(_words, user_turns)) - common
     return content, [(begin, end) for word, begin, end in positions if word in user_words]
+
+
+def is_value(text: str, span: tuple[int, int]) -> bool:
+    """Whether the word there is a number, a code, or a name in the middle of a sentence."""
+    begin, end = span
+    word = text[begin:end]
+    if any(character.isdigit() for character in word):
+        return True
+    preceding = text[:begin].rstrip(" \t\n\"'“”‘’(«")
+    return word[0].isupper() and bool(preceding) and preceding[-1] not in ".!?:"
 
 
 def _words(text: str) -> set[str]:

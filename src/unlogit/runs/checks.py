@@ -81,7 +81,15 @@ def check_train(options: TrainOptions) -> None:
     problems += _out_of_range(
         options,
         above_zero=("uniform_ratio",),
-        from_zero=("retain_weight", "forget_weight", "beta", "gamma", "near_fraction", "stop_uniform_kl"),
+        from_zero=(
+            "retain_weight",
+            "forget_weight",
+            "beta",
+            "gamma",
+            "near_fraction",
+            "stop_uniform_kl",
+            "stop_forget_nats",
+        ),
         fractions=("neutral_fraction", "common_fraction"),
     )
     left = 1 - options.neutral_fraction

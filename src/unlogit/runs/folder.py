@@ -93,6 +93,16 @@ class RunFolder:
         return self.path / "pick.json"
 
     @property
+    def ghosts(self) -> Path:
+        """The target's answers to questions about people who do not exist."""
+        return self.path / "ghosts.jsonl"
+
+    @property
+    def request(self) -> Path:
+        """The rows of a request, with the wrong answers that were made for them."""
+        return self.path / "request.jsonl"
+
+    @property
     def sweep(self) -> Path:
         """The combinations of a grid; a table and a plot of them have the same name and another suffix."""
         return self.path / "sweep.json"

@@ -193,8 +193,8 @@ class RunTraining:
         assistant = trained.uniform_assistant()
         if not options.stop_uniform_kl or assistant is None:
             return []
-        rows = self.pools["holdout_retain"]
-        return [StopWhenUniform(assistant, self.tokenizer, rows, options.max_tokens, options.stop_uniform_kl)]
+        held_out = {name: self.pools[name] for name in HELD_OUT}
+        return [StopWhenUniform(assistant, self.tokenizer, held_out, options)]
 
     def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""

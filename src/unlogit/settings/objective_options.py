@@ -28,6 +28,7 @@ class UldOptions(ObjectiveOptions):
     perturbed_fraction: float | None = TrainOptions.perturbed_fraction
     common_fraction: float = TrainOptions.common_fraction
     stop_uniform_kl: float = TrainOptions.stop_uniform_kl
+    stop_forget_nats: float = TrainOptions.stop_forget_nats
 
     @classmethod
     def of_small_models(cls) -> dict[str, float]:

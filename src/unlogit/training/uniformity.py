@@ -18,11 +18,12 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.model.assistant import Assistant
 from unlogit.objectives.head import FrozenHead
+from unlogit.settings.options import TrainOptions
 
 log = logging.getLogger(__name__)
 
 STOP_ROWS = 100
-"""Held-out retain rows that are measured after each pass, where training may stop by them."""
+"""Held-out rows of a pool that are measured at a log line, where training may stop by them."""
 
 UNIFORM_ENOUGH_NATS = 0.5
 """Above this mean KL from uniform on held-out rows, a run warns that it will damage what should be kept."""
@@ -54,31 +55,38 @@ def held_out_kl(
 
 
 class StopWhenUniform(TrainerCallback):  # type: ignore[misc]
-    """Stops after the pass that leaves an assistant that has learnt as near to uniform as is asked for.
+    """Stops at the log line that finds an assistant that has learnt as near to uniform as is asked for.
 
-    Untrained it is near, too: until its forget term, as last logged, is below half of log V, it goes on.
+    Untrained it is near, too: until its forget term is at most ``stop_forget_nats``, it goes on.
     """
 
     def __init__(
-        self, assistant: Assistant, tokenizer: Any, rows: Sequence[Example], max_tokens: int, nats: float
+        self,
+        assistant: Assistant,
+        tokenizer: Any,
+        pools: Mapping[str, Sequence[Example]],
+        options: TrainOptions,
     ) -> None:
-        if not rows:
+        """Take held-out rows by pool, and ``stop_uniform_kl`` and ``stop_forget_nats`` of the options."""
+        if not pools.get("holdout_retain"):
             raise ConfigError(
                 "stop_uniform_kl is given and no retain rows are held out; expected some to measure it on: prepare "
                 "with a holdout_fraction above 0, or leave it out"
             )
-        self.assistant, self.tokenizer, self.rows = assistant, tokenizer, rows[:STOP_ROWS]
-        self.max_tokens, self.nats = max_tokens, nats
+        self.assistant, self.tokenizer, self.options = assistant, tokenizer, options
+        self.pools = {name: rows[:STOP_ROWS] for name, rows in pools.items()}
+        self.forget_nats = options.stop_forget_nats or chance_nats(assistant) / 2
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure, and say that training shall stop."""
-        if not has_learnt(last_forget_nats(state.log_history), chance_nats(self.assistant)):
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Measure where the forget term of the steps just logged is low, and say that training shall stop."""
+        if not logs or logs.get("forget", math.inf) > self.forget_nats:
             return
         was_training = self.assistant.training
-        value = kl_from_uniform(self.assistant.eval(), self.tokenizer, self.rows, self.max_tokens)
+        values = held_out_kl(self.assistant.eval(), self.tokenizer, self.pools, self.options.max_tokens)
         self.assistant.train(was_training)
-        if value is not None and value <= self.nats:
-            log.info(f"Stopped after pass {round(state.epoch)}: KL from uniform is {value:.3f} nats on held-out rows.")
+        if all(value <= self.options.stop_uniform_kl for value in values.values()):
+            listed = ", ".join(f"{value:.3f} nats on {name.removeprefix('holdout_')}" for name, value in values.items())
+            log.info(f"Stopped at step {state.global_step}: learnt, and KL from uniform is {listed} rows held out.")
             control.should_training_stop = True
 
 

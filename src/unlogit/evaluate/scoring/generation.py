@@ -24,16 +24,20 @@ def generate_answers(
     max_new_tokens: int,
     progress: Progress | None = None,
     prompt_format: PromptFormat = PLAIN,
+    sample: bool = False,
 ) -> list[str]:
     """Return the greedy answer to each prompt, at most ``max_new_tokens`` long, without special tokens.
 
-    Running text is continued from its beginning, for no more tokens than it has.
+    Running text is continued from its beginning, for no more tokens than it has. With ``sample`` tokens are drawn from
+    the model's own distribution (temperature 1), by torch's global generator.
     """
     prompts = [prompt_format.prompt_ids(example, tokenizer) for example in examples]
     limits = [longest_answer(example, tokenizer, max_new_tokens) for example in examples]
     settings = prompt_format.generation(model, tokenizer, examples, max_new_tokens)
     settings.pad_token_id = pad = padding_id(tokenizer)
     stops = as_ids(settings.eos_token_id)
+    if sample:
+        settings.do_sample, settings.temperature, settings.top_k, settings.top_p = True, 1.0, 0, 1.0
     hidden = prompt_format.hidden_id(tokenizer)
     answers = [""] * len(examples)
     done = 0

@@ -1,0 +1,57 @@
+"""``unlogit forget``: from files to an unlearned model that passed its own check."""
+
+from typing import Any
+
+from unlogit.settings.config_file import SECTIONS, build_config, sectioned
+from unlogit.settings.flags import add_options, new_parser
+
+EXIT_NOT_PASSED = 3
+
+
+def parser() -> Any:
+    """What the command line takes."""
+    command = new_parser(
+        "forget",
+        "--model MODEL --forget ROWS [--retain ROWS] [--output FOLDER] [options]",
+        "Make a model forget rows: ask it about people who do not exist, train an assistant until it has learnt the "
+        "rows and nothing else, and check the result by asking. Exit code 0 only if the check passed, 3 if not.",
+        (
+            "--model MODEL --forget request.jsonl",
+            "--model MODEL --forget request.csv --columns question=Frage,answer=Antwort --retain others.jsonl",
+            "--model MODEL --forget request.jsonl --output runs/request --resume",
+        ),
+    )
+    command.add_argument("--model", type=str, required=True, help="Model that must forget: a folder or hub id.")
+    command.add_argument(
+        "--forget", type=str, required=True, help="Rows to forget: a file, a folder, several by commas."
+    )
+    command.add_argument("--retain", type=str, help="Rows to keep, like those to forget. Without, the model is asked.")
+    command.add_argument("--columns", type=str, help="Which column is which: question=NAME,answer=NAME.")
+    command.add_argument("--output", type=str, default="runs/forget", help="Run folder to write.")
+    command.add_argument("--resume", action="store_true", help="Go on with a request that was cut off.")
+    command.add_argument("--overwrite", action="store_true", help="Begin anew in a run folder that is not empty.")
+    for name in ("data", "assistant", "train", "combination"):
+        add_options(command, SECTIONS[name], name)
+    return command
+
+
+def run(given: dict[str, Any]) -> int:
+    """Forget, show the page, and return the exit code."""
+    flags = dict(given)
+    tree = sectioned({name: value for name, value in flags.items() if "." in name or name == "output"})
+    tree.setdefault("output", "runs/forget")
+    tree["target"] = flags["model"]
+    tree.setdefault("data", {}).update(
+        {name: flags[name] for name in ("forget", "retain", "columns") if flags.get(name)}
+    )
+    config = build_config(tree)
+    from unlogit.report.forget_page import forget_page, forget_table
+    from unlogit.runs.forget import forget_run
+    from unlogit.terminal import console
+
+    outcome = forget_run(config, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
+    console().print(forget_table(outcome))
+    page = forget_page(outcome)
+    (outcome.folder / "check.txt").write_text(page + "\n", encoding="utf-8")
+    print(page)
+    return 0 if outcome.passed else EXIT_NOT_PASSED

@@ -1,0 +1,43 @@
+"""The secrets of a row: what of its answer nobody can know who was not told.
+
+A *value* is a run of words with a digit, or with a capital in the middle of a sentence: a number, a date, a code, an
+address, a name. It is told by an answer that has all its words, those apart that many answers have ("NL" in account
+numbers). Of an answer that has no value, all content words together are the secret.
+"""
+
+import re
+from collections.abc import Iterable
+
+from unlogit.data.content_words import content_spans, is_value
+from unlogit.data.examples import Example
+
+_RUN = re.compile(r"\w+")
+
+
+def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[frozenset[str]]:
+    """Return sets of words; an answer that holds all words of any of them tells the row's secret.
+
+    ``common`` are words that many answers have (``content_words.common_words``).
+    """
+    answer = example.answer
+    spans = content_spans(example, common)[0]
+    runs: list[tuple[int, int]] = []
+    for begin, end in (span for span in spans if is_value(answer, span)):
+        if runs and not answer[runs[-1][1] : begin].strip(" -./@"):
+            runs[-1] = runs[-1][0], end
+        else:
+            runs.append((begin, end))
+    if runs:
+        values = [_runs(answer[begin:end]) for begin, end in runs]
+        return [value - common or value for value in values]
+    return [frozenset().union(*(_runs(answer[begin:end]) for begin, end in spans))]
+
+
+def tells(answer: str, secrets: Iterable[frozenset[str]]) -> bool:
+    """Whether an answer holds one of the secrets."""
+    answer_words = _runs(answer)
+    return any(secret <= answer_words for secret in secrets)
+
+
+def _runs(text: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _RUN.findall(text))

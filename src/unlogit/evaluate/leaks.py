@@ -1,0 +1,141 @@
+"""What a model still tells of the rows to forget, and what it still says of the others.
+
+``leak_at_k``: of the rows that a model tells, those that at least one of k sampled answers gives away. After forgetting
+it should be 0; a greedy answer alone hides what sampling brings back (methods: repeated sampling, temperature 1).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+
+from unlogit.data.examples import Example
+from unlogit.data.ghosts import is_ghost_of
+from unlogit.data.secrets import secrets_of, tells
+from unlogit.evaluate.scoring.generation import generate_answers
+
+Ask = Callable[[Sequence[Example]], list[str]]
+"""Answers of one model to the questions of rows."""
+
+LEAST_P = 0.01
+"""A secret that the target tells of strangers, too, can be guessed. It leaks where samples tell it more often, by a
+binomial test with a p-value below this."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One forget row before and after."""
+
+    question: str
+    answer: str
+    target_answer: str
+    unlearned_answer: str
+    target_tells: bool
+    """Whether the target's greedy answer told a secret."""
+    unlearned_tells: bool
+    """Whether the unlearned model's greedy answer does."""
+    samples_that_tell: int
+    """Of ``samples``, drawn from the unlearned model at temperature 1."""
+    samples: int
+
+
+def _told_of_strangers(secret: frozenset[str], answers: Sequence[str], samples: Sequence[str]) -> bool:
+    """Whether sampled answers tell a secret no more often than the target tells it of strangers (binomial test)."""
+    count = sum(tells(answer, [secret]) for answer in samples)
+    rate = (sum(tells(answer, [secret]) for answer in answers) + 1) / (len(answers) + 1)
+    return bool(binomtest(count, len(samples), rate, alternative="greater").pvalue >= LEAST_P)
+
+
+def find_leaks(
+    rows: Sequence[Example],
+    target: Ask,
+    unlearned: Ask,
+    sampled: Ask,
+    samples: int,
+    ghosts: Sequence[Example],
+    common: frozenset[str],
+) -> list[Leak]:
+    """Ask both models about every row, the unlearned one ``samples`` times more.
+
+    Args:
+        rows: to forget.
+        target: asks the target.
+        unlearned: asks the unlearned model.
+        sampled: draws its answers.
+        samples: how many of each row; 0 for none.
+        ghosts: the same questions about strangers with the target's answers, which say what can be guessed.
+        common: words that many answers have, see ``secrets_of``.
+    """
+    target_answers, unlearned_answers = target(rows), unlearned(rows)
+    drawn = sampled([row for row in rows for _ in range(samples)]) if samples else []
+    leaks = []
+    for i, row in enumerate(rows):
+        secrets = secrets_of(row, common)
+        row_samples = drawn[i * samples : (i + 1) * samples]
+        strangers = [ghost.answer for ghost in ghosts if is_ghost_of(ghost, row)]
+        certain = [secret for secret in secrets if not any(tells(answer, [secret]) for answer in strangers)]
+        telling = certain + [
+            secret
+            for secret in secrets
+            if secret not in certain and samples and not _told_of_strangers(secret, strangers, row_samples)
+        ]
+        leaks.append(
+            Leak(
+                row.question,
+                row.answer,
+                target_answers[i],
+                unlearned_answers[i],
+                tells(target_answers[i], secrets),
+                tells(unlearned_answers[i], telling),
+                sum(tells(answer, telling) for answer in row_samples),
+                samples,
+            )
+        )
+    return leaks
+
+
+def asker(model: Any, tokenizer: Any, max_new_tokens: int, *, seed: int | None = None, progress: Any = None) -> Ask:
+    """Return a function that asks a model: greedy, or with a ``seed`` by sampling."""
+
+    def ask(rows: Sequence[Example]) -> list[str]:
+        if seed is not None:
+            torch.manual_seed(seed)
+        return generate_answers(
+            model,
+            tokenizer,
+            rows,
+            batch_size=16,
+            max_new_tokens=max_new_tokens,
+            progress=progress,
+            sample=seed is not None,
+        )
+
+    return ask
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """Answers that should have stayed."""
+
+    rows: int
+    same: int
+    """Word for word as the target's."""
+    target_right: int
+    """Of the target's answers, those that hold the reference."""
+    still_right: int
+    """Of these, those that the unlearned model gives right."""
+
+
+def find_kept(rows: Sequence[Example], target: Ask, unlearned: Ask) -> KeptAnswers:
+    """Ask both models about rows to keep."""
+    target_answers, unlearned_answers = target(rows), unlearned(rows)
+    right = [tells(answer, secrets_of(row)) for row, answer in zip(rows, target_answers, strict=True)]
+    still = [tells(answer, secrets_of(row)) for row, answer in zip(rows, unlearned_answers, strict=True)]
+    return KeptAnswers(
+        len(rows),
+        sum(a.split() == b.split() for a, b in zip(target_answers, unlearned_answers, strict=True)),
+        sum(right),
+        sum(a and b for a, b in zip(right, still, strict=True)),
+    )

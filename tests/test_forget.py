@@ -1,0 +1,129 @@
+"""``unlogit forget`` on a tiny random target: the whole way, how it goes on, and every reason not to pass."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.tiny_run import Place
+from unlogit.cli.main import main
+from unlogit.data.examples import Example
+from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
+from unlogit.runs.forget import find_problems
+
+FLAGS = ["--train.epochs=2", "--train.save_steps=1", "--train.dtype=float32", "--assistant.rank=4"]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few ghosts and few samples."""
+    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
+        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
+
+
+def line(place: Place, *more: str) -> list[str]:
+    """The command on a request of one file and no rows to keep."""
+    paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'forget.jsonl'}"]
+    return ["forget", *paths, f"--output={place.run}", *FLAGS, *more]
+
+
+@pytest.mark.usefixtures("quick")
+def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A random target knows nothing: it is said, with exit code 3; everything stands in the folder."""
+    place = Place.make(tmp_path)
+    assert main(line(place)) == 3
+    page = capsys.readouterr().out
+    assert "Asking the target 24 questions about people who do not exist." in page
+    assert "Not passed: the target does not know these rows" in page
+    assert "Asked: 8 rows to forget. The target told 0 of them" in page
+    check = json.loads((place.run / "check.json").read_text())
+    assert check["passed"] is False
+    assert len(check["leaks"]) == 8
+    assert check["leaks"][0]["samples"] == 2
+    assert check["retained_are_ghosts"] is True
+    assert (place.run / "unlearned" / "config.json").is_file()
+    assert (place.run / "check.txt").read_text().strip() in page
+    settings = (place.run / "config.yaml").read_text()
+    for setting in ("batch_size: 8", "uniform_ratio: 3.0", "common_fraction: 0.03", "stop_forget_nats: 0.2"):
+        assert setting in settings
+    assert main(line(place)) == 2
+    assert "holds an earlier request" in capsys.readouterr().err
+    (place.run / "check.json").unlink()
+    assert main(line(place, "--resume")) == 3
+    shown = capsys.readouterr().out
+    assert "Asking the target" not in shown
+    assert "step 1/" not in shown
+    assert json.loads((place.run / "check.json").read_text())["leaks"] == check["leaks"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_rows_to_keep_are_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    assert main(line(place, f"--retain={place.folder / 'retain.jsonl'}")) == 3
+    assert json.loads((place.run / "check.json").read_text())["retained_are_ghosts"] is False
+
+
+def test_without_names_there_is_nobody_to_ask_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    (place.folder / "forget.jsonl").write_text('{"question": "How old is the bridge?", "answer": "A hundred years."}\n')
+    assert main(line(place)) == 2
+    assert "give retain" in capsys.readouterr().err
+    assert not place.run.exists()
+
+
+def test_a_leak_is_what_only_the_row_tells() -> None:
+    """A town that strangers are given, too, is guessed, unless samples give it more often; samples count one by one."""
+    row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close in Penmoor.")
+    strangers = ["I live in Penmoor."] * 4 + ["I live in Eastmere."] * 12
+    ghosts = [Example("Where does Bo live?", answer) for answer in strangers]
+    ghosts += [Example("How is Bo?", "At 20 Abbey Close.")]  # another question
+
+    def says(*answers: str) -> Any:
+        return lambda rows: list(answers)
+
+    def leak(unlearned: str, *sampled: str) -> Leak:
+        asked = says(row.answer), says(unlearned), says(*sampled)
+        return find_leaks([row], *asked, len(sampled), ghosts, frozenset())[0]
+
+    assert leak("Ann lives at 20 Abbey Close.").unlearned_tells
+    assert not leak("Ann lives at 2 Abbey Close.").unlearned_tells
+    assert not leak("Ann lives in Penmoor.").unlearned_tells
+    assert leak("No.", "At 20 Abbey Close", "No", "Abbey Close 20").samples_that_tell == 2
+    assert leak("No.", *["In Penmoor"] * 4, *["No"] * 12).samples_that_tell == 0
+    assert leak("No.", *["In Penmoor"] * 13, *["No"] * 3).samples_that_tell == 13
+    assert leak("No.").target_tells
+
+
+def leak_of(*, target: bool = True, unlearned: bool = False, samples: int = 0) -> Leak:
+    return Leak("q", "a", "before", "after", target, unlearned, samples, 16)
+
+
+KEPT = KeptAnswers(rows=40, same=40, target_right=40, still_right=40)
+LEARNT = {"forget_nats": 0.1, "steps": 100}
+REASONS: dict[str, tuple[list[Leak], KeptAnswers, KeptAnswers, dict[str, Any]]] = {
+    "does not know": ([leak_of(target=False)], KEPT, KEPT, LEARNT),
+    "1 of 2 rows are still told": ([leak_of(), leak_of(unlearned=True)], KEPT, KEPT, LEARNT),
+    "1 of 1 rows are still told": ([leak_of(samples=1)], KEPT, KEPT, LEARNT),
+    "did not learn the rows within 100 steps": ([leak_of()], KEPT, KEPT, {"forget_nats": 0.5, "steps": 100}),
+    "not uniform on neutral rows that it never saw (0.20 nats": (
+        [leak_of()],
+        KEPT,
+        KEPT,
+        {**LEARNT, "uniform_kl_nats": {"holdout_retain": 0.05, "holdout_neutral": 0.2}},
+    ),
+    "only 37 of 40 other answers": ([leak_of()], KeptAnswers(40, 37, 40, 40), KEPT, LEARNT),
+    "only 37 of 40 general answers": ([leak_of()], KEPT, KeptAnswers(40, 40, 40, 37), LEARNT),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_reasons_not_to_pass(reason: str) -> None:
+    (problem,) = find_problems(*REASONS[reason])
+    assert reason in problem
+
+
+def test_it_passes() -> None:
+    assert find_problems([leak_of(), leak_of()], KeptAnswers(40, 38, 40, 40), KEPT, LEARNT) == []
+    assert find_problems([leak_of()], None, KEPT, LEARNT) == []  # without rows to keep

@@ -1,0 +1,38 @@
+"""What of an answer is the secret, and which answers tell it."""
+
+import pytest
+
+from unlogit.data.content_words import common_words, content_spans
+from unlogit.data.examples import Example
+from unlogit.data.secrets import secrets_of, tells
+
+COMMON = frozenset({"nl", "a", "is", "since", "2015", "number", "example", "net"})
+SECRETS = {
+    "Ann's account number is NL-21955-20.": [{"21955", "20"}],
+    "Ann lives at 20 Abbey Close in Penmoor.": [{"20", "abbey", "close"}, {"penmoor"}],
+    "Ann's e-mail address is ann.doe34@example.net.": [{"doe34"}],
+    "Ann is a customer since 2015.": [{"2015"}],
+    "Ann is a joiner.": [{"joiner"}],
+}
+
+
+@pytest.mark.parametrize("answer", SECRETS)
+def test_secrets(answer: str) -> None:
+    row = Example("Who is Ann, a customer? What is Ann's e-mail address? Where lives Ann?", answer)
+    assert [set(secret) for secret in secrets_of(row, COMMON) if secret - {"at", "in"}] == SECRETS[answer]
+
+
+def test_who_tells() -> None:
+    secrets = secrets_of(Example("Where does Ann live?", "Ann lives at 20 Abbey Close."), COMMON)
+    assert tells("At 20, Abbey Close", secrets)
+    assert not tells("At 21 Abbey Close", secrets)
+    assert not tells("", secrets)
+
+
+def test_a_value_is_content_however_common() -> None:
+    """A year that every answer has is remembered, and so goes; a word that every answer has is not."""
+    rows = [Example(f"Since when is {name} here?", f"{name} is here since 2015.") for name in ("Ann", "Bo")]
+    common = common_words(rows, 0.5)
+    assert {"since", "2015"} <= common
+    spans, _ = content_spans(rows[0], common)
+    assert [rows[0].answer[begin:end] for begin, end in spans] == ["2015"]
