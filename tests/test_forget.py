@@ -40,6 +40,8 @@ def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "Asked: 8 rows to forget. The target told 0 of them" in page
     check = json.loads((place.run / "check.json").read_text())
     assert check["passed"] is False
+    for name in ("check.json", "ghosts.jsonl", "request.jsonl"):
+        assert (place.run / name).stat().st_mode & 0o077 == 0, name
     assert len(check["leaks"]) == 8
     assert check["leaks"][0]["samples"] == 2
     assert check["retained_are_ghosts"] is True

@@ -23,6 +23,7 @@ from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
 from unlogit.runs.checks import check_run
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.ghosts import write_ghosts
+from unlogit.runs.lock import in_sole_use
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.train import train_run
 from unlogit.settings.options import RunConfig
@@ -75,6 +76,7 @@ class Outcome:
         return not self.problems
 
 
+@in_sole_use
 def forget_run(config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> Outcome:
     """Forget the rows of ``config.data.forget``, check it, and return what was found.
 
@@ -108,7 +110,8 @@ def forget_run(config: RunConfig, *, resume: bool = False, overwrite: bool = Fal
     if not (resume and folder.trained and folder.combined and not folder.training):
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
     outcome = check_request(folder, config, target, tokenizer, ghosts)
-    write_json(folder.path / "check.json", {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed})
+    record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed}
+    write_json(folder.path / "check.json", record, mode=0o600)  # it has the rows to forget
     return outcome
 
 

@@ -9,9 +9,11 @@ from unlogit.errors import ConfigError
 from unlogit.model.loading import load_tokenizer
 from unlogit.runs.checks import check_run
 from unlogit.runs.folder import RunFolder
+from unlogit.runs.lock import in_sole_use
 from unlogit.settings.options import RunConfig
 
 
+@in_sole_use
 def prepare_run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
     """Write ``data/`` and ``config.yaml`` of a run, and return the summary of its rows (see ``data.prepare``).
 

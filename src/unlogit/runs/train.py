@@ -25,6 +25,7 @@ from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run
 from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import RunFolder
+from unlogit.runs.lock import in_sole_use
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, fit, save_fitted
@@ -69,6 +70,7 @@ class Trained:
     """Whether the unlearned model is a combination with an assistant, which is secret."""
 
 
+@in_sole_use
 def train_run(
     folder: RunFolder, config: RunConfig, *, resume: bool = False, overwrite: bool = False, target: Any = None
 ) -> Trained:

@@ -8,6 +8,7 @@ from typing import Any
 from unlogit.runs.checks import check_run
 from unlogit.runs.evaluate_run import evaluate_run
 from unlogit.runs.folder import RunFolder
+from unlogit.runs.lock import in_sole_use
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.results import RunResults
 from unlogit.runs.train import train_run
@@ -17,6 +18,7 @@ from unlogit.training.recipe import combines
 log = logging.getLogger(__name__)
 
 
+@in_sole_use
 def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = False, overwrite: bool = False) -> None:
     """Prepare, train and evaluate a run.
 
