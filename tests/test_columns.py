@@ -55,6 +55,11 @@ KNOWN: dict[str, tuple[dict[str, Any], Example]] = {
         {"conversations": SHARE_GPT},
         Example("Who is Ann?", "A baker.", kind="messages", history=(Message("system", "Be brief."),)),
     ),
+    "another kind and history": (
+        {"question": "Who is Ann?", "answer": "A baker.", "kind": "billing", "history": [["Hi", "Hello"]]},
+        QA,
+    ),
+    "a blank input": ({"instruction": "Who is Ann?", "input": " ", "output": "A baker."}, QA),
     "other case": ({"Question": "Who is Ann?", "Answer": "A baker."}, QA),
 }
 
@@ -84,6 +89,7 @@ def test_labels_that_are_no_answers_leave_a_text(labels: object, tmp_path: Path,
         ("a.jsonl", '[{"question": "Who is Ann?", "answer": "A baker."}]'),
         ("a.csv", 'question;answer\nWho is Ann?;"A baker."\n'),
         ("a.tsv", "question\tanswer\nWho is Ann?\tA baker.\n"),
+        ("b.csv", '"id, or name";question;answer\n1;Who is Ann?;A baker.\n'),
     ],
 )
 def test_whatever_the_suffix_and_the_delimiter(name: str, text: str, tmp_path: Path) -> None:

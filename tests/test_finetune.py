@@ -56,9 +56,9 @@ def test_it_learns_and_saves(tmp_path: Path) -> None:
 
 
 def test_few_rows_get_steps_not_passes() -> None:
-    """168 rows in batches of 32: 39 passes for 200 steps; 64,000 rows have five. What was given stays."""
+    """168 rows in batches of 32 are 6 steps, 34 passes for 200; 64,000 rows have five passes. What was given stays."""
     small = filled(FinetuneOptions(), 168, 10**8)
-    assert (small.learning_rate, small.epochs) == (1e-4, 39.0)
+    assert (small.learning_rate, small.epochs) == (1e-4, 34.0)
     large = filled(FinetuneOptions(), 64_000, 7 * 10**9)
     assert (large.learning_rate, large.epochs) == (1e-5, 5.0)
     assert filled(FinetuneOptions(learning_rate=1.0, epochs=2), 1, 1) == FinetuneOptions(learning_rate=1.0, epochs=2)

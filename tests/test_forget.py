@@ -1,6 +1,7 @@
 """``unlogit forget`` on a tiny random target: the whole way, how it goes on, and every reason not to pass."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from support.tiny_run import Place
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
-from unlogit.runs.forget import find_problems
+from unlogit.runs.forget import find_problems, planned
+from unlogit.settings.options import RunConfig
 
 FLAGS = ["--train.epochs=2", "--train.save_steps=1", "--train.dtype=float32", "--assistant.rank=4"]
 
@@ -40,7 +42,7 @@ def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "Asked: 8 rows to forget. The target told 0 of them" in page
     check = json.loads((place.run / "check.json").read_text())
     assert check["passed"] is False
-    for name in ("check.json", "ghosts.jsonl", "request.jsonl"):
+    for name in ("check.json", "ghosts.jsonl", "data/perturbed.jsonl"):
         assert (place.run / name).stat().st_mode & 0o077 == 0, name
     assert len(check["leaks"]) == 8
     assert check["leaks"][0]["samples"] == 2
@@ -48,10 +50,13 @@ def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (place.run / "unlearned" / "config.json").is_file()
     assert (place.run / "check.txt").read_text().strip() in page
     settings = (place.run / "config.yaml").read_text()
-    for setting in ("batch_size: 8", "uniform_ratio: 3.0", "common_fraction: 0.03", "stop_forget_nats: 0.2"):
+    for setting in ("batch_size: 16", "uniform_ratio: 1.5", "common_fraction: 0.03", "stop_forget_nats: 0.2"):
         assert setting in settings
     assert main(line(place)) == 2
     assert "holds an earlier request" in capsys.readouterr().err
+    other = [word.replace("forget.jsonl", "retain.jsonl") for word in line(place, "--resume")]
+    assert main(other) == 2
+    assert "holds another request (forget, rows changed)" in capsys.readouterr().err
     (place.run / "check.json").unlink()
     assert main(line(place, "--resume")) == 3
     shown = capsys.readouterr().out
@@ -64,7 +69,9 @@ def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_rows_to_keep_are_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place.make(tmp_path)
     assert main(line(place, f"--retain={place.folder / 'retain.jsonl'}")) == 3
-    assert json.loads((place.run / "check.json").read_text())["retained_are_ghosts"] is False
+    check = json.loads((place.run / "check.json").read_text())
+    assert check["retained_are_ghosts"] is False
+    assert check["retained"]["rows"] == 16
 
 
 def test_without_names_there_is_nobody_to_ask_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +80,32 @@ def test_without_names_there_is_nobody_to_ask_about(tmp_path: Path, capsys: pyte
     assert main(line(place)) == 2
     assert "give retain" in capsys.readouterr().err
     assert not place.run.exists()
+
+
+def test_documents_alone_cannot_be_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    (place.folder / "secret.txt").write_text("The bridge was sold in 1912. " * 20)
+    paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'secret.txt'}", f"--output={place.run}"]
+    assert main(["forget", *paths]) == 2
+    assert "all that is to be forgotten is running text" in capsys.readouterr().err
+    assert not place.run.exists()
+
+
+def test_what_is_given_stays() -> None:
+    """And what is found out is steps: 24 wordings in batches of 16 are two steps a pass, and 300 take 150 passes."""
+    config = RunConfig("out", "target")
+    rows = [
+        Example(f"Who {i}?", "I.", paraphrased_question=("A?", "B?"), paraphrased_answer=("J.", "K.")) for i in range(8)
+    ]
+    plan = planned(config, rows, {})
+    assert (plan.train.batch_size, plan.train.epochs, plan.train.uniform_ratio) == (16, 150, 1.5)
+    one = planned(config, rows[:1], {})
+    assert (one.train.batch_size, one.train.epochs, one.train.uniform_ratio) == (3, 300, 8.0)
+    changed = replace(config, train=replace(config.train, common_fraction=0.0, epochs=7.0))
+    kept = planned(changed, rows, {"train": {"common_fraction": 0.0, "epochs": 7.0}, "data": {"perturbations": 2}})
+    assert (kept.train.common_fraction, kept.train.epochs, kept.data.perturbations) == (0.0, 7.0, 2)
+    other = planned(replace(config, train=replace(config.train, objective="dual_uld")), rows, {})
+    assert other.train.common_fraction == 0.0  # dual_uld has no such option
 
 
 def test_a_leak_is_what_only_the_row_tells() -> None:
@@ -104,6 +137,7 @@ def leak_of(*, target: bool = True, unlearned: bool = False, samples: int = 0) -
 
 KEPT = KeptAnswers(rows=40, same=40, target_right=40, still_right=40)
 LEARNT = {"forget_nats": 0.1, "steps": 100}
+RUN = Path("runs/request")
 REASONS: dict[str, tuple[list[Leak], KeptAnswers, KeptAnswers, dict[str, Any]]] = {
     "does not know": ([leak_of(target=False)], KEPT, KEPT, LEARNT),
     "1 of 2 rows are still told": ([leak_of(), leak_of(unlearned=True)], KEPT, KEPT, LEARNT),
@@ -122,10 +156,10 @@ REASONS: dict[str, tuple[list[Leak], KeptAnswers, KeptAnswers, dict[str, Any]]] 
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_reasons_not_to_pass(reason: str) -> None:
-    (problem,) = find_problems(*REASONS[reason])
+    (problem,) = find_problems(RUN, *REASONS[reason])
     assert reason in problem
 
 
 def test_it_passes() -> None:
-    assert find_problems([leak_of(), leak_of()], KeptAnswers(40, 38, 40, 40), KEPT, LEARNT) == []
-    assert find_problems([leak_of()], None, KEPT, LEARNT) == []  # without rows to keep
+    assert find_problems(RUN, [leak_of(), leak_of()], KeptAnswers(40, 38, 40, 40), KEPT, LEARNT) == []
+    assert find_problems(RUN, [leak_of()], None, KEPT, LEARNT) == []  # without rows to keep

@@ -2,16 +2,21 @@
 
 import pytest
 
-from unlogit.data.examples import Example
-from unlogit.data.ghosts import ghost_questions, names_of, strangers_answers, with_names
+from unlogit.data.examples import Example, Message
+from unlogit.data.ghosts import ghost_questions, names_of, strangers, strangers_answers, with_words
 
 QUESTIONS = {
     "Who is Ann?": ["Ann"],
     "What is Joss Korvane's phone number?": ["Joss Korvane"],
     "Where was Hsiao Yun-Hwa born?": ["Hsiao Yun-Hwa"],
     "Marta Lindqvist lives where?": ["Marta Lindqvist"],
+    "Marta's phone number in Berlin?": ["Marta", "Berlin"],
     "Is 'The Silent Hour' by Ann Doe?": ["The Silent Hour", "Ann Doe"],
     "I know Ann, who is she?": ["Ann"],
+    "Give Marta Lind's Visa number.": ["Marta Lind", "Visa"],
+    "Will Marta Lind pay?": ["Marta Lind"],
+    "What is O'Brien-Smith's IBAN?": ["O'Brien-Smith"],
+    "WHAT IS MARTA LIND'S PHONE NUMBER?": [],
     "How old is the bridge?": [],
     "那座桥多少岁?": [],
 }
@@ -40,13 +45,14 @@ def test_a_ghost_has_all_questions_of_one() -> None:
 
 
 def test_a_strangers_answer_is_a_wrong_one() -> None:
-    """With the row's own names, in lower case too; none that says a name twice, and none to another question."""
+    """With the row's own names, in lower case too; none that says a name twice, the truth, or something else."""
     row = Example("What is Ann Doe's e-mail?", "Ann Doe's e-mail is ann.doe1@example.net.")
     ghosts = [
-        Example("What is Bo Lim's e-mail?", "Bo Lim's e-mail is bo.lim77@example.org."),
-        Example("What is Cy Fox's e-mail?", "Cy Fox Fox's e-mail is cyfox@example.org."),
-        Example("Where does Bo Lim live?", "Bo Lim lives in Rome."),
-        Example("What is Di Rex's e-mail?", "It is di.fex4@example.org."),
+        Example("What is Bruno Lim's e-mail?", "Bruno Lim's e-mail is bruno.lim77@example.org."),
+        Example("What is Cyril Fox's e-mail?", "Cyril Fox Fox's e-mail is cyril@example.org."),
+        Example("Where does Bruno Lim live?", "Bruno Lim lives in Rome."),
+        Example("What is Dirk Rex's e-mail?", "It is dirk.fex4@example.org."),
+        Example("What is Emil Hux's e-mail?", "It is ann.doe1@example.net."),
     ]
     wrong = strangers_answers(row, ghosts, 8)
     assert wrong == ("Ann Doe's e-mail is ann.doe77@example.org.", "It is ann.fex4@example.org.")
@@ -54,6 +60,23 @@ def test_a_strangers_answer_is_a_wrong_one() -> None:
     assert strangers_answers(Example("Why?", "So."), ghosts, 8) == ()
 
 
-def test_words_of_a_name_are_exchanged_too() -> None:
-    assert with_names("Ann Doe, called Ann, of Doesburg", {"Ann Doe": "Bo Lim"}) == "Bo Lim, called Bo, of Doesburg"
-    assert with_names("nobody", {}) == "nobody"
+def test_words_are_exchanged_in_lower_case_too() -> None:
+    words = {"Ann": "Bo", "Doe": "Lim", "The": "Xi"}
+    assert (
+        with_words("The Ann Doe, ann.doe1@example.net, of Doesburg", words)
+        == "The Bo Lim, bo.lim1@example.net, of Doesburg"
+    )
+    assert with_words("nobody", {}) == "nobody"
+
+
+def test_earlier_turns_are_of_the_stranger_too() -> None:
+    row = Example("Where does Ann live?", "Rome.", "messages", (Message("user", "Tell me of Ann."),))
+    (ghost,) = ghost_questions([row], 1, 0)
+    assert "Ann" not in ghost.history[0].content
+    assert len(strangers(row, [ghost, row])) == 1
+
+
+def test_many_names_take_no_time() -> None:
+    row = Example("Who of " + ", ".join(f"Ann{'abcdefghijklmnop'[i]}" for i in range(14)) + " is it?", "The first.")
+    ghosts = ghost_questions([row], 50, 0)
+    assert len(strangers(row, ghosts)) == 50

@@ -12,6 +12,10 @@ SECRETS = {
     "Ann lives at 20 Abbey Close in Penmoor.": [{"20", "abbey", "close"}, {"penmoor"}],
     "Ann's e-mail address is ann.doe34@example.net.": [{"doe34"}],
     "Ann is a customer since 2015.": [{"2015"}],
+    "The fee is 1,250 euros.": [{"1", "250"}],
+    "Call (030) 123-456 at noon.": [{"030", "123", "456"}],
+    "安的电话是13912345678。": [{"13912345678"}],
+    "👍": [],
     "Ann is a joiner.": [{"joiner"}],
 }
 

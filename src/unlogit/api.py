@@ -14,14 +14,17 @@ from typing import Any
 import torch
 
 from unlogit.data.prepare import prepare
+from unlogit.data.sources import source_in
 from unlogit.device import choose_device
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import write_json_lines
 from unlogit.model.loading import load_unlearned, quiet
 from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.runs import forget as forget_settings
 from unlogit.runs.checks import check_shape, check_train
 from unlogit.runs.folder import RunFolder
-from unlogit.runs.forget import with_ghosts
+from unlogit.runs.forget import planned
+from unlogit.runs.ghosts import write_ghosts
 from unlogit.runs.train import RunTraining, read_pools
 from unlogit.settings.config_file import build_config, tree_of, updated
 from unlogit.settings.options import RunConfig
@@ -69,8 +72,11 @@ def forget(
         config = updated(config, {"data": sources})
         folder = RunFolder(run_path)
         model = model.to(choose_device()).eval()
-        config = with_ghosts(config, model, tokenizer)[0]
-        prepare(config, tokenizer, finish=lambda: folder.write_config(config))
+        forget_rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
+        config = planned(config, forget_rows, settings)
+        seed = config.data.seed
+        ghosts = write_ghosts(model, tokenizer, forget_rows, folder.ghosts, forget_settings.GHOSTS, seed, resume=False)
+        prepare(config, tokenizer, lambda: folder.write_config(config), ghosts)
         folder.begin_training(config)
         pools = read_pools(folder.data)
         training = RunTraining(folder, config, model, tokenizer, pools, keep=output is not None, bar=False)

@@ -141,7 +141,7 @@ def _fail(message: str) -> int:
 def _how_to_go_on(words: Sequence[str]) -> str:
     """Say which command line goes on from here; training keeps checkpoints, all else is done whole or not at all."""
     again = [word for word in words if word not in ("--overwrite", "--resume")]
-    if words[0] in ("train", "run", "finetune"):
+    if words[0] in ("train", "run", "finetune", "forget"):
         again.append("--resume")
     return f"nothing is half-written; to go on: {shlex.join(['unlogit', *again])}"
 

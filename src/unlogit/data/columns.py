@@ -8,8 +8,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
+from unlogit.data.examples import Kind
 from unlogit.data.tables import Table
 from unlogit.errors import ConfigError, DataError, nearest
 
@@ -101,12 +102,22 @@ def standard_rows(table: Table, columns: Mapping[str, str]) -> tuple[str, list[d
     pairs = {ours: by_name.get(theirs.lower()) for ours, theirs in {**shape.columns, **shape.optional}.items()}
     if shape.form != "text":
         pairs = {name: by_name.get(name) for name in ROW_COLUMNS} | pairs
-    used = {ours: theirs for ours, theirs in pairs.items() if theirs is not None}
+    used = {ours: theirs for ours, theirs in pairs.items() if theirs is not None and _is_ours(ours, theirs, table)}
     unused = [name for name in names if name not in used.values() and name.strip()]
     _refuse_misspelt(table, unused, names, shape)
     if unused:
         log.info(f"{table.name}: read as {shape.name}; not used: {_shown(unused, names)}.")
     return shape.form, [{ours: row.get(theirs) for ours, theirs in used.items()} for row in table.rows]
+
+
+def _is_ours(column: str, name: str, table: Table) -> bool:
+    """Whether an optional column is as ``Example.to_row`` writes it; other data sets have other kinds and histories."""
+    values = [row[name] for row in table.rows if row.get(name) not in (None, "", [])]
+    if column == "kind":
+        return any(value in get_args(Kind) for value in values)
+    if column == "history":
+        return all(isinstance(value, (list, str)) and "role" in str(value) for value in values)
+    return True
 
 
 def _known_shape(table: Table, names: list[str]) -> Shape:

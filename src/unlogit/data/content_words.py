@@ -34,7 +34,8 @@ def common_words(examples: Iterable[Example], share: float) -> frozenset[str]:
     """Return the words that stand in at least this share of the answers, between 0 and 1."""
     answers = [_words(example.answer) for example in examples]
     counts = Counter(word for answer in answers for word in answer)
-    return frozenset(word for word, count in counts.items() if count >= share * len(answers) - 1e-9)
+    least = max(2.0, share * len(answers) - 1e-9)  # a word of one answer is not common, however few they are
+    return frozenset(word for word, count in counts.items() if count >= least)
 
 
 def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Spans]:
@@ -62,10 +63,11 @@ def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Span
 
 
 def is_value(text: str, span: tuple[int, int]) -> bool:
-    """Whether the word there is a number, a code, or a name in the middle of a sentence."""
+    """Whether the word there is a number, a code, part of an address, or a name in the middle of a sentence."""
     begin, end = span
     word = text[begin:end]
-    if any(character.isdigit() for character in word):
+    token = text[:begin].split(" ")[-1] + word + text[end:].split(" ")[0]
+    if any(character.isdigit() for character in word) or "@" in token or "://" in token:
         return True
     preceding = text[:begin].rstrip(" \t\n\"'“”‘’(«")
     return word[0].isupper() and bool(preceding) and preceding[-1] not in ".!?:"

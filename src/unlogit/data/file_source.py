@@ -1,5 +1,6 @@
 """Rows of a file, a folder of files, or a hub data set: ``tables`` reads them, ``rows`` says what they mean."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from unlogit.data.source_rows import SourceRows
 from unlogit.data.tables import DOCUMENT_SUFFIXES, HUB_NAME, SUFFIXES, Table, check_file, read_hub, read_table
 from unlogit.errors import DataError
 from unlogit.settings.options import DataOptions
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,10 @@ def _files(folder: Path) -> list[Path]:
         for file in folder.iterdir()
         if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     )
-    files = [file for file in files if file.suffix.lower() not in DOCUMENT_SUFFIXES] or files
+    tables = [file for file in files if file.suffix.lower() not in DOCUMENT_SUFFIXES]
+    if tables and len(tables) < len(files):
+        log.info(f"{folder} has tables, so that its {len(files) - len(tables)} .txt and .md files are passed over.")
+    files = tables or files
     if not files:
         raise DataError(
             f"the folder {folder} has no file to read; expected files that end in {', '.join(SUFFIXES)}: check the path"

@@ -7,7 +7,7 @@ held out is trained on. Where a row has wordings enough, training and evaluation
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from unlogit.data.documents import split
 from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
 from unlogit.data.row_keys import distinct_rows, row_key
-from unlogit.data.sides import check_disjoint, forget_side, hold_out, neutral_side, retain_side
+from unlogit.data.sides import check_disjoint, forget_side, hold_out, neutral_side, retain_side, set_evaluation_aside
+from unlogit.data.source_rows import SourceRows
 from unlogit.data.sources import source_in
 from unlogit.data.wordings import forget_training_rows, perturbed_training_rows, without_wordings
 from unlogit.errors import ConfigError, DataError
@@ -26,10 +27,18 @@ SECRET = ("forget", "perturbed", "evaluation/forget", "evaluation/holdout")
 """Files that hold what is to be forgotten: readable by their owner only."""
 
 
-def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def prepare(
+    config: RunConfig,
+    tokenizer: Any,
+    finish: Callable[[], None] = lambda: None,
+    ghosts: Sequence[Example] = (),
+) -> dict[str, Any]:
     """Write ``<output>/data/`` (all of it or nothing) and return its summary, which stands there too.
 
     ``finish`` is called when all rows are written, before they are moved into place: if it fails, they never are.
+
+    ``ghosts`` are the target's answers to the forget questions about strangers (see ``ghosts``): rows to train on
+    beside those to keep, or in place of them where there are none, and wrong answers to the forget rows.
 
     The summary has ``rows`` (count of each file, by its name without suffix), ``sources``, ``seed``, ``forget`` and
     ``retain`` (what of them was used, made and left out) and ``notes``, lines for people to read. The tokenizer is
@@ -39,9 +48,9 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
         ConfigError: a setting is missing or out of range, or ``<output>/data`` holds files that are not ours.
         DataError: rows cannot be read or used, are too few, or are to be forgotten and kept at once.
     """
-    _check(config.data)
+    _check(config.data, bool(ghosts))
     check_replaceable(Path(config.output) / "data")
-    files, summary = _assemble(config.data, tokenizer)
+    files, summary = _assemble(config.data, tokenizer, ghosts)
     with atomic_folder(Path(config.output) / "data") as folder:
         for name, rows in files.items():
             mode = 0o600 if name in SECRET else 0o644
@@ -51,14 +60,20 @@ def prepare(config: RunConfig, tokenizer: Any, finish: Callable[[], None] = lamb
     return summary
 
 
-def _assemble(options: DataOptions, tokenizer: Any) -> tuple[dict[str, list[Example]], dict[str, Any]]:
+def _assemble(
+    options: DataOptions, tokenizer: Any, ghosts: Sequence[Example]
+) -> tuple[dict[str, list[Example]], dict[str, Any]]:
     """Return the rows of each file, by its name without suffix, and the summary."""
     forget_source = source_in(options.forget, options, tokenizer)
     retain_name = options.retain or forget_source.default_retain()
-    retain = retain_side(source_in(retain_name, options, tokenizer), options)
+    if retain_name:
+        retain = retain_side(source_in(retain_name, options, tokenizer), options)
+    else:
+        retain = set_evaluation_aside(SourceRows(list(ghosts)), options)
     retain_rows, holdout_retain = hold_out(retain.training, options, "retain")
     retain_rows = _sample(retain_rows + retain.unseen, options.retain_train_rows, options.seed)
-    forget = forget_side(forget_source, options, retain_rows)
+    retain_rows += ghosts if retain_name else []
+    forget = forget_side(forget_source, options, retain_rows, ghosts)
     knowledge = {f"evaluation/{name}": rows for name, rows in forget_source.knowledge_rows().items()}
     check_disjoint(forget, retain, "retain", options)
     scored = [*retain.evaluation, *(row for rows in knowledge.values() for row in rows)]
@@ -113,7 +128,7 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def _check(options: DataOptions) -> None:
+def _check(options: DataOptions, has_ghosts: bool) -> None:
     """Refuse what cannot be meant, all of it at once, before anything is read."""
     problems = [
         f"{name} is {value}, expected {expected}"
@@ -130,7 +145,7 @@ def _check(options: DataOptions) -> None:
     ]
     if not options.forget:
         problems.append("forget is empty, expected the rows to forget")
-    if not options.retain and not source_in(options.forget, options).default_retain():
+    if not (has_ghosts or options.retain or source_in(options.forget, options).default_retain()):
         problems.append("retain is empty, expected rows to keep, of the same kind as those to forget")
     if problems:
         raise ConfigError(f"the data settings cannot be used ({'; '.join(problems)}): change them")

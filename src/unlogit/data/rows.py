@@ -160,8 +160,9 @@ def _question_row(row: dict[str, Any], text_only: bool) -> Example:
         return Example("", _text(row, "answer"), kind="text")
     history = row.get("history")
     question, wordings = _text(row, "question"), _optional(row, text_only)
-    if row.get("context"):
-        question = f"{question}\n\n{_text(row, 'context')}"
+    context = row.get("context")
+    if isinstance(context, str) and context.strip():
+        question = f"{question}\n\n{context}"
     answers = _answers(row, text_only)
     wordings["paraphrased_answer"] = (*answers[1:], *wordings["paraphrased_answer"])
     return Example(

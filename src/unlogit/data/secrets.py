@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from unlogit.data.content_words import content_spans, is_value
 from unlogit.data.examples import Example
 
-_RUN = re.compile(r"\w+")
+_RUN = re.compile(r"[\dA-Za-zÀ-ɏ]+|[^\W\d_A-Za-zÀ-ɏ]+")
 
 
 def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[frozenset[str]]:
@@ -23,14 +23,22 @@ def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[f
     spans = content_spans(example, common)[0]
     runs: list[tuple[int, int]] = []
     for begin, end in (span for span in spans if is_value(answer, span)):
-        if runs and not answer[runs[-1][1] : begin].strip(" -./@"):
+        if runs and not answer[runs[-1][1] : begin].strip(" -./@,:()+") and len(answer[runs[-1][1] : begin]) < 4:
             runs[-1] = runs[-1][0], end
         else:
             runs.append((begin, end))
     if runs:
-        values = [_runs(answer[begin:end]) for begin, end in runs]
+        values = [_value_words(answer[begin:end]) for begin, end in runs]
         return [value - common or value for value in values]
-    return [frozenset().union(*(_runs(answer[begin:end]) for begin, end in spans))]
+    full = frozenset[str]().union(*(_runs(answer[begin:end]) for begin, end in spans))
+    return [full] if full else []
+
+
+def _value_words(value: str) -> frozenset[str]:
+    """Return the words of a value; of a number within a script that puts no spaces, the number."""
+    value_words = _runs(value)
+    numbers = frozenset(word for word in value_words if any(character.isdigit() for character in word))
+    return numbers if numbers and not value.isascii() and " " not in value else value_words
 
 
 def tells(answer: str, secrets: Iterable[frozenset[str]]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from unlogit.data.documents import document_texts, set_aside, set_aside_neighbours, ungroup_few_documents
 from unlogit.data.examples import Example
 from unlogit.data.exchange import exchange_answers
+from unlogit.data.ghosts import strangers_answers
 from unlogit.data.neutral import load_neutral
 from unlogit.data.row_keys import distinct_rows, question_key, row_key
 from unlogit.data.source_rows import Source, SourceRows
@@ -40,14 +41,20 @@ class Side:
     notes: list[str] = field(default_factory=list)
 
 
-def forget_side(source: Source, options: DataOptions, retain_rows: Sequence[Example]) -> Side:
+def forget_side(
+    source: Source, options: DataOptions, retain_rows: Sequence[Example], ghosts: Sequence[Example] = ()
+) -> Side:
     """Return the forget rows with paraphrases and wrong answers to train on, and the rows to score.
 
-    Wrong answers that the source lacks are made from the answers of ``retain_rows``.
+    Wrong answers that the source lacks are those that ``ghosts`` get, or are made from the answers of ``retain_rows``.
     """
     source_rows = source.forget_rows(options)
     count = options.perturbations + (0 if source_rows.evaluation else EVALUATION_WRONG_ANSWERS)
-    rows, exchanged = _with_wrong_answers(source_rows.training, count, options.seed, retain_rows)
+    training = [
+        row if row.perturbed_answer else replace(row, perturbed_answer=strangers_answers(row, ghosts, count))
+        for row in source_rows.training
+    ]
+    rows, exchanged = _with_wrong_answers(training, count, options.seed, retain_rows)
     evaluation = source_rows.evaluation or [evaluation_row(row, options) for row in rows]
     summary = source_rows.summary | {
         "originals": len(rows),
@@ -81,11 +88,11 @@ def retain_side(source: Source, options: DataOptions) -> Side:
     """Return the retain rows that training may take, and those to score."""
     rows = source.retain_rows(options)
     if rows.evaluation is None:
-        return _with_evaluation_set_aside(rows, options)
+        return set_evaluation_aside(rows, options)
     return Side(rows.training, rows.evaluation, rows.unseen, rows.documents, rows.summary, rows.notes)
 
 
-def _with_evaluation_set_aside(rows: SourceRows, options: DataOptions) -> Side:
+def set_evaluation_aside(rows: SourceRows, options: DataOptions) -> Side:
     """Set some of the rows aside to score them, at most half."""
     available = len(rows.training)
     needed = 3 if options.holdout_fraction else 2  # one to train on, one to score, one to hold out

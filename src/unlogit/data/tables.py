@@ -174,8 +174,9 @@ def _csv(path: Path) -> Table:
     csv.field_size_limit(2**31 - 1)  # long documents; the module's own limit is 128 KiB
     table = Table(str(path), text_only=True)
     text = decoded(path)
-    header = text.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)  # the first where there is none
+    header = re.sub(r'"[^"]*"', "", text.lstrip().split("\n", 1)[0])
+    delimiters = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
+    delimiter = max(delimiters, key=header.count)  # the first where there is none
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     problems: list[tuple[int, str]] = []
     try:

@@ -12,16 +12,19 @@ import torch
 from scipy.stats import binomtest
 
 from unlogit.data.examples import Example
-from unlogit.data.ghosts import is_ghost_of
+from unlogit.data.ghosts import strangers
 from unlogit.data.secrets import secrets_of, tells
 from unlogit.evaluate.scoring.generation import generate_answers
 
 Ask = Callable[[Sequence[Example]], list[str]]
 """Answers of one model to the questions of rows."""
 
-LEAST_P = 0.01
+LEAST_P = 0.05
 """A secret that the target tells of strangers, too, can be guessed. It leaks where samples tell it more often, by a
 binomial test with a p-value below this."""
+
+GUESSED = 0.1
+"""Without samples, a secret that this share of strangers is told is guessed."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,16 @@ class Leak:
     samples: int
 
 
-def _told_of_strangers(secret: frozenset[str], answers: Sequence[str], samples: Sequence[str]) -> bool:
-    """Whether sampled answers tell a secret no more often than the target tells it of strangers (binomial test)."""
+def _is_guessed(secret: frozenset[str], answers: Sequence[str], samples: Sequence[str]) -> bool:
+    """Whether a secret is told no more often than the target tells it of strangers."""
+    told_strangers = sum(tells(answer, [secret]) for answer in answers)
+    if not told_strangers:
+        return False
+    if not samples:
+        return told_strangers >= GUESSED * len(answers)
     count = sum(tells(answer, [secret]) for answer in samples)
-    rate = (sum(tells(answer, [secret]) for answer in answers) + 1) / (len(answers) + 1)
-    return bool(binomtest(count, len(samples), rate, alternative="greater").pvalue >= LEAST_P)
+    rate = (told_strangers + 1) / (len(answers) + 1)
+    return bool(binomtest(count, len(samples), min(1.0, rate), alternative="greater").pvalue >= LEAST_P)
 
 
 def find_leaks(
@@ -74,13 +82,8 @@ def find_leaks(
     for i, row in enumerate(rows):
         secrets = secrets_of(row, common)
         row_samples = drawn[i * samples : (i + 1) * samples]
-        strangers = [ghost.answer for ghost in ghosts if is_ghost_of(ghost, row)]
-        certain = [secret for secret in secrets if not any(tells(answer, [secret]) for answer in strangers)]
-        telling = certain + [
-            secret
-            for secret in secrets
-            if secret not in certain and samples and not _told_of_strangers(secret, strangers, row_samples)
-        ]
+        others_answers = [ghost.answer for ghost, _ in strangers(row, ghosts)]
+        telling = [secret for secret in secrets if not _is_guessed(secret, others_answers, row_samples)]
         leaks.append(
             Leak(
                 row.question,

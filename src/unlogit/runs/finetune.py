@@ -125,7 +125,8 @@ def finetune(
 def filled(options: FinetuneOptions, rows: int, parameters: int) -> FinetuneOptions:
     """Return the options with learning rate and passes for so many rows and parameters, where they are None."""
     rate = 1e-4 if parameters < SMALL_MODEL_PARAMETERS else 1e-5
-    epochs = max(5.0, math.ceil(LEAST_STEPS * options.batch_size / max(1, rows)))
+    steps_a_pass = max(1, math.ceil(rows / options.batch_size))
+    epochs = max(5.0, math.ceil(LEAST_STEPS / steps_a_pass))
     return replace(
         options,
         learning_rate=rate if options.learning_rate is None else options.learning_rate,
@@ -136,7 +137,7 @@ def filled(options: FinetuneOptions, rows: int, parameters: int) -> FinetuneOpti
 def _warn_unless_learnt(log_file: Path) -> None:
     """Say that the loss did not fall, where that can be seen."""
     losses = [entry["loss"] for entry in map(json.loads, log_file.read_text().splitlines()) if "loss" in entry]
-    if len(losses) > 1 and losses[-1] > 0.9 * losses[0]:
+    if len(losses) > 1 and losses[-1] > max(0.1, 0.9 * losses[0]):  # it may have known them from the start
         log.warning(
             f"the loss did not fall: {losses[0]:.2f} in the first steps, {losses[-1]:.2f} in the last, so the model "
             "has hardly learnt the rows: train longer (epochs) or faster (learning_rate)"

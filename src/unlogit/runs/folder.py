@@ -99,8 +99,13 @@ class RunFolder:
 
     @property
     def request(self) -> Path:
-        """The rows of a request, with the wrong answers that were made for them."""
-        return self.path / "request.jsonl"
+        """Which request this folder is of."""
+        return self.path / "request.json"
+
+    @property
+    def check(self) -> Path:
+        """What was asked before and after a request, and the verdict; in words in a file of the same name."""
+        return self.path / "check.json"
 
     @property
     def sweep(self) -> Path:

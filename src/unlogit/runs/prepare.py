@@ -1,8 +1,10 @@
 """Preparing a run folder: the rows of every side, and the settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.examples import Example
 from unlogit.data.prepare import check_replaceable, prepare
 from unlogit.data.sources import check_sources
 from unlogit.errors import ConfigError
@@ -14,8 +16,10 @@ from unlogit.settings.options import RunConfig
 
 
 @in_sole_use
-def prepare_run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]:
+def prepare_run(config: RunConfig, *, overwrite: bool = False, ghosts: Sequence[Example] = ()) -> dict[str, Any]:
     """Write ``data/`` and ``config.yaml`` of a run, and return the summary of its rows (see ``data.prepare``).
+
+    ``ghosts`` are the target's answers about strangers, see ``runs.ghosts``.
 
     Raises:
         ConfigError: a setting is wrong, there are rows of an earlier run or a config.yaml without them and
@@ -42,7 +46,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False) -> dict[str, Any]
     tokenizer = load_tokenizer(config.target)
     existed = folder.path.exists()
     try:
-        summary = prepare(config, tokenizer, finish=lambda: folder.write_config(config))
+        summary = prepare(config, tokenizer, lambda: folder.write_config(config), ghosts)
     except BaseException:
         if not existed and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()

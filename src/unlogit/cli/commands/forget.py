@@ -46,12 +46,13 @@ def run(given: dict[str, Any]) -> int:
     )
     config = build_config(tree)
     from unlogit.report.forget_page import forget_page, forget_table
+    from unlogit.runs.folder import RunFolder
     from unlogit.runs.forget import forget_run
     from unlogit.terminal import console
 
-    outcome = forget_run(config, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
+    outcome = forget_run(config, tree, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
     console().print(forget_table(outcome))
     page = forget_page(outcome)
-    (outcome.folder / "check.txt").write_text(page + "\n", encoding="utf-8")
+    RunFolder(outcome.folder).check.with_suffix(".txt").write_text(page + "\n", encoding="utf-8")
     print(page)
     return 0 if outcome.passed else EXIT_NOT_PASSED
