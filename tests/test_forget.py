@@ -50,7 +50,7 @@ def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (place.run / "unlearned" / "config.json").is_file()
     assert (place.run / "check.txt").read_text().strip() in page
     settings = (place.run / "config.yaml").read_text()
-    for setting in ("batch_size: 16", "uniform_ratio: 1.5", "common_fraction: 0.03", "stop_forget_nats: 0.2"):
+    for setting in ("batch_size: 16", "uniform_ratio: 1.5", "common_fraction: 0.03", "stop_forget_nats: 0.1"):
         assert setting in settings
     assert main(line(place)) == 2
     assert "holds an earlier request" in capsys.readouterr().err
@@ -147,7 +147,7 @@ REASONS: dict[str, tuple[list[Leak], KeptAnswers, KeptAnswers, dict[str, Any]]] 
         [leak_of()],
         KEPT,
         KEPT,
-        {**LEARNT, "uniform_kl_nats": {"holdout_retain": 0.05, "holdout_neutral": 0.2}},
+        {**LEARNT, "uniform_kl_nats": {"holdout_retain": 0.02, "holdout_neutral": 0.2}},
     ),
     "only 37 of 40 other answers": ([leak_of()], KeptAnswers(40, 37, 40, 40), KEPT, LEARNT),
     "only 37 of 40 general answers": ([leak_of()], KEPT, KeptAnswers(40, 40, 40, 37), LEARNT),

@@ -50,8 +50,8 @@ UNIFORM_ROWS = 24
 """Rows of the uniform side in a step, at least."""
 MAX_STEPS = 300
 """Steps after which a small request is given up; larger ones have ten passes."""
-LEARNT_NATS = 0.2
-UNIFORM_NATS = 0.05
+LEARNT_NATS = 0.1
+UNIFORM_NATS = 0.02
 """A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
 COMMON_FRACTION = 0.03
 LEAST_KEPT = 0.95
