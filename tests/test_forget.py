@@ -82,6 +82,13 @@ def test_without_names_there_is_nobody_to_ask_about(tmp_path: Path, capsys: pyte
     assert not place.run.exists()
 
 
+def test_full_model_unlearning_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    assert main(line(place, "--train.objective=npo_kl")) == 2
+    assert "npo_kl trains the model's own weights" in capsys.readouterr().err
+    assert not place.run.exists()
+
+
 def test_documents_alone_cannot_be_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place.make(tmp_path)
     (place.folder / "secret.txt").write_text("The bridge was sold in 1912. " * 20)

@@ -103,6 +103,7 @@ def asker(model: Any, tokenizer: Any, max_new_tokens: int, *, seed: int | None =
     """Return a function that asks a model: greedy, or with a ``seed`` by sampling."""
 
     def ask(rows: Sequence[Example]) -> list[str]:
+        """Return an answer to each row's question."""
         if seed is not None:
             torch.manual_seed(seed)
         return generate_answers(

@@ -35,7 +35,7 @@ from unlogit.runs.prepare import prepare_run
 from unlogit.runs.train import train_run
 from unlogit.settings.options import LoopOptions, RunConfig
 from unlogit.terminal import scoring_bar
-from unlogit.training.recipe import recipes_of
+from unlogit.training.recipe import combines, recipes_of
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,11 @@ def forget_run(
     check_sources(config.data.forget, config.data.retain, config.data.neutral)
     check_run(config)
     check_replaceable(folder.data)
+    if not combines(config.train.objective):
+        raise ConfigError(
+            f"the objective {config.train.objective} trains the model's own weights; expected one with an assistant, "
+            "as uld: use `unlogit prepare` and `unlogit train`"
+        )
     tokenizer = load_tokenizer(config.target)
     forget = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
     if all(row.kind == "text" for row in forget):

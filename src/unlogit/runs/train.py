@@ -259,6 +259,7 @@ class RunTraining:
         branches = list(earlier)
 
         def score_each(trained: Trainable) -> EachEpoch:
+            """Return the function that scores what is in training."""
             if recipes_of(self.config.train.objective)[0].combines:
                 model = self._combined([*branches, *trained.result()], weights)
             else:
