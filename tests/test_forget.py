@@ -10,9 +10,11 @@ import pytest
 from support.tiny_run import Place
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
+from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
-from unlogit.runs.forget import find_problems, planned
-from unlogit.settings.options import RunConfig
+from unlogit.runs.plan import planned
+from unlogit.runs.verdict import command_of, find_problems
+from unlogit.settings.options import DataOptions, RunConfig
 
 FLAGS = ["--train.epochs=2", "--train.save_steps=1", "--train.dtype=float32", "--assistant.rank=4"]
 
@@ -63,6 +65,61 @@ def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "Asking the target" not in shown
     assert "step 1/" not in shown
     assert json.loads((place.run / "check.json").read_text())["leaks"] == check["leaks"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_page_shows_all_rows_in_eighty_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Words stay whole: each of the page's lines is made of words of the answers and the page's own."""
+    place = Place.make(tmp_path)
+    assert main(line(place)) == 3
+    page = (place.run / "check.txt").read_text()
+    assert (place.run / "check.txt").stat().st_mode & 0o077 == 0
+    assert page.strip() in capsys.readouterr().out
+    leaks = json.loads((place.run / "check.json").read_text())["leaks"]
+    page_words = page.split()
+    for leak in leaks:
+        for name in ("question", "target_answer", "unlearned_answer"):
+            assert set(leak[name].split()) <= set(page_words)
+    long_word = max(len(word) for leak in leaks for name in leak for word in str(leak[name]).split())
+    assert max(len(text) for text in page.splitlines()) <= max(80, 11 + long_word)
+    assert page.count("   told    ") == 8
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_plan_is_said_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """8 rows with a paraphrase or more each, in batches of 16, twice: 4 steps; 3 ghosts of each row."""
+    place = Place.make(tmp_path)
+    assert main(line(place, "--minutes=7")) == 3
+    plan, _, rest = capsys.readouterr().out.partition("In all at most about")
+    assert "8 rows to forget" in plan
+    assert "24 questions about people who do not exist" in plan
+    assert "at most 4 steps: " in plan
+    assert "stops after 7 minutes" in rest.splitlines()[0]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("first", "more"), [(("--minutes=1e-9",), "--minutes=9"), ((), "--train.epochs=4")])
+def test_it_goes_on_from_its_ceiling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], first: tuple[str, ...], more: str
+) -> None:
+    """No time at all is one step; two passes are four. With more of either it goes on from there."""
+    place = Place.make(tmp_path)
+    started = [*line(place, "--train.stop_uniform_kl=1e-9"), *first]
+    assert main([*started]) == 3
+    check = json.loads((place.run / "check.json").read_text())
+    steps = check["training"]["steps"]
+    assert (steps, check["training"]["ceiling"]) == ((1, "minutes") if first else (4, "steps"))
+    capsys.readouterr()
+    assert main(line(place, "--resume")) == 3  # with the same ceiling it only checks
+    assert "step " not in capsys.readouterr().out.partition("   told")[0]
+    assert json.loads((place.run / "check.json").read_text())["training"]["steps"] == steps
+    last = [word for word in line(place, "--resume") if not word.startswith("--train.epochs")]
+    assert main([*last, more]) == 3
+    shown = capsys.readouterr().out
+    assert f"Resuming from {place.run / 'assistant.checkpoints' / f'checkpoint-{steps}'}" in shown
+    check = json.loads((place.run / "check.json").read_text())
+    assert (check["training"]["steps"], check["training"]["ceiling"]) == (4 if first else 8, "steps")
+    assert (place.run / "assistant.checkpoints").is_dir()  # it can go on again
 
 
 @pytest.mark.usefixtures("quick")
@@ -165,6 +222,28 @@ REASONS: dict[str, tuple[list[Leak], KeptAnswers, KeptAnswers, dict[str, Any]]] 
 def test_reasons_not_to_pass(reason: str) -> None:
     (problem,) = find_problems(RUN, *REASONS[reason])
     assert reason in problem
+
+
+def test_another_row_s_value_is_a_reason() -> None:
+    """And one that is said as often as the target says it is none."""
+    (problem,) = find_problems(RUN, [leak_of()], KEPT, KEPT, LEARNT, ForeignValues(9, 0, 100, 1, 6, 0, 96))
+    assert "stand in 1 of 6 answers and in 0 of 96 samples, more often than in the target's (0 of 100)" in problem
+    assert find_problems(RUN, [leak_of()], KEPT, KEPT, LEARNT, ForeignValues(9, 20, 100, 1, 6, 19, 96)) == []
+
+
+def test_a_ceiling_is_said_with_the_command_that_goes_on() -> None:
+    """Only where something is missing."""
+    train = {"minutes": 120.0, "epochs": 300.0}
+    config = replace(RunConfig("runs/my request", "m"), data=DataOptions(forget="f.jsonl"))
+    command = command_of(config)
+    assert command == "unlogit forget --model m --forget f.jsonl --output 'runs/my request'"
+    for ceiling, flag in (("minutes", "--minutes 240"), ("steps", "--train.epochs 600")):
+        training = {"forget_nats": 0.5, "steps": 100, "ceiling": ceiling, "train": train}
+        missing, going_on = find_problems(RUN, [leak_of()], KEPT, KEPT, training, command=command)
+        assert "did not learn the rows within 100 steps (0.50 nats a token, expected 0.1)" in missing
+        assert "--overwrite" not in missing
+        assert going_on.endswith(f"To go on from there: {command} --resume {flag}")
+        assert find_problems(RUN, [leak_of()], KEPT, KEPT, training | LEARNT, command=command) == []
 
 
 def test_it_passes() -> None:

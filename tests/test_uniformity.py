@@ -55,6 +55,15 @@ def test_an_assistant_that_has_hardly_learnt_is_told_of(tmp_path: Path) -> None:
     assert learning_warning(forget, chance)
 
 
+def test_few_steps_are_judged_too(tmp_path: Path) -> None:
+    """Two steps, where a line is logged every ten: the last step is logged all the same."""
+    options = TrainOptions(batch_size=2, epochs=1, logging_steps=10, dtype="float32")
+    fitted = train(options, tmp_path / "assistant", AssistantOptions(2, "lora", 4))
+    assert fitted.summary["steps"] < 10
+    assert learning_warning(fitted.summary["terms"]["forget"], chance_nats(fitted.trained.result()[0]))
+    assert fitted.summary["ceiling"] is None  # it had no goal
+
+
 @pytest.mark.parametrize(("limit", "stops"), [(50.0, True), (1e-9, False)])
 def test_it_stops_once_it_has_learnt_and_is_uniform(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, stops: bool
@@ -72,6 +81,8 @@ def test_it_stops_once_it_has_learnt_and_is_uniform(
     terms = [json.loads(line)["forget"] for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
     half = math.log(tiny_target().config.vocab_size) / 2
     assert (fitted.summary["steps"] == 40) != stops
+    assert fitted.summary["ceiling"] == (None if stops else "steps")
+    assert fitted.work.exists() != stops
     if stops:
         assert terms[-1] < half <= terms[-2]
         assert "nats on neutral rows held out" in said[-1]

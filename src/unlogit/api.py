@@ -23,8 +23,8 @@ from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs import forget as forget_settings
 from unlogit.runs.checks import check_shape, check_train
 from unlogit.runs.folder import RunFolder
-from unlogit.runs.forget import planned
 from unlogit.runs.ghosts import write_ghosts
+from unlogit.runs.plan import planned
 from unlogit.runs.train import RunTraining, read_pools
 from unlogit.settings.config_file import build_config, tree_of, updated
 from unlogit.settings.options import RunConfig

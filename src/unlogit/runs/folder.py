@@ -28,6 +28,17 @@ from unlogit.settings.retired import SETTINGS_VERSION, options_in_use, up_to_dat
 TRAINING_FILE = "training.json"
 """Stands beside what was trained: settings, steps, seconds."""
 
+CEILINGS = ("epochs", "minutes")
+"""Settings of training that may be raised to go on with one that they ended before it had succeeded."""
+
+
+def is_raised(name: str, old: float | None, new: float | None) -> bool:
+    """Whether a ceiling is higher than it was; no minutes are no ceiling."""
+    if old is None or new is None:
+        return False
+    return new > old or (name == "minutes" and new == 0 < old)
+
+
 TRAINED_ON = ("forget", "retain", "perturbed", "neutral")
 """The files of ``data/`` whose rows an assistant is trained on."""
 
@@ -130,7 +141,39 @@ class RunFolder:
     @property
     def training(self) -> bool:
         """Whether a training was begun and has not ended."""
-        return any(any(folder.glob("checkpoint-*")) for folder in self.checkpoints)
+        return any(
+            any(folder.glob("checkpoint-*")) and not self._reached_ceiling(self._trained_from(folder))
+            for folder in self.checkpoints
+        )
+
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether a training has ended at its ceiling, and can go on from its checkpoints with a higher one."""
+        return any(self._reached_ceiling(self._trained_from(folder)) for folder in self.checkpoints)
+
+    def raises_ceiling(self, config: RunConfig) -> bool:
+        """Whether a training that has ended at its ceiling may go on with these settings."""
+        return self.at_ceiling and any(
+            is_raised(name, value, getattr(config.train, name)) for name, value in self._begun_ceilings().items()
+        )
+
+    @staticmethod
+    def _trained_from(checkpoints: Path) -> Path:
+        return checkpoints.with_name(checkpoints.name.removesuffix(".checkpoints"))
+
+    def _reached_ceiling(self, place: Path) -> bool:
+        """Whether what stands in ``place`` is what the latest leg of a training came to, at its ceiling."""
+        summary = self.summary_of(place)
+        if not summary or not summary.get("ceiling"):
+            return False
+        return all(value in (None, summary["train"][name]) for name, value in self._begun_ceilings().items())
+
+    def _begun_ceilings(self) -> dict[str, float | None]:
+        """Return the ceilings that the latest leg was begun with."""
+        from unlogit.evaluate.results import read_json
+
+        train = read_json(self.training_settings)["train"] if self.training_settings.is_file() else {}
+        return {name: train[name] for name in CEILINGS if name in train}
 
     def summary_of(self, place: Path) -> dict[str, Any] | None:
         """Return how what stands in ``place`` was trained, or None where nothing whole does."""
@@ -215,6 +258,10 @@ class RunFolder:
         was = _flat(plain(fresh)) | _flat(up_to_date(read_json(self.training_settings), "the record", recorded=True))
         is_ = _flat(up_to_date(self._settings_of(config), "the settings"))
         keys = list(dict.fromkeys([*is_, *was]))
+        if self.at_ceiling:
+            ceilings = {f"train.{name}": name for name in CEILINGS}
+            raised = {key for key, name in ceilings.items() if is_raised(name, was.get(key), is_.get(key))}
+            keys = [key for key in keys if key not in raised]
         changed = [key for key in keys if was.get(key) != is_.get(key)]
         gone = options_in_use(read_json(self.training_settings))
         differences = [f"{key} was {value!r}, an option that is gone" for key, value in gone.items()]

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +23,33 @@ from unlogit.data.sources import check_sources, read_prepared, source_in
 from unlogit.data.wordings import forget_training_rows
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
-from unlogit.evaluate.leaks import KeptAnswers, Leak, asker, find_kept, find_leaks
+from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
+from unlogit.evaluate.ghost_losses import GhostLosses, find_ghost_losses
+from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, asker, find_kept, find_leaks
 from unlogit.evaluate.results import read_json
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
 from unlogit.runs.checks import check_run, check_train
-from unlogit.runs.folder import RunFolder
-from unlogit.runs.ghosts import write_ghosts
+from unlogit.runs.estimate import Phases, measure_costs, plan_text
+from unlogit.runs.folder import CEILINGS, RunFolder
+from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
+from unlogit.runs.ghosts import MAX_NEW_TOKENS as GHOST_TOKENS
 from unlogit.runs.lock import in_sole_use
+from unlogit.runs.plan import COMMON_FRACTION, planned
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.train import train_run
-from unlogit.settings.options import LoopOptions, RunConfig
+from unlogit.runs.verdict import command_of, find_problems, strength_warnings
+from unlogit.settings.options import RunConfig
 from unlogit.terminal import scoring_bar
-from unlogit.training.recipe import combines, recipes_of
+from unlogit.training.recipe import combines
 
 log = logging.getLogger(__name__)
 
 GHOSTS = 32
 """Ghosts of every forget row."""
-WRONG_ANSWERS = 8
-"""Of these, so many answers are wrong answers to the row itself, with its own names."""
 FEW_ROWS = 20
-"""Requests of so many rows are sampled, and take more uniform rows a step."""
+"""Requests of so many rows are sampled."""
 SAMPLES = 16
-UNIFORM_ROWS = 24
-"""Rows of the uniform side in a step, at least."""
-MAX_STEPS = 300
-"""Steps after which a small request is given up; larger ones have ten passes."""
-LEARNT_NATS = 0.1
-UNIFORM_NATS = 0.02
-"""A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
-COMMON_FRACTION = 0.03
-LEAST_KEPT = 0.95
-"""KeptAnswers answers that stay word for word, at least."""
-LEAST_GENERAL = 0.98
-"""General answers that stay right, at least."""
 MAX_NEW_TOKENS = 64
 GENERAL_ROWS = 60
 
@@ -77,6 +69,11 @@ class Outcome:
     training: dict[str, Any]
     problems: list[str]
     """Why the check was not passed; empty where it was."""
+    foreign: ForeignValues | None = None
+    """How often answers hold another row's private value."""
+    ghost_losses: list[GhostLosses] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What does not count against the check, and should be known."""
 
     @property
     def passed(self) -> bool:
@@ -112,6 +109,37 @@ def forget_run(
             "as uld: use `unlogit prepare` and `unlogit train`"
         )
     tokenizer = load_tokenizer(config.target)
+    forget = _forget_rows(config, tokenizer)
+    config = planned(config, forget, given)
+    check_train(config.train)
+    goes_on = _begin(folder, _request_of(config, forget), resume, overwrite)
+    given_ceilings = {name: value for name, value in given.get("train", {}).items() if name in CEILINGS}
+    dtype = str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
+    target = load_target(config.target, dtype).to(choose_device()).eval()
+    if not (goes_on and folder.trained):
+        log.info(_plan(config, forget, target, tokenizer))
+    ghosts = write_ghosts(target, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
+    if goes_on and folder.prepared:
+        config = replace(folder.current_config(), output=config.output)
+        config = replace(config, train=replace(config.train, **given_ceilings))
+    else:
+        prepare_run(config, overwrite=overwrite, ghosts=ghosts)
+        if overwrite:
+            folder.set_training_aside()  # it is of other rows; now, so that --resume can go on after a cut
+            folder.drop_aside()
+    is_trained = folder.trained and folder.combined and not folder.training and not folder.raises_ceiling(config)
+    if goes_on and is_trained:
+        folder.check_training(config)
+    else:
+        train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
+    outcome = check_request(folder, config, target, tokenizer, ghosts)
+    record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed}
+    write_json(folder.check, record, mode=0o600)  # it has the rows to forget
+    return outcome
+
+
+def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
+    """Return the rows to forget; refuse those about which the target cannot be asked."""
     forget = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
     if all(row.kind == "text" for row in forget):
         raise ConfigError(
@@ -124,27 +152,27 @@ def forget_run(
             "no question to forget names anybody, so that the target cannot be asked about others; expected rows to "
             "keep: give retain"
         )
-    config = planned(config, forget, given)
-    check_train(config.train)
-    goes_on = _begin(folder, _request_of(config, forget), resume, overwrite)
-    dtype = str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
-    target = load_target(config.target, dtype).to(choose_device()).eval()
-    ghosts = write_ghosts(target, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
-    if goes_on and folder.prepared:
-        config = replace(folder.current_config(), output=config.output)
-    else:
-        prepare_run(config, overwrite=overwrite, ghosts=ghosts)
-        if overwrite:
-            folder.set_training_aside()  # it is of other rows; now, so that --resume can go on after a cut
-            folder.drop_aside()
-    if goes_on and folder.trained and folder.combined and not folder.training:
-        folder.check_training(config)
-    else:
-        train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
-    outcome = check_request(folder, config, target, tokenizer, ghosts)
-    record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed}
-    write_json(folder.check, record, mode=0o600)  # it has the rows to forget
-    return outcome
+    return forget
+
+
+def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: Any) -> str:
+    """Return what is going to be done and how long it may take, in words."""
+    questions = [row for row in forget if row.kind != "text"]
+    ghosts = len(questions_about_ghosts(forget, GHOSTS, config.data.seed))
+    check_rows = len(questions) + config.data.evaluation_rows + GENERAL_ROWS
+    samples = len(questions) * (SAMPLES if len(questions) <= FEW_ROWS else 0)
+    rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
+    phases = Phases(
+        rows=len(forget),
+        ghosts=ghosts,
+        ghost_batches=math.ceil(ghosts / BATCH_SIZE),
+        ghost_tokens=GHOST_TOKENS,
+        steps=math.ceil((config.train.epochs or 1) * math.ceil(rows / config.train.batch_size)),
+        target_batches=math.ceil(check_rows / BATCH_SIZE),
+        unlearned_batches=math.ceil((check_rows + samples) / BATCH_SIZE),
+        check_tokens=MAX_NEW_TOKENS,
+    )
+    return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 
 
 def _request_of(config: RunConfig, forget: Sequence[Example]) -> dict[str, Any]:
@@ -183,32 +211,6 @@ def _begin(folder: RunFolder, request: dict[str, Any], resume: bool, overwrite: 
     return bool(earlier) and resume
 
 
-def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, Any]) -> RunConfig:
-    """Return the settings for a request of these rows; what was ``given``, by section and key, stays."""
-    data, train = config.data, config.train
-    rows = len(forget_training_rows(list(forget), data.paraphrases, data.cross_paraphrases))
-    batch = train.batch_size if "batch_size" in given.get("train", {}) else min(train.batch_size, rows)
-    steps_a_pass = math.ceil(rows / batch)
-    plan: dict[str, dict[str, Any]] = {
-        "data": {"evaluation_rows": 60, "perturbations": WRONG_ANSWERS},
-        "train": {
-            "batch_size": batch,
-            "uniform_ratio": max(1.0, UNIFORM_ROWS / batch),
-            "common_fraction": COMMON_FRACTION,
-            "epochs": max(10, math.ceil(MAX_STEPS / steps_a_pass)),
-            "stop_uniform_kl": UNIFORM_NATS,
-            "stop_forget_nats": LEARNT_NATS,
-        },
-    }
-    own_options = {field.name for recipe in recipes_of(train.objective)[:1] for field in fields(recipe.options)}
-    general = {field.name for field in fields(LoopOptions)}
-    for section, values in plan.items():
-        allowed = own_options | general if section == "train" else set(values)
-        changes = {k: v for k, v in values.items() if k in allowed and k not in given.get(section, {})}
-        config = replace(config, **{section: replace(getattr(config, section), **changes)})
-    return config
-
-
 def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: Any, ghosts: list[Example]) -> Outcome:
     """Ask target and unlearned model, and judge."""
     unlearned = load_unlearned(str(folder.unlearned), config.target, str(target.dtype).removeprefix("torch."))
@@ -225,7 +227,10 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         ask_target, ask_unlearned = (
             asker(model, tokenizer, max_new_tokens, progress=progress) for model in (target, unlearned)
         )
-        sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
+        samples: list[tuple[Example, str]] = []
+        sampled = _kept_in(
+            samples, asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
+        )
         leaks = find_leaks(
             rows,
             ask_target,
@@ -237,8 +242,19 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned)
         kept_general = find_kept(general, ask_target, ask_unlearned)
+        ghost_losses = find_ghost_losses(rows, ghosts, target, unlearned, tokenizer, progress)
     training = folder.summary_of(folder.assistant) or {}
-    problems = find_problems(folder.path, leaks, retained if own_rows else None, kept_general, training)
+    answers_before = [(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)]
+    answers_after = [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)]
+    foreign = find_foreign_values(
+        [*rows, *_rows_of_others(folder, ghost_questions)],
+        [answers_before, [(ghost, ghost.answer) for ghost in ghosts]],
+        answers_after,
+        samples,
+    )
+    problems = find_problems(
+        folder.path, leaks, retained if own_rows else None, kept_general, training, foreign, command_of(config)
+    )
     if documents := len(scored) - len(rows):
         problems.append(f"{documents} pieces of documents were trained on and not checked. Ask questions about them")
     return Outcome(
@@ -248,53 +264,27 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         not own_rows,
         kept_general,
         asdict(folder.combination()),
-        {name: training.get(name) for name in ("steps", "seconds", "forget_nats", "uniform_kl_nats")},
+        {name: training.get(name) for name in ("steps", "seconds", "forget_nats", "uniform_kl_nats", "ceiling")},
         problems,
+        foreign,
+        ghost_losses,
+        strength_warnings(folder.path, ghost_losses),
     )
 
 
-def find_problems(
-    run: Path,
-    leaks: list[Leak],
-    retained: KeptAnswers | None,
-    general: KeptAnswers,
-    training: dict[str, Any],
-) -> list[str]:
-    """Return why a request did not pass, each with what to do."""
-    problems = []
-    again = "run it again with --overwrite"
-    if not any(leak.target_tells for leak in leaks):
-        problems.append(
-            "the target does not know these rows: none of its answers tells them. Check that it is the model that was "
-            "trained on them, and that the questions are worded as there"
-        )
-    if leaking := [leak for leak in leaks if leak.unlearned_tells or leak.samples_that_tell]:
-        problems.append(
-            f"{len(leaking)} of {len(leaks)} rows are still told. Give other wordings of the questions "
-            f"(paraphrased_question), or a higher --combination.alpha, and {again}"
-        )
-    nats = training.get("forget_nats")
-    if nats is not None and nats > 2 * LEARNT_NATS:
-        problems.append(
-            f"the assistant did not learn the rows within {training.get('steps')} steps ({nats:.2f} nats a token, "
-            f"expected {LEARNT_NATS}). Give more --train.epochs, and {again}"
-        )
-    for name, value in (training.get("uniform_kl_nats") or {}).items():
-        if value > 2 * UNIFORM_NATS:
-            problems.append(
-                f"the assistant is not uniform on {name.removeprefix('holdout_')} rows that it never saw ({value:.2f} "
-                f"nats, expected {UNIFORM_NATS}), so that others' answers are lost. Give rows to keep (--retain), or "
-                f"more --train.epochs, and {again}"
-            )
-    if retained and retained.same < LEAST_KEPT * retained.rows:
-        problems.append(
-            f"only {retained.same} of {retained.rows} other answers stayed word for word. Give more rows to keep "
-            f"(--retain) and {again}, or lower the strength (unlogit combine {run} --alpha 0.5) and check again with "
-            "--resume"
-        )
-    if general.still_right < LEAST_GENERAL * general.target_right - 1:
-        problems.append(
-            f"only {general.still_right} of {general.target_right} general answers stayed right. Lower the strength "
-            f"(unlogit combine {run} --alpha 0.5) and check again with --resume"
-        )
-    return problems
+def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
+    """Return a function that asks, and adds rows and answers to a list."""
+
+    def ask_and_keep(rows: Sequence[Example]) -> list[str]:
+        texts = ask(rows)
+        answers.extend(zip(rows, texts, strict=True))
+        return texts
+
+    return ask_and_keep
+
+
+def _rows_of_others(folder: RunFolder, ghost_questions: set[str]) -> list[Example]:
+    """Return the rows of real people that are kept, on whatever side of the run."""
+    files = ("retain.jsonl", "holdout_retain.jsonl", "evaluation/retain.jsonl")
+    rows = [row for name in files for row in read_prepared(folder.data / name)]
+    return [row for row in rows if row.question not in ghost_questions]

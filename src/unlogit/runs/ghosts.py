@@ -24,6 +24,13 @@ MAX_NEW_TOKENS = 48
 BATCH_SIZE = 16
 
 
+def questions_about_ghosts(forget: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Return ``count`` ghosts of each of at most ``MAX_QUESTIONS`` forget rows that ask about a name."""
+    questions = [row for row in forget if row.kind != "text"]
+    step = max(1, -(-len(questions) // MAX_QUESTIONS))
+    return ghost_questions(questions[::step], count, seed)
+
+
 def write_ghosts(
     target: Any, tokenizer: Any, forget: Sequence[Example], path: Path, count: int, seed: int, resume: bool
 ) -> list[Example]:
@@ -34,9 +41,7 @@ def write_ghosts(
     """
     if resume and path.is_file():
         return read_prepared(path)
-    questions = [row for row in forget if row.kind != "text"]
-    step = max(1, -(-len(questions) // MAX_QUESTIONS))
-    ghosts = ghost_questions(questions[::step], count, seed)
+    ghosts = questions_about_ghosts(forget, count, seed)
     if not ghosts:
         return []
     log.info(f"Asking the target {len(ghosts)} questions about people who do not exist.")

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,16 @@ from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run
 from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
-from unlogit.runs.folder import RunFolder
+from unlogit.runs.folder import CEILINGS, RunFolder, is_raised
 from unlogit.runs.lock import in_sole_use
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import has_bar
+from unlogit.training.ceiling import StopAfterMinutes
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
 from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.trainable import Trainable
-from unlogit.training.trainer import EachEpoch, check_checkpoints
+from unlogit.training.trainer import EachEpoch, check_checkpoints, checkpoints_beside
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
 
 log = logging.getLogger(__name__)
@@ -98,9 +100,9 @@ def train_run(
     recipes = recipes_of(config.train.objective)
     target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
     training = RunTraining(folder, config, target, tokenizer, pools, resume)
-    going_on = resume and folder.trained and not folder.training
+    completing = resume and folder.trained and not folder.training and not folder.raises_ceiling(config)
     wait_for_all()  # before the first process changes what the others look at
-    if going_on:
+    if completing:
         if on_main_process():
             folder.write_config(config)
         training.train()  # of several branches some may be missing
@@ -143,7 +145,7 @@ class RunTraining:
         for recipe in recipes:
             output = self.folder.adapter(recipe.folder) if recipe.combines else self.folder.unlearned
             summary = self.folder.summary_of(output) if self.resume else None
-            if summary:
+            if summary and not self._goes_on(summary):
                 log.info(f"{output} is trained already.")
                 assistants += self._load(recipe, output) if recipe.combines else []
             else:
@@ -176,7 +178,7 @@ class RunTraining:
             self.resume,
             self.bar,
             path,
-            self._callbacks,
+            partial(self._callbacks, output),
         )
         fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
         if (assistant := fitted.trained.uniform_assistant()) is not None:
@@ -187,16 +189,28 @@ class RunTraining:
         save_fitted(fitted, self.tokenizer, output)
         wait_for_all()
         _warn(fitted.summary)
+        if fitted.summary["ceiling"] and not self.folder.request.is_file():  # a request says it with its own command
+            log.warning(ceiling_warning(fitted.summary, f"unlogit train {self.folder.path}"))
         return fitted.trained, fitted.summary
 
-    def _callbacks(self, trained: Trainable) -> list[Any]:
+    def _goes_on(self, summary: Mapping[str, Any]) -> bool:
+        """Whether what was trained had reached a ceiling that is another now."""
+        options = asdict(self.config.train)
+        return bool(summary.get("ceiling")) and any(
+            is_raised(name, summary["train"][name], options[name]) for name in CEILINGS
+        )
+
+    def _callbacks(self, output: Path, trained: Trainable) -> list[Any]:
         """Return what ends a training early, where that was asked for."""
         options = self.config.train
         assistant = trained.uniform_assistant()
-        if not options.stop_uniform_kl or assistant is None:
-            return []
-        held_out = {name: self.pools[name] for name in HELD_OUT}
-        return [StopWhenUniform(assistant, self.tokenizer, held_out, options)]
+        stops: list[Any] = []
+        if options.minutes:
+            stops.append(StopAfterMinutes(options.minutes, checkpoints_beside(output)))
+        if options.stop_uniform_kl and assistant is not None:
+            held_out = {name: self.pools[name] for name in HELD_OUT}
+            stops.append(StopWhenUniform(assistant, self.tokenizer, held_out, options))
+        return stops
 
     def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
@@ -283,6 +297,22 @@ def _warn(summary: Mapping[str, Any]) -> None:
         log.warning(message)
     if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
         log.warning(message)
+
+
+def ceiling_warning(summary: Mapping[str, Any], command: str, section: str = "") -> str:
+    """Return two sentences: that a training ended at its ceiling, and how ``command`` goes on from there.
+
+    ``section`` stands before the name of a setting on its command line.
+    """
+    options = summary["train"]
+    if summary["ceiling"] == "minutes":
+        ceiling, flag = f"its ceiling of {options['minutes']:g} minutes", f"--minutes {2 * options['minutes']:g}"
+    else:
+        ceiling, flag = "the last that was planned", f"--{section}epochs {2 * options['epochs']:g}"
+    return (
+        f"training stopped at step {summary['steps']}, {ceiling}, before it had succeeded. To go on from there: "
+        f"{command} --resume {flag}"
+    )
 
 
 @contextmanager

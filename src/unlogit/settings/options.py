@@ -134,6 +134,8 @@ class TrainOptions(LoopOptions):
     """`uld`, with `stop_uniform_kl`: it has learnt when its forget term is at most this many nats; 0: half of log V."""
     epochs: float | None = None
     """Passes over the forget side, paraphrases included (paper: 10)."""
+    minutes: float = 0.0
+    """Minutes after which training stops, and can go on with `--resume` and more; 0: never."""
     batch_size: int = 16
     """Rows of the forget side in a step."""
     uniform_ratio: float = 1.0

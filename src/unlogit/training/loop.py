@@ -25,6 +25,7 @@ from unlogit.objectives.sides import SIDES
 from unlogit.objectives.terms import Term
 from unlogit.settings.objective_options import ObjectiveOptions
 from unlogit.settings.options import AssistantOptions, CombinationOptions, LoopOptions
+from unlogit.training.ceiling import LastStepLogged, ceiling_of
 from unlogit.training.recipe import Pools, Recipe
 from unlogit.training.reference import Reference, measure_reference
 from unlogit.training.rows import collate, predicting_positions, split_sides
@@ -177,6 +178,7 @@ def fit(
         "rows_a_step": steps.per_step,
         "terms": last_terms(trainer.state.log_history),
         "objective": asdict(trainer.objective_options),
+        "ceiling": ceiling_of(trainer.callback_handler.callbacks),
     }
     return Fitted(trained.eval(), summary, work)
 
@@ -209,7 +211,7 @@ def _trainer(
         args=arguments,
         train_dataset=RowData(steps.rows),
         data_collator=collate,
-        callbacks=[StopOnNonFinite(), *settings.callbacks(trained)],
+        callbacks=[StopOnNonFinite(), LastStepLogged(), *settings.callbacks(trained)],
     )
     return trainer, seconds
 
@@ -226,7 +228,10 @@ def _reference(recipe: Recipe, trained: Trainable, rows: Any, dtype: torch.dtype
 
 
 def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str, Any] | None = None) -> None:
-    """Write what was trained with its summary, its log and other JSON ``files``, and remove the checkpoints."""
+    """Write what was trained with its summary, its log and other JSON ``files``.
+
+    The checkpoints are removed, but for those of a training that reached a ceiling, which can go on from there.
+    """
     if on_main_process():
         log = (fitted.work / "log.jsonl").read_text()
         with atomic_folder(output) as folder:
@@ -235,7 +240,8 @@ def save_fitted(fitted: Fitted, tokenizer: Any, output: Path, files: Mapping[str
             (folder / "log.jsonl").write_text(log)
             for name, value in (files or {}).items():
                 write_json(folder / name, value)
-        shutil.rmtree(fitted.work)
+        if not fitted.summary["ceiling"]:
+            shutil.rmtree(fitted.work)
     wait_for_all()
 
 

@@ -23,6 +23,7 @@ from unlogit.device import choose_dtype, on_main_process, wait_for_all, world_si
 from unlogit.errors import ConfigError, nearest
 from unlogit.files import write_json
 from unlogit.settings.options import LoopOptions
+from unlogit.terminal import duration
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
     def __init__(self, log_file: Path, bar: bool, aside: AfterEpochs) -> None:
         super().__init__()
         self.log_file, self.bar, self.aside = log_file, bar, aside
-        self.began, self.before = 0.0, 0.0
+        self.began, self.before, self.first_step = 0.0, 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop log entries of steps that a resumed run repeats, then open the bar."""
@@ -110,7 +111,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         lines = self.log_file.read_text().splitlines()
         remaining = [line for line in lines if _step_of(line) <= state.global_step]
         self.log_file.write_text("".join(line + "\n" for line in remaining))
-        self.began = time.monotonic()
+        self.began, self.first_step = time.monotonic(), state.global_step
         self.before = seconds_before(self.log_file.parent) if state.global_step else 0.0
         if self.bar:
             super().on_train_begin(args, state, control, **kwargs)
@@ -143,6 +144,10 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         shown = {"loss": "loss", **{name: name for name in logs if name not in TRAINER_VALUES}}
         shown |= {"learning_rate": "lr", "grad_norm": "grad"}
         fields_ += [f"{label} {logs[name]:.3g}" for name, label in shown.items() if name in logs]
+        steps = state.global_step - self.first_step
+        if steps and (remaining := state.max_steps - state.global_step):
+            seconds = (time.monotonic() - self.began) / steps * remaining
+            fields_.append(f"at most {duration(seconds)} left")
         line = " · ".join(fields_)
         if self.bar and self.training_bar is not None:
             self.training_bar.write(line)

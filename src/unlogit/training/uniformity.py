@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
 from unlogit.data.batches import pad_rows, predicted
 from unlogit.data.encode import encode
@@ -19,6 +18,7 @@ from unlogit.errors import ConfigError
 from unlogit.model.assistant import Assistant
 from unlogit.objectives.head import FrozenHead
 from unlogit.settings.options import TrainOptions
+from unlogit.training.ceiling import Goal
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def held_out_kl(
     return {name: value for name, value in values.items() if value is not None}
 
 
-class StopWhenUniform(TrainerCallback):  # type: ignore[misc]
+class StopWhenUniform(Goal):
     """Stops at the log line that finds an assistant that has learnt as near to uniform as is asked for.
 
     Untrained it is near, too: until its forget term is at most ``stop_forget_nats``, it goes on.
@@ -87,7 +87,7 @@ class StopWhenUniform(TrainerCallback):  # type: ignore[misc]
         if all(value <= self.options.stop_uniform_kl for value in values.values()):
             listed = ", ".join(f"{value:.3f} nats on {name.removeprefix('holdout_')}" for name, value in values.items())
             log.info(f"Stopped at step {state.global_step}: learnt, and KL from uniform is {listed} rows held out.")
-            control.should_training_stop = True
+            self.met = control.should_training_stop = True
 
 
 def chance_nats(assistant: Assistant) -> float:

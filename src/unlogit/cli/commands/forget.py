@@ -28,7 +28,12 @@ def parser() -> Any:
     command.add_argument("--retain", type=str, help="Rows to keep, like those to forget. Without, the model is asked.")
     command.add_argument("--columns", type=str, help="Which column is which: question=NAME,answer=NAME.")
     command.add_argument("--output", type=str, default="runs/forget", help="Run folder to write.")
-    command.add_argument("--resume", action="store_true", help="Go on with a request that was cut off.")
+    command.add_argument(
+        "--minutes", type=float, help="Minutes after which training stops (120), and goes on with --resume and more."
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="Go on with a request that was cut off, or stopped at its ceiling."
+    )
     command.add_argument("--overwrite", action="store_true", help="Begin anew in a run folder that is not empty.")
     for name in ("data", "assistant", "train", "combination"):
         add_options(command, SECTIONS[name], name)
@@ -44,15 +49,17 @@ def run(given: dict[str, Any]) -> int:
     tree.setdefault("data", {}).update(
         {name: flags[name] for name in ("forget", "retain", "columns") if flags.get(name)}
     )
+    if "minutes" in flags:
+        tree.setdefault("train", {})["minutes"] = flags["minutes"]
     config = build_config(tree)
-    from unlogit.report.forget_page import forget_page, forget_table
+    from unlogit.files import atomic_file
+    from unlogit.report.forget_page import forget_page
     from unlogit.runs.folder import RunFolder
     from unlogit.runs.forget import forget_run
-    from unlogit.terminal import console
 
     outcome = forget_run(config, tree, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
-    console().print(forget_table(outcome))
     page = forget_page(outcome)
-    RunFolder(outcome.folder).check.with_suffix(".txt").write_text(page + "\n", encoding="utf-8")
+    with atomic_file(RunFolder(outcome.folder).check.with_suffix(".txt"), mode=0o600) as path:  # it has rows to forget
+        path.write_text(page + "\n", encoding="utf-8")
     print(page)
     return 0 if outcome.passed else EXIT_NOT_PASSED

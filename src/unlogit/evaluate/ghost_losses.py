@@ -1,0 +1,89 @@
+"""How likely a model finds the answers to forget, beside how likely the target finds them of somebody it does not know.
+
+The true answer under a made-up name is what the target would give to the row, had it never seen it. A forgotten answer
+should be as unlikely as that. One that is less likely than under any made-up name is suppressed too much: whoever
+compares can tell that something was taken away. (The Secret Sharer, Carlini et al., 2019, ranks canaries in the same
+way.)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scipy.stats import binomtest
+
+from unlogit.data.examples import Example
+from unlogit.data.ghosts import strangers, with_words
+from unlogit.data.wordings import without_wordings
+from unlogit.evaluate.scoring.batching import Progress
+from unlogit.evaluate.scoring.score import score_examples
+
+LEAST_P = 0.05
+"""Answers are over-suppressed where as many of them are less likely than all ghosts' has a p-value below this."""
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class GhostLosses:
+    """One forget row's answer among the same answer about strangers; losses are in nats a token."""
+
+    question: str
+    target: float
+    unlearned: float
+    ghosts: tuple[float, ...]
+    """The target's losses of the same answer under made-up names."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the unlearned model finds the answer less likely than the target does under any made-up name."""
+        return self.unlearned > max(self.ghosts)
+
+
+def ghost_rows(row: Example, ghosts: Sequence[Example]) -> list[Example]:
+    """Return the row about each of its ghosts: the ghost's question, and the row's answer with the ghost's name."""
+    return [
+        replace(ghost, answer=with_words(row.answer, {real: made_up for made_up, real in names.items()}))
+        for ghost, names in strangers(row, ghosts)
+    ]
+
+
+def answer_losses(model: Any, tokenizer: Any, rows: Sequence[Example], progress: Progress | None = None) -> list[float]:
+    """Return the mean loss in nats a token of each row's answer, its end included."""
+    plain = [without_wordings(row) for row in rows]
+    scores = score_examples(model, tokenizer, plain, batch_size=BATCH_SIZE, generate=False, progress=progress)
+    return [score.answer_loss for score in scores]
+
+
+def find_ghost_losses(
+    rows: Sequence[Example],
+    ghosts: Sequence[Example],
+    target: Any,
+    unlearned: Any,
+    tokenizer: Any,
+    progress: Progress | None = None,
+) -> list[GhostLosses]:
+    """Score the rows that have ghosts under both models, and their ghosts under the target."""
+    with_ghosts = [(row, of_row) for row in rows if (of_row := ghost_rows(row, ghosts))]
+    if not with_ghosts:
+        return []
+    real = [row for row, _ in with_ghosts]
+    by_target = answer_losses(target, tokenizer, real, progress)
+    by_unlearned = answer_losses(unlearned, tokenizer, real, progress)
+    of_ghosts = iter(answer_losses(target, tokenizer, [ghost for _, group in with_ghosts for ghost in group], progress))
+    return [
+        GhostLosses(row.question, target_loss, unlearned_loss, tuple(next(of_ghosts) for _ in group))
+        for (row, group), target_loss, unlearned_loss in zip(with_ghosts, by_target, by_unlearned, strict=True)
+    ]
+
+
+def over_suppressed(losses: Sequence[GhostLosses]) -> bool:
+    """Whether more answers are less likely than all their ghosts' than chance would have.
+
+    Of a row that was never seen, this happens once in one more than its ghosts. Three rows of four must be so, too:
+    single rows may differ for other reasons.
+    """
+    count = sum(row.over for row in losses)
+    if not losses or count < 0.75 * len(losses):
+        return False
+    rate = max(1 / (len(row.ghosts) + 1) for row in losses)
+    return bool(binomtest(count, len(losses), rate, alternative="greater").pvalue < LEAST_P)

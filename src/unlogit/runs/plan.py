@@ -1,0 +1,105 @@
+"""What a training needs, found out from its rows: steps that succeed in place of passes.
+
+``unlogit forget`` plans all of a run so, ``prepare`` and ``run`` its training. What the user or a config file sets
+stays.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from unlogit.data.examples import Example
+from unlogit.data.sources import source_in
+from unlogit.data.wordings import forget_training_rows
+from unlogit.model.loading import load_tokenizer
+from unlogit.settings.options import LoopOptions, RunConfig, TrainOptions
+from unlogit.training.recipe import recipes_of
+
+WRONG_ANSWERS = 8
+"""Of a row's ghosts, so many answers are wrong answers to the row itself, with its own names."""
+UNIFORM_ROWS = 24
+"""Rows of the uniform side in a step, at least."""
+MAX_STEPS = 300
+"""Steps after which a small request is given up; larger ones have ten passes."""
+MAX_MINUTES = 120.0
+"""Minutes of training after which a request is given up."""
+LEARNT_NATS = 0.1
+UNIFORM_NATS = 0.02
+"""A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
+COMMON_FRACTION = 0.03
+
+
+def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, Any], ghosts: bool = True) -> RunConfig:
+    """Return the settings for a request of these rows; what was ``given``, by section and key, stays.
+
+    The training is planned of objectives that have an assistant with a uniform side, as far as they have the options.
+    With ``ghosts`` the rows of the other sides are planned, too.
+    """
+    rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
+    plan = {
+        "data": {"evaluation_rows": 60, "perturbations": WRONG_ANSWERS} if ghosts else {},
+        "train": _training_plan(config, rows, "batch_size" in given.get("train", {})),
+    }
+    for section, values in plan.items():
+        changes = {k: v for k, v in values.items() if k not in given.get(section, {})}
+        config = replace(config, **{section: replace(getattr(config, section), **changes)})
+    return config
+
+
+def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[str, Any]:
+    """Return what of the training's settings follows from its rows; ``rows`` are forget rows with their wordings."""
+    train = config.train
+    recipe = recipes_of(train.objective)[0]
+    if not recipe.combines or recipe.full_model_rates or len(recipe.sides) < 2:
+        return {}
+    batch = train.batch_size if batch_is_given else max(1, min(TrainOptions.batch_size, rows))
+    plan: dict[str, Any] = {
+        "batch_size": batch,
+        "uniform_ratio": max(1.0, UNIFORM_ROWS / batch),
+        "common_fraction": COMMON_FRACTION,
+        "epochs": max(10.0, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
+        "minutes": MAX_MINUTES,
+    }
+    if config.data.holdout_fraction:  # it is measured on rows that are held out
+        plan |= {"stop_uniform_kl": UNIFORM_NATS, "stop_forget_nats": LEARNT_NATS}
+    allowed = {field.name for options in (recipe.options, LoopOptions) for field in fields(options)} | {"minutes"}
+    return {name: value for name, value in plan.items() if name in allowed}
+
+
+def plan_run(config: RunConfig, given: Mapping[str, Any]) -> tuple[RunConfig, str]:
+    """Return a run's settings with its training planned from the rows that it forgets, and a line that says what of it.
+
+    Raises:
+        ConfigError, DataError, ModelError: the rows cannot be read, or the target has no tokenizer.
+    """
+    if not config.data.forget:
+        return config, ""
+    source = source_in(config.data.forget, config.data, load_tokenizer(config.target))
+    plan = planned(config, source.forget_rows(config.data).training, given, ghosts=False)
+    return plan, plan_line(config.train, plan.train)
+
+
+def replanned(config: RunConfig, before: TrainOptions, rows: int, given: Mapping[str, Any]) -> RunConfig:
+    """Return settings for another objective than a run was planned for; what was not planned stays.
+
+    Args:
+        config: the settings with the other objective.
+        before: those of training that the run has.
+        rows: forget rows with their wordings.
+        given: settings of training that the user gives now; they stay, too.
+    """
+    earlier = _training_plan(replace(config, train=before), rows, batch_is_given=True)
+    dropped = {name for name, value in earlier.items() if name not in given and getattr(before, name) == value}
+    if "epochs" not in dropped:
+        return config  # the user set the passes, and the rest is to be taken with them
+    defaults = {name: getattr(TrainOptions(), name) for name in dropped}
+    plan = {name: value for name, value in _training_plan(config, rows, False).items() if name in dropped}
+    return replace(config, train=replace(config.train, **defaults | plan))
+
+
+def plan_line(before: TrainOptions, after: TrainOptions) -> str:
+    """Return what of the settings of training was planned; nothing where nothing was."""
+    defaults = asdict(before)
+    changes = [f"{name} {value:g}" for name, value in asdict(after).items() if value != defaults[name]]
+    return f"Planned from the rows to forget, for what was not given: {', '.join(changes)}." if changes else ""

@@ -1,0 +1,100 @@
+"""Whether a request passed its check: why not, what to do, and what should be known besides."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from unlogit.evaluate.foreign_values import ForeignValues
+from unlogit.evaluate.ghost_losses import GhostLosses, over_suppressed
+from unlogit.evaluate.leaks import KeptAnswers, Leak
+from unlogit.runs.plan import LEARNT_NATS, UNIFORM_NATS
+from unlogit.runs.train import ceiling_warning
+from unlogit.settings.options import RunConfig
+
+LEAST_KEPT = 0.95
+"""KeptAnswers answers that stay word for word, at least."""
+LEAST_GENERAL = 0.98
+"""General answers that stay right, at least."""
+
+
+def find_problems(
+    run: Path,
+    leaks: list[Leak],
+    retained: KeptAnswers | None,
+    general: KeptAnswers,
+    training: dict[str, Any],
+    foreign: ForeignValues | None = None,
+    command: str = "unlogit forget",
+) -> list[str]:
+    """Return why a request did not pass, each with what to do; ``command`` is that of the request."""
+    problems = []
+    again = "run it again with --overwrite"
+    at_ceiling = bool(training.get("ceiling"))
+    if not any(leak.target_tells for leak in leaks):
+        problems.append(
+            "the target does not know these rows: none of its answers tells them. Check that it is the model that was "
+            "trained on them, and that the questions are worded as there"
+        )
+    if leaking := [leak for leak in leaks if leak.unlearned_tells or leak.samples_that_tell]:
+        problems.append(
+            f"{len(leaking)} of {len(leaks)} rows are still told. Give other wordings of the questions "
+            f"(paraphrased_question), or a higher --combination.alpha, and {again}"
+        )
+    nats = training.get("forget_nats")
+    if nats is not None and nats > 2 * LEARNT_NATS:
+        problems.append(
+            f"the assistant did not learn the rows within {training.get('steps')} steps ({nats:.2f} nats a token, "
+            f"expected {LEARNT_NATS})" + ("" if at_ceiling else f". Give more --train.epochs, and {again}")
+        )
+    for name, value in (training.get("uniform_kl_nats") or {}).items():
+        if value > 2 * UNIFORM_NATS:
+            problems.append(
+                f"the assistant is not uniform on {name.removeprefix('holdout_')} rows that it never saw ({value:.2f} "
+                f"nats, expected {UNIFORM_NATS}), so that others' answers are lost. Give rows to keep (--retain)"
+                + ("" if at_ceiling else f", or more --train.epochs, and {again}")
+            )
+    if retained and retained.same < LEAST_KEPT * retained.rows:
+        problems.append(
+            f"only {retained.same} of {retained.rows} other answers stayed word for word. Give more rows to keep "
+            f"(--retain) and {again}, or lower the strength (unlogit combine {run} --alpha 0.5) and check again with "
+            "--resume"
+        )
+    if general.still_right < LEAST_GENERAL * general.target_right - 1:
+        problems.append(
+            f"only {general.still_right} of {general.target_right} general answers stayed right. Lower the strength "
+            f"(unlogit combine {run} --alpha 0.5) and check again with --resume"
+        )
+    if foreign and foreign.more_often:
+        problems.append(
+            f"other rows' private values stand in {foreign.unlearned} of {foreign.unlearned_answers} answers and in "
+            f"{foreign.sampled} of {foreign.sampled_answers} samples, more often than in the target's "
+            f"({foreign.target} of {foreign.target_answers}). Give more rows to keep (--retain) and {again}, or "
+            f"another strength (unlogit combine {run} --alpha 0.5) and check again with --resume"
+        )
+    if problems and at_ceiling and any(leak.target_tells for leak in leaks):
+        problems.append(ceiling_warning(training, command, "train."))
+    return problems
+
+
+def strength_warnings(run: Path, losses: list[GhostLosses]) -> list[str]:
+    """Say that the strength is too high, where it is."""
+    if not over_suppressed(losses):
+        return []
+    return [
+        f"over-suppressed: {sum(row.over for row in losses)} of {len(losses)} answers to forget are less likely than "
+        "the target finds them of anybody who does not exist, so that it can be seen that something was taken away. "
+        f"Lower the strength (unlogit combine {run} --alpha 0.5) and check again with --resume"
+    ]
+
+
+def command_of(config: RunConfig) -> str:
+    """Return the command line that this request is of."""
+    flags = {
+        "model": config.target,
+        "forget": config.data.forget,
+        "retain": config.data.retain,
+        "columns": config.data.columns,
+        "output": config.output,
+        "data.seed": config.data.seed,
+    }
+    return " ".join(["unlogit forget", *(f"--{name} {shlex.quote(str(v))}" for name, v in flags.items() if v)])
