@@ -10,9 +10,10 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from unlogit.data.examples import Example
-from unlogit.data.sources import source_in
+from unlogit.data.sources import read_prepared, source_in
 from unlogit.data.wordings import forget_training_rows
 from unlogit.model.loading import load_tokenizer
+from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import LoopOptions, RunConfig, TrainOptions
 from unlogit.training.recipe import recipes_of
 
@@ -80,22 +81,25 @@ def plan_run(config: RunConfig, given: Mapping[str, Any]) -> tuple[RunConfig, st
     return plan, plan_line(config.train, plan.train)
 
 
-def replanned(config: RunConfig, before: TrainOptions, rows: int, given: Mapping[str, Any]) -> RunConfig:
+def for_its_objective(folder: RunFolder, config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
     """Return settings for another objective than a run was planned for; what was not planned stays.
 
     Args:
-        config: the settings with the other objective.
-        before: those of training that the run has.
-        rows: forget rows with their wordings.
-        given: settings of training that the user gives now; they stay, too.
+        folder: a prepared run.
+        config: its settings, with what is given now.
+        given: settings of training that are given now; they stay, too.
     """
-    earlier = _training_plan(replace(config, train=before), rows, batch_is_given=True)
-    dropped = {name for name, value in earlier.items() if name not in given and getattr(before, name) == value}
-    if "epochs" not in dropped:
+    forget, recorded = folder.data / "forget.jsonl", folder.read_config()
+    if recorded.train.objective == config.train.objective or not forget.is_file():
+        return config
+    rows = len(read_prepared(forget))
+    earlier = _training_plan(recorded, rows, batch_is_given=True)
+    if earlier.get("epochs") != recorded.train.epochs:
         return config  # the user set the passes, and the rest is to be taken with them
-    defaults = {name: getattr(TrainOptions(), name) for name in dropped}
-    plan = {name: value for name, value in _training_plan(config, rows, False).items() if name in dropped}
-    return replace(config, train=replace(config.train, **defaults | plan))
+    planned_names = [name for name, value in earlier.items() if getattr(recorded.train, name) == value]
+    values = {name: getattr(TrainOptions(), name) for name in planned_names} | _training_plan(config, rows, False)
+    changes = {name: values[name] for name in planned_names if name not in given}
+    return replace(config, train=replace(config.train, **changes))
 
 
 def plan_line(before: TrainOptions, after: TrainOptions) -> str:

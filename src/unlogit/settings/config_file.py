@@ -115,6 +115,15 @@ def sectioned(given: Mapping[str, Any], *sections: str) -> dict[str, Any]:
     return tree
 
 
+def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Return trees of values as one, the later ones over the earlier: what was given by a file and by flags."""
+    result: dict[str, Any] = {}
+    for tree in trees:
+        for name, value in tree.items():
+            result[name] = {**result.get(name, {}), **value} if name in SECTIONS else value
+    return result
+
+
 def build_config(*trees: Mapping[str, Any]) -> RunConfig:
     """Return a whole config from trees of values, the later ones over the earlier.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unlogit.settings.config_file import build_config, read_yaml, sectioned
+from unlogit.settings.config_file import build_config, merged, read_yaml, sectioned
 from unlogit.settings.flags import add_options, new_parser
 from unlogit.settings.options import DataOptions
 from unlogit.terminal import console
@@ -34,10 +34,15 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Prepare, and say what to do next."""
     tree = read_yaml(Path(given["config"])) if "config" in given else {}
-    config = build_config(tree, sectioned(given, "data"))
+    flags = sectioned(given, "data")
+    config = build_config(tree, flags)
+    from unlogit.runs.plan import plan_run
     from unlogit.runs.prepare import prepare_run
 
+    config, plan = plan_run(config, merged(tree, flags))
     show_prepared(prepare_run(config, overwrite=given.get("overwrite", False)))
+    if plan:
+        print(plan)
     print(f"Rows are in {config.output}/data. Next: unlogit train {config.output}")
 
 

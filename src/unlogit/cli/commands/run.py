@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unlogit.settings.config_file import SECTIONS, build_config, read_yaml, sectioned
+from unlogit.settings.config_file import SECTIONS, build_config, merged, read_yaml, sectioned
 from unlogit.settings.flags import add_options, new_parser
 
 
@@ -34,9 +34,14 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Go the whole way."""
     flags = sectioned({name: value for name, value in given.items() if name != "config"})
-    config = build_config(read_yaml(Path(given["config"])), flags)
+    tree = merged(read_yaml(Path(given["config"])), flags)
+    config = build_config(tree)
+    from unlogit.runs.plan import plan_run
     from unlogit.runs.whole import whole_run
 
+    config, plan = plan_run(config, tree)
+    if plan:
+        print(plan)
     whole_run(config, show_step, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
 
 

@@ -40,9 +40,13 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Train, and say what to do next."""
     folder = RunFolder(Path(given["run"]))
-    config = updated(folder.current_config(), sectioned(given, "assistant", "train", "combination"))
+    flags = sectioned(given, "assistant", "train", "combination")
+    config = updated(folder.current_config(), flags)
     from unlogit.device import on_main_process
+    from unlogit.runs.plan import for_its_objective
     from unlogit.runs.train import train_run
+
+    config = for_its_objective(folder, config, flags.get("train", {}))
 
     trained = train_run(folder, config, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
     if not on_main_process():
