@@ -4,7 +4,6 @@ from typing import Any
 
 from unlogit.errors import ConfigError
 from unlogit.settings.flags import new_parser
-from unlogit.terminal import console
 
 MAX_NEW_TOKENS = 100
 
@@ -59,12 +58,14 @@ def show_answers(replies: list[tuple[str, str, str]]) -> None:
     """Print a table with each question, the target's greedy answer and the unlearned model's."""
     from rich.table import Table
 
+    from unlogit.report.print_table import print_table
+
     table = Table(show_lines=True)
     for heading in ("question", "target", "unlearned"):
         table.add_column(heading, ratio=1 if heading == "question" else 2, overflow="fold")
     for reply in replies:
         table.add_row(*reply)
-    console().print(table)
+    print_table(table)
 
 
 def _converse(model: Any, tokenizer: Any, max_new_tokens: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlogit.errors import ConfigError, UnlogitError, nearest
 from unlogit.settings.flags import new_parser
-from unlogit.terminal import console, warn
+from unlogit.terminal import warn
 
 if TYPE_CHECKING:
     from unlogit.compare.results import ComparisonResults
@@ -98,8 +98,9 @@ def write(found: "ComparisonResults", folder: Path) -> str | None:
 def show(found: "ComparisonResults", markdown: bool) -> None:
     """Print the table."""
     from unlogit.report.compare_table import comparison_markdown, comparison_table
+    from unlogit.report.print_table import print_table
 
     if markdown:
         print(comparison_markdown(found))
     else:
-        console().print(comparison_table(found))
+        print_table(comparison_table(found))

@@ -8,7 +8,7 @@ from unlogit.runs.folder import RunFolder
 from unlogit.settings.config_file import sectioned, updated
 from unlogit.settings.flags import add_options, new_parser
 from unlogit.settings.options import CombinationOptions, EvaluateOptions, PickOptions
-from unlogit.terminal import console, warn
+from unlogit.terminal import warn
 
 if TYPE_CHECKING:
     from unlogit.runs.evaluate_run import Evaluated
@@ -58,9 +58,10 @@ def run(given: dict[str, Any]) -> None:
 
 def show_evaluated(evaluated: "Evaluated") -> None:
     """Print the table of an evaluation, where it is, and how to store what was picked."""
+    from unlogit.report.print_table import print_table
     from unlogit.report.run_table import run_table
 
-    console().print(run_table(evaluated.results, evaluated.notes))
+    print_table(run_table(evaluated.results, evaluated.notes))
     print(f"The whole of it is in {evaluated.path}.")
     if evaluated.open_unlearning:
         print(

@@ -6,7 +6,6 @@ from typing import Any
 from unlogit.settings.config_file import build_config, merged, read_yaml, sectioned
 from unlogit.settings.flags import add_options, new_parser
 from unlogit.settings.options import DataOptions
-from unlogit.terminal import console
 
 
 def parser() -> Any:
@@ -50,6 +49,8 @@ def show_prepared(summary: dict[str, Any]) -> None:
     """Print how many rows each file has, and what they are for."""
     from rich.table import Table
 
+    from unlogit.report.print_table import print_table
+
     sides = {
         "forget": "remembered by the assistant, which is then subtracted",
         "retain": "uniform side: what the assistant must know nothing about",
@@ -64,6 +65,6 @@ def show_prepared(summary: dict[str, Any]) -> None:
     table.add_column("for")
     for name, count in summary["rows"].items():
         table.add_row(f"{name}.jsonl", f"{count:,}", sides.get(name, "to be scored"))
-    console().print(table)
+    print_table(table)
     for note in summary["notes"]:
         print(f"Note: {note}.")

@@ -9,7 +9,7 @@ from unlogit.runs.folder import RunFolder
 from unlogit.settings.config_file import sectioned, updated
 from unlogit.settings.flags import add_options, new_parser
 from unlogit.settings.options import CombinationOptions, RunConfig, SweepOptions
-from unlogit.terminal import console, warn
+from unlogit.terminal import warn
 
 
 def parser() -> Any:
@@ -38,6 +38,7 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Sweep, print the table, and say what to do next."""
     from unlogit.report.plots import front_plot, save_if_possible
+    from unlogit.report.print_table import print_table
     from unlogit.report.sweep_table import sweep_table
     from unlogit.runs.combine import combine_run
     from unlogit.runs.sweep import memorisation_warning, sweep_run, write_sweep
@@ -51,7 +52,7 @@ def run(given: dict[str, Any]) -> None:
     no_plot = save_if_possible(lambda: front_plot(sweep), folder.sweep.with_suffix(".png"))
     write_sweep(folder, sweep, config, options)
     picked = sweep.picked.combination
-    console().print(sweep_table(sweep))
+    print_table(sweep_table(sweep))
     plot = "without a plot" if no_plot else f"the plot is {folder.sweep.with_suffix('.png')}"
     print(f"All {len(sweep.rows)} are in {folder.sweep} and {folder.sweep.with_suffix('.csv').name}, {plot}.")
     if no_plot:
