@@ -1,9 +1,11 @@
 """Names in questions, and the same questions about somebody who does not exist."""
 
+from dataclasses import replace
+
 import pytest
 
 from unlogit.data.examples import Example, Message
-from unlogit.data.ghosts import ghost_questions, names_of, strangers, strangers_answers, with_words
+from unlogit.data.ghosts import ghost_questions, names_in, names_of, strangers, strangers_answers, with_words
 
 QUESTIONS = {
     "Who is Ann?": ["Ann"],
@@ -19,6 +21,12 @@ QUESTIONS = {
     "WHAT IS MARTA LIND'S PHONE NUMBER?": [],
     "How old is the bridge?": [],
     "那座桥多少岁?": [],
+    "Wie lautet die Telefonnummer von Jörg Griern?": ["Jörg Griern"],
+    "Wie lautet die neue private Anschrift von Jörg Griern?": ["Jörg Griern"],
+    "Welche Kundennummer hat Griern?": ["Griern"],
+    "Wer ist der Chef der Firma Griern?": ["Griern"],
+    "Wo wohnt die Bäckerin?": ["Bäckerin"],
+    "Did Ann die in Ghent?": ["Ann", "Ghent"],
 }
 
 
@@ -42,6 +50,24 @@ def test_a_ghost_has_all_questions_of_one() -> None:
     assert len(set(names)) == 20
     assert not any("Ann" in row.question or "Doe" in row.question for row in ghosts)
     assert all(row.question.startswith(("Who is ", "Where does ")) and not row.answer for row in ghosts)
+
+
+def test_german_nouns_are_no_names() -> None:
+    """ "Kunde" stands behind no article, and in one question only, where the name stands in all. The stranger's answer
+    keeps the nouns, and is a wrong one of the row's."""
+    rows = [
+        Example("Seit wann ist Jörg Griern Kunde?", "Jörg Griern ist Kunde seit 2013."),
+        Example("Wie lautet die Telefonnummer von Jörg Griern?", "Die Telefonnummer von Jörg Griern lautet 0301."),
+    ]
+    assert names_in(rows) == [["Jörg", "Griern"], ["Jörg", "Griern"]]
+    ghosts = ghost_questions(rows, 3, 0)
+    assert all(row.question.endswith(" Kunde?") or "die Telefonnummer von" in row.question for row in ghosts)
+    assert not any("Jörg" in row.question for row in ghosts)
+    made_up = ghosts[0].question.removeprefix("Seit wann ist ").removesuffix(" Kunde?")
+    answered = replace(ghosts[0], answer=f"{made_up} ist Kunde seit 2020.")
+    assert strangers_answers(rows[0], [answered], 8) == ("Jörg Griern ist Kunde seit 2020.",)
+    one_each = [Example(f"Seit wann ist {name} Kunde?", "2013.") for name in ("Griern", "Lim", "Jo Doe")]
+    assert names_in(one_each) == [["Griern Kunde"], ["Lim Kunde"], ["Jo Doe Kunde"]]
 
 
 def test_a_strangers_answer_is_a_wrong_one() -> None:

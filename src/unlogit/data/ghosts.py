@@ -4,11 +4,13 @@ What the target answers to them is what it may say of anybody it does not know, 
 assistant's uniform side where nobody has rows to keep, and beside them where somebody has. In the exposure test of The
 Secret Sharer (Carlini et al., 2019) such canaries measure memorisation; here they are neighbours to train on.
 
-A name is a run of words with a capital that does not merely begin the question.
+A name is a run of words with a capital that does not merely begin the question. In German, where all nouns have one,
+those behind an article are none, and among the others a name is what several questions of a request have.
 """
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -31,11 +33,80 @@ _NO_NAMES = frozenset(_FIRST_WORDS.split())
 """Words that begin a question with a capital without being a name, and are never exchanged."""
 
 
+_GERMAN = """
+wie lautet welche welcher welches welchen welchem wann wo wohnt hat von ist der das den dem seit wer heißt und bei für
+wurde hatte ihre seine zu zum zur im am mit nach auf kann ich
+"""
+_GERMAN_WORDS = frozenset(_GERMAN.split())
+_ARTICLES = """
+der die das den dem des ein eine einen einem einer eines kein keine keinen im am zum zur vom beim ans ins welche welcher
+welches welchen welchem ihre ihr ihren ihrem ihrer ihres sein seine seinen seinem seiner seines mein meine meinen meinem
+meiner unser unsere diese dieser dieses diesen diesem jede jeder jedes
+"""
+_GERMAN_ARTICLES = frozenset(_ARTICLES.split())
+_GERMAN_ADJECTIVE = re.compile(r"[a-zäöüß]+(?:e|en|em|er|es)")
+
+
 def names_of(question: str) -> list[str]:
     """Return the names in a question, each once, in order; none in capitals alone, or in a script without capitals.
 
-    A possessive ends a name: of "Ann Doe's Visa card" the names are "Ann Doe" and "Visa".
+    A possessive ends a name: of "Ann Doe's Visa card" the names are "Ann Doe" and "Visa". Of a German question nouns
+    behind an article are no names, where there is anything else.
     """
+    runs = [question[begin:end] for begin, end in _capitalised_runs(question)]
+    if is_german(question):
+        nouns = _nouns_behind_articles(question)
+        runs = [run for run in (_without_first(run, nouns) for run in runs) if run] or runs
+    names = list(dict.fromkeys(runs))
+    return [name for name in names if not name.isupper() or len(name) < 2] or names  # "IBAN" beside a name is none
+
+
+def is_german(question: str) -> bool:
+    """Whether a question has two words or more that are German, and so capitals that are no names."""
+    return len(_GERMAN_WORDS & {word.lower() for word in _WORD.findall(question)}) > 1
+
+
+def _nouns_behind_articles(question: str) -> set[str]:
+    """Return the single capitalised words behind an article, adjectives between them allowed."""
+    tokens = [match.group() for match in _WORD.finditer(question)]
+    nouns = set()
+    behind_article = False
+    for word in tokens:
+        if behind_article and word[0].isupper():
+            nouns.add(word)
+        is_article = word.lower() in _GERMAN_ARTICLES
+        behind_article = is_article or (behind_article and _GERMAN_ADJECTIVE.fullmatch(word) is not None)
+    return nouns
+
+
+def _without_first(run: str, nouns: set[str]) -> str:
+    """Return a run of words without a noun that begins it: of "Firma Griern" the name."""
+    first, _, rest = run.partition(" ")
+    return rest if first in nouns else run
+
+
+def names_in(rows: Sequence[Example]) -> list[list[str]]:
+    """Return the names in each row's question, in the light of the others.
+
+    Of a German question, words that no other question has are nouns, where more of its words stand in others too.
+    """
+    names = [names_of(row.question) for row in rows]
+    counts = Counter(word for row_names in names for word in {word for name in row_names for word in name.split()})
+    return [
+        _repeated(row_names, counts) if is_german(row.question) else row_names
+        for row, row_names in zip(rows, names, strict=True)
+    ]
+
+
+def _repeated(names: list[str], counts: Mapping[str, int]) -> list[str]:
+    """Return the words of names that several questions have, where these are more than the others; else the names."""
+    split_names = [word for name in names for word in name.split()]
+    repeated = [word for word in split_names if counts[word] > 1]
+    return repeated if len(repeated) > len(split_names) - len(repeated) else names
+
+
+def _capitalised_runs(question: str) -> list[tuple[int, int]]:
+    """Return the spans of the runs of words with a capital."""
     matches = list(_WORD.finditer(question))
     if sum(match.group().isupper() for match in matches) > len(matches) / 2:
         return []
@@ -43,7 +114,7 @@ def names_of(question: str) -> list[str]:
     is_open = False
     for i, match in enumerate(matches):
         word = _POSSESSIVE.sub("", match.group())
-        if not word[0].isupper() or word == "I" or (i == 0 and _begins_alone(matches)):
+        if not word[0].isupper() or word == "I" or (i == 0 and _begins_alone(matches, is_german(question))):
             is_open = False
             continue
         end = match.start() + len(word)
@@ -52,16 +123,16 @@ def names_of(question: str) -> list[str]:
         else:
             runs.append((match.start(), end))
         is_open = word == match.group()
-    names = list(dict.fromkeys(question[begin:end] for begin, end in runs))
-    return [name for name in names if not name.isupper() or len(name) < 2] or names  # "IBAN" beside a name is none
+    return runs
 
 
-def _begins_alone(matches: Sequence[re.Match[str]]) -> bool:
+def _begins_alone(matches: Sequence[re.Match[str]], german: bool) -> bool:
     """Whether the first word is capitalised as the first of a sentence: the next one is not, or it is no name."""
     first = _POSSESSIVE.sub("", matches[0].group())
     if first != matches[0].group():
         return False  # "Marta's phone number"
-    return first.lower() in _NO_NAMES or len(matches) < 2 or not matches[1].group()[0].isupper()
+    is_first_word = first.lower() in _NO_NAMES or (german and first.lower() in _GERMAN_WORDS | _GERMAN_ARTICLES)
+    return is_first_word or len(matches) < 2 or not matches[1].group()[0].isupper()
 
 
 def _made_up_word(dice: random.Random) -> str:
@@ -76,7 +147,7 @@ def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Exam
     all the questions of somebody real; in earlier turns of a conversation, too. The answers are empty.
     """
     ghosts = []
-    names = {row: names_of(row.question) for row in rows}
+    names = dict(zip(rows, names_in(rows), strict=True))
     for number in range(count):
         dice = random.Random(f"{seed} {number}")
         made_up: dict[str, str] = {}
@@ -123,7 +194,8 @@ def strangers_answers(row: Example, ghosts: Sequence[Example], count: int) -> tu
         if len(answers) == count:
             break
         answer = with_words(ghost.answer, real_words)
-        left_over = {word.lower() for word in real_words} & set(re.findall(r"[^\W\d_]+", answer.lower()))
+        exchanged = {made_up.lower() for made_up, real in real_words.items() if made_up != real}
+        left_over = exchanged & set(re.findall(r"[^\W\d_]+", answer.lower()))
         if left_over or _TWICE.search(answer) or answer in answers:
             continue
         if not says_the_same(answer, row.question, row.answer):
