@@ -94,7 +94,7 @@ class Place:
 
     @property
     def train_line(self) -> list[str]:
-        """A command line that trains for four steps: 8 forget rows in batches of 4, two passes."""
+        """A command line that trains for four steps, with no other goal: 8 forget rows in batches of 4, two passes."""
         return [
             "train",
             str(self.run),
@@ -105,6 +105,7 @@ class Place:
             "--save_steps=1",
             "--logging_steps=1",
             "--dtype=float32",
+            "--stop_uniform_kl=0",
         ]
 
     def prepare(self, *flags: str) -> int:

@@ -1,6 +1,6 @@
-"""The demo on made-up people: train a target and a retain model, forget a few, evaluate, ask both models.
+"""The demo on made-up people: train a target and a retain model, forget a few as ``unlogit forget`` does, evaluate.
 
-It runs the product's own steps on small numbers. Nothing here trains, combines or evaluates in its own way.
+It runs the product's own steps on small numbers. Nothing here trains, combines, checks or evaluates in its own way.
 """
 
 import logging
