@@ -149,8 +149,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_people(6, questions=2, forget_fraction=0.2).write(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    for name, value in (("GHOSTS", 2), ("MAX_STEPS", 4), ("SAMPLES", 1), ("GENERAL_ROWS", 4)):
+    for name, value in (("GHOSTS", 2), ("SAMPLES", 1), ("GENERAL_ROWS", 4)):
         monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    monkeypatch.setattr("unlogit.runs.plan.MAX_STEPS", 4)
     return tmp_path
 
 

@@ -69,6 +69,10 @@ def test_run_goes_on_from_its_ceiling(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "step " not in capsys.readouterr().out
     assert main(["train", str(place.run), "--resume", "--epochs=2"]) == 0
     assert "step 2/2" in capsys.readouterr().out
+    checkpoints = sorted((place.run / "assistant.checkpoints").iterdir())
+    assert main(["train", str(place.run), "--overwrite", "--max_tokens=3"]) == 2  # refused: all is as it was
+    assert "raise max_tokens" in capsys.readouterr().err
+    assert sorted((place.run / "assistant.checkpoints").iterdir()) == checkpoints
     assert main(["train", str(place.run), "--resume", "--epochs=3", "--rank=8"]) == 2
     assert "assistant.rank 4 → 8" in capsys.readouterr().err
 

@@ -332,11 +332,11 @@ class RunFolder:
 
     def bring_back(self) -> None:
         """Put what was set aside back in place, over what has come there since."""
-        for path in self._of_training:
-            if (aside := self._aside / path.name).exists():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                aside.replace(path)
+        for aside in self._aside.iterdir() if self._aside.is_dir() else ():
+            path = self.path / aside.name
+            if path.is_dir():
+                shutil.rmtree(path)
+            aside.replace(path)
 
     def drop_aside(self) -> None:
         """Remove what was set aside."""

@@ -54,9 +54,9 @@ def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[s
     recipe = recipes_of(train.objective)[0]
     if not recipe.combines or recipe.full_model_rates or len(recipe.sides) < 2:
         return {}
-    batch = train.batch_size if batch_is_given else max(1, min(TrainOptions.batch_size, rows))
+    batch = max(1, train.batch_size if batch_is_given else min(TrainOptions.batch_size, rows))
     plan: dict[str, Any] = {
-        "batch_size": batch,
+        "batch_size": train.batch_size if batch_is_given else batch,
         "uniform_ratio": max(1.0, UNIFORM_ROWS / batch),
         "common_fraction": COMMON_FRACTION,
         "epochs": max(10.0, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
