@@ -1,0 +1,88 @@
+"""Find the strength of a request that has no retain model: the least that tells nothing, on the user's own rows.
+
+Why it begins at 1.1: the assistant holds what the target gained by the rows as a logit above uniform, and at 1 that
+much is taken away; what the filter leaves alone asks for a little more. Where the truth is known (results/forget.md) it
+is the best strength or near it. What remains is looked for in both directions: stronger while rows are told, weaker
+where nothing is told and too much is lost.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+FIRST = 1.1
+STRONGER = (1.25, 1.5)
+WEAKER = (0.75, 0.5)
+
+
+class Checked(Protocol):
+    """What came out of checking one strength."""
+
+    @property
+    def told_rows(self) -> int:
+        """Rows to forget that are still told, by the greedy answer or a sampled one."""
+
+    @property
+    def loses(self) -> bool:
+        """Whether more of what should stay is lost than may be, or rows are suppressed too much."""
+
+
+Found = TypeVar("Found", bound=Checked)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One strength and what it did."""
+
+    strength: float
+    told_rows: int
+    loses: bool
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[Found]):
+    """The strength that was taken, what it did, and what else was tried."""
+
+    strength: float
+    checked: Found
+    tried: tuple[Tried, ...]
+
+    @property
+    def why(self) -> str:
+        """Say in words how it was found."""
+        others = [one for one in self.tried if one.strength != self.strength]
+        if not others:
+            return "the first that was tried"
+        shown = "; ".join(f"{one.strength:g}: {_what(one)}" for one in others)
+        return f"the best of {len(self.tried)} that were tried ({shown})"
+
+
+def choose_strength(check: Callable[[float], Found], first: float = FIRST) -> Chosen[Found]:
+    """Check strengths from ``first`` on, until one tells nothing and loses nothing.
+
+    Where none does both: of those that were tried the one that tells the fewest rows, of these one that loses nothing,
+    of these the first.
+
+    Args:
+        check: sets a strength and checks it.
+        first: where to begin.
+    """
+    results: dict[float, Found] = {first: check(first)}
+    if results[first].told_rows:
+        for strength in (value for value in STRONGER if value > first):
+            results[strength] = check(strength)
+            if not results[strength].told_rows or results[strength].loses:
+                break
+    elif results[first].loses:
+        for strength in (value for value in WEAKER if value < first):
+            results[strength] = check(strength)
+            if results[strength].told_rows or not results[strength].loses:
+                break
+    best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
+    tried = tuple(Tried(strength, one.told_rows, one.loses) for strength, one in results.items())
+    return Chosen(best, results[best], tried)
+
+
+def _what(one: Tried) -> str:
+    told = f"tells {one.told_rows} rows" if one.told_rows else "tells none"
+    return f"{told}{', loses too much' if one.loses else ''}"
