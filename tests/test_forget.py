@@ -131,6 +131,16 @@ def test_rows_to_keep_are_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
     assert check["retained"]["rows"] == 16
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_passed_at_its_ceiling_has_nothing_to_go_on_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlogit.runs.forget.find_problems", lambda *_: [])
+    place = Place.make(tmp_path)
+    assert main(line(place, "--train.stop_uniform_kl=1e-9")) == 0
+    assert json.loads((place.run / "check.json").read_text())["training"]["ceiling"] == "steps"
+    assert not (place.run / "assistant.checkpoints").exists()
+    assert "Passed: the unlearned model is in" in (place.run / "check.txt").read_text()
+
+
 def test_without_names_there_is_nobody_to_ask_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place.make(tmp_path)
     (place.folder / "forget.jsonl").write_text('{"question": "How old is the bridge?", "answer": "A hundred years."}\n')

@@ -322,6 +322,11 @@ class RunFolder:
             if path.is_file():
                 write_json(path, read_json(path) | {name: target})
 
+    def drop_checkpoints(self) -> None:
+        """Remove what a training that stopped at its ceiling could have gone on from."""
+        for path in self.checkpoints:
+            shutil.rmtree(path)
+
     def set_training_aside(self) -> None:
         """Move the assistant, whole or half trained, and all that was made with it out of the way of a new training."""
         self.drop_aside()

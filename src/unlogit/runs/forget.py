@@ -135,6 +135,8 @@ def forget_run(
     outcome = check_request(folder, config, target, tokenizer, ghosts)
     record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed}
     write_json(folder.check, record, mode=0o600)  # it has the rows to forget
+    if outcome.passed:
+        folder.drop_checkpoints()  # there is nothing to go on to
     return outcome
 
 
