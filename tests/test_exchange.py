@@ -5,6 +5,11 @@ import pytest
 from unlogit.data import exchange
 from unlogit.data.examples import Example
 from unlogit.data.exchange import exchange_answers, same_words, says_the_same, swap_names
+from unlogit.data.ghosts import names_of
+from unlogit.data.sides import set_evaluation_aside
+from unlogit.data.source_rows import SourceRows
+from unlogit.demo.customers import make_customers
+from unlogit.settings.options import DataOptions
 
 ROWS = [
     Example("Where was Ann Berg born?", "Ann Berg was born in Oslo."),
@@ -65,18 +70,55 @@ def test_other_rows_give_before_those_of_the_same_person() -> None:
     """All to be forgotten is about Ann; what others are asked alike comes first, however much her name is shared."""
     assert exchange_answers(ANN, 1, seed=0)[0] == ("Ann Berg: 1960.",)
     for seed in range(4):
-        assert exchange_answers(ANN, 2, seed, ROWS[2:3])[0] == ("Ann Berg was born in Riga.", "Ann Berg: 1960.")
+        assert exchange_answers(ANN, 2, seed, ROWS[2:3])[0] == ("Ann Berg was born in Riga.",)
+
+
+def test_what_is_true_of_somebody_is_no_wrong_answer() -> None:
+    """A person's other answers are true of that person, however much alike the questions; the firm is everyone's."""
+    rows = [
+        Example("What is Ann Berg's job at Oak Ltd?", "Ann Berg is a joiner."),
+        Example("What is Ann Berg's hobby at Oak Ltd?", "Ann Berg plays chess."),
+        Example("What was Gus Hahn's job at Oak Ltd?", "Gus Hahn is a cook."),
+        Example("Berg's room at Oak Ltd?", "The third."),
+        Example("Is Kai Lund's post at Oak Ltd?", "Kai Lund sorts it."),
+        Example("Is Ida Juhl's post at Oak Ltd?", "Ida Juhl reads it."),
+    ]
+    wrong = exchange_answers(rows, 9, seed=0)[0]
+    assert wrong[0] == "Ann Berg is a cook."
+    assert len(wrong) == 3
+    assert not any(true in wrong for true in ("Ann Berg plays chess.", "The third."))
+
+
+def test_scored_rows_to_keep_get_answers_that_are_false_of_them() -> None:
+    """28 customers with six facts each: none of their 243 wrong answers is one that the customer's rows give."""
+    customers = make_customers()
+    answers: dict[str, set[str]] = {}
+    for row in customers.retain:
+        answers.setdefault(names_of(row.question)[0], set()).add(row.answer)
+    side = set_evaluation_aside(SourceRows(list(customers.retain)), DataOptions(evaluation_rows=81))
+    assert len(side.evaluation) == 81
+    for row in side.evaluation:
+        assert len(row.perturbed_answer) == 3
+        assert answers[names_of(row.question)[0]].isdisjoint(row.perturbed_answer)
+        assert not any(says_the_same(wrong, row.question, row.answer) for wrong in row.perturbed_answer)
+
+
+def test_rows_to_keep_for_which_none_can_be_made_are_said() -> None:
+    """All other answers say the truth."""
+    rows = [Example(f"Is {name} here?", "Yes, today.") for name in ("Ann", "Bo", "Cy", "Di", "Ed", "Fay")]
+    side = set_evaluation_aside(SourceRows(rows), DataOptions(evaluation_rows=3))
+    assert "3 of 3 retain evaluation rows have no wrong answers, and none could be made" in side.notes
+    assert all(row.perturbed_answer == () for row in side.evaluation)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Example("Write some python that sorts all people of one long table by where each person was born", "print(1)"),
         Example("Where was Ewa Fink born?", "Ewa Fink was born in Riga.", kind="completion"),
         Example("", "Ewa Fink was born in Riga.", kind="text"),
     ],
 )
-def test_other_rows_that_are_asked_something_else_do_not_come_first(other: Example) -> None:
+def test_other_rows_of_another_kind_do_not_come_first(other: Example) -> None:
     assert all(exchange_answers(ANN, 1, seed, [other])[0] == ("Ann Berg: 1960.",) for seed in range(4))
 
 

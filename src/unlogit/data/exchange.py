@@ -67,6 +67,9 @@ def exchange_answers(
     answers to the same question, and answers of rows of another kind. Rows that have perturbed answers of their own and
     pieces of running text (no question to answer) get an empty tuple.
 
+    No answer is about the same subject as the question: what is true of somebody is no wrong answer. Questions have one
+    subject if they share a name, those apart that more than half of the questions have.
+
     Answers of ``retain_rows`` come before those of ``examples`` where the questions ask alike (the cosine of all words,
     weighted alike, is at least ``ALIKE``): the forget side's own answers are all to be forgotten, and may be about one
     person only. Words that no retain question has (that person's name) do not count then.
@@ -80,6 +83,7 @@ def exchange_answers(
         return [()] * len(examples)
     vectors = _vectors([_content(row.question) for row in pool], len(retain_rows), rare=True)
     plain = _vectors([set(lowercase_words(row.question)) for row in pool], len(retain_rows), rare=False)
+    subjects = _subjects(pool, len(retain_rows))
     wrong_answers: list[tuple[str, ...]] = []
     for start in range(0, len(examples), _BLOCK):
         block = slice(len(retain_rows) + start, len(retain_rows) + start + _BLOCK)
@@ -92,7 +96,10 @@ def exchange_answers(
                 continue
             chance = np.random.default_rng([seed, number]).random(len(pool))
             nearest = np.lexsort((chance, (-row).round(6)))
-            wrong_answers.append(_pick(example, (pool[i] for i in nearest), per_example))
+            subject = subjects[len(retain_rows) + number]
+            wrong_answers.append(
+                _pick(example, (pool[i] for i in nearest if subject.isdisjoint(subjects[i])), per_example)
+            )
     return wrong_answers
 
 
@@ -143,6 +150,32 @@ def _name(matches: Sequence[re.Match[str]], begin: int, end: int) -> Sequence[re
 
 def _is_name(word: re.Match[str]) -> bool:
     return word.group()[0].isupper() and word.group().lower() not in STOP_WORDS
+
+
+def _subjects(rows: Sequence[Example], retain_rows: int) -> list[frozenset[str]]:
+    """Return the names in each row's question, in lower case, without those that more than half of the questions have.
+
+    They are counted in the first ``retain_rows`` rows (in all rows, where that is 0).
+    """
+    names = [frozenset(_names_in(row.question)) for row in rows]
+    counted = names[:retain_rows] or names
+    frequencies = Counter(name for bag in counted for name in bag)
+    everyones = frozenset(name for name, count in frequencies.items() if count > len(counted) / 2)
+    return [bag - everyones for bag in names]
+
+
+def _names_in(question: str) -> Iterable[str]:
+    """Yield the words with a capital; the first one where it is a possessive, or part of a name of several words."""
+    matches = list(_WORD.finditer(question))
+    for i, word in enumerate(matches):
+        if _is_name(word) and len(word.group()) > 1:
+            following = question[word.end() :]
+            if (
+                i
+                or following[:2] in ("'s", "’s")
+                or (len(matches) > 1 and following[:1] == " " and _is_name(matches[1]))
+            ):
+                yield word.group().lower()
 
 
 def _content(text: str) -> set[str]:

@@ -105,7 +105,7 @@ def set_evaluation_aside(rows: SourceRows, options: DataOptions) -> Side:
     training, aside = set_aside_neighbours(rows.training, count, options.seed, leave=needed - 1)
     count = min(len(aside), options.evaluation_rows)
     aside = [evaluation_row(row, options) for row in aside[:count]]  # worded as the forget side's are
-    evaluation, exchanged = _with_wrong_answers(aside, EVALUATION_WRONG_ANSWERS, options.seed)
+    evaluation, exchanged = _with_wrong_answers(aside, EVALUATION_WRONG_ANSWERS, options.seed, training)
     notes = list(rows.notes)
     if count < options.evaluation_rows:
         notes.append(
@@ -114,6 +114,8 @@ def set_evaluation_aside(rows: SourceRows, options: DataOptions) -> Side:
         )
     if exchanged:
         notes.append(f"{exchanged} of {count} retain evaluation rows had no wrong answers: made by exchange of answers")
+    if lacking := sum(not row.perturbed_answer and row.kind != "text" for row in evaluation):
+        notes.append(f"{lacking} of {count} retain evaluation rows have no wrong answers, and none could be made")
     summary = rows.summary | {"rows_with_wrong_answers_made_by_exchange": exchanged}
     return Side(training, evaluation, rows.unseen, rows.documents, summary, notes)
 
