@@ -26,7 +26,7 @@ from unlogit.compare.results import (
     costs_of,
 )
 from unlogit.errors import ConfigError, DataError
-from unlogit.report.compare_table import comparison_markdown, comparison_table, number, spread
+from unlogit.report.compare_table import caption, comparison_markdown, comparison_table, number, spread
 from unlogit.report.comparison_plot import FLOOR, _family, utility_plot
 from unlogit.runs.results import RETAIN, RunResults
 from unlogit.terminal import console
@@ -40,13 +40,19 @@ def config_of(place: Place, **changes: object) -> dict[str, object]:
         "data": {
             "forget": str(place.folder / "forget.jsonl"),
             "retain": str(place.folder / "retain.jsonl"),
+            "holdout": str(place.folder / "holdout.jsonl"),
             "neutral": "none",
             "paraphrases": 0,
             "evaluation_rows": 6,
         },
         "train": {"batch_size": 4, "epochs": 1, "learning_rate": 0.01, "dtype": "float32"},
         "assistant": {"num_layers": 2, "rank": 4, "adapter": "full"},
-        "evaluate": {"retain_model": str(place.folder / "retain_model"), "max_new_tokens": 4, "path_rows": 4},
+        "evaluate": {
+            "retain_model": str(place.folder / "retain_model"),
+            "max_new_tokens": 4,
+            "path_rows": 4,
+            "samples": 2,
+        },
         "methods": {
             "uld": {
                 "seeds": [0, 1],
@@ -104,7 +110,7 @@ def test_rows(place: Place, found: ComparisonResults) -> None:
         ("grad_diff", 0),
         ("harder", 0),
     ]
-    assert found.about["rows"] == {"forget": 6, "retain": 4}
+    assert found.about["rows"] == {"forget": 6, "retain": 4, "holdout": 8}
     assert found.rows[3].combination == {"rule": "suppress", "alpha": 0.5, "filter_rate": 0.0}
     assert found.rows[6].combination is None
     for row in found.rows[2:]:
@@ -143,6 +149,26 @@ def test_target_and_retain_model_are_shown_on_the_rows_of_the_methods(place: Pla
     assert found.rows[0].figures["forget_quality"] < 1
     shown = run.models[RETAIN].splits["forget"]
     assert shown.rows == rows
+
+
+def test_leaks_membership_and_aggregate_are_among_the_figures(place: Place, found: ComparisonResults) -> None:
+    """On the rows of the methods, for target and retain model, too; membership is read against the retain model's."""
+    auc_of_retain_model = found.rows[1].figures["membership_inference"]
+    for row in found.rows:
+        assert 0 <= row.figures["forget.leak_at_1"] <= row.figures["forget.leak_at_2"] <= 1
+        assert 0 <= row.figures["forget.secret_leak_at_2"] <= 1
+        assert 0 <= row.figures["aggregate.memorisation"] <= 1
+        assert 0 < row.figures["aggregate.privacy"] <= 1
+        distance = abs(row.figures["membership_inference"] - auc_of_retain_model)
+        assert (distance == 0) is (row.label == "retain model") or distance < 1
+    assert found.rows[1].figures["aggregate.privacy"] == 1
+    text = caption(found)
+    assert "Leak@2, the worst of 2 drawn answers" in text
+    assert "retain model 0." in text
+    assert ("Aggregate ↑" in text) is ("aggregate" in found.rows[0].figures)
+    lacking = "No aggregate: it lacks a target with a utility above 0."
+    assert (lacking in text) is ("aggregate" not in found.rows[0].figures)
+    assert "leak@2, secret told" in comparison_markdown(found)
 
 
 def test_the_path_over_passes(place: Place, found: ComparisonResults) -> None:

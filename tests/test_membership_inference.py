@@ -14,11 +14,20 @@ from support.models_for_tests import EXAMPLES, WORDS, tiny_llama, tiny_tokenizer
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.evaluate import evaluate_model
-from unlogit.evaluate.metrics.membership_inference import SCORES, auc, lowest, membership_inference, privleak
+from unlogit.evaluate.metrics.membership_inference import (
+    SCORES,
+    auc,
+    lowest,
+    membership_inference,
+    membership_scores,
+    privleak,
+)
 from unlogit.evaluate.results import MetricResult, Results
 from unlogit.evaluate.scoring import score as scoring
 from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.evaluate.subset import on_rows
+from unlogit.report.run_table import run_table
+from unlogit.runs.results import RETAIN, RunResults
 from unlogit.settings.options import EvaluateOptions
 
 TOKENIZER = tiny_tokenizer()
@@ -146,8 +155,10 @@ def test_an_evaluation_has_them(results: Results, retain: Results) -> None:
         split: score_examples(MODEL, TOKENIZER, SPLITS[split], batch_size=1, generate=False, token_scores=True)
         for split in ("forget", "holdout")
     }
-    found, own = results.membership_inference, membership_inference(scores["forget"], scores["holdout"])
+    own = membership_inference(membership_scores(scores["forget"]), membership_scores(scores["holdout"]))
+    found = results.membership_inference
     assert found is not None
+    assert own is not None
     assert found.parts == own.parts
     assert set(found.parts) == {"loss", "zlib", "min_k", "min_k_plus_plus"}
     assert (found.value, found.count, found.direction) == (found.parts["min_k"], 12, "retain_model")
@@ -178,6 +189,24 @@ def test_json_and_back(tmp_path: Path, results: Results) -> None:
     assert Results.read(tmp_path / "older.json") == replace(results, membership_inference=None, privleak=None)
 
 
+def test_it_is_read_against_the_retain_model(results: Results, retain: Results) -> None:
+    """Under the table stands the retain model's AUC as the aim, never 0.5; where there is none, that is said."""
+    questions = {"forget": EXAMPLES[:2], "holdout": EXAMPLES[4:]}
+    auc_of = {}
+    models = {}
+    for seed, name in enumerate(("target", RETAIN)):
+        models[name] = evaluate_model(tiny_llama(len(TOKENIZER), seed), TOKENIZER, questions, OPTIONS)
+        inference = models[name].membership_inference
+        assert inference is not None
+        auc_of[name] = inference.value
+    text = str(run_table(RunResults(models)).caption)
+    assert f"Best is the retain model's {auc_of[RETAIN]:.3f}, not 0.5." in text
+    assert "nothing to read it against" in str(run_table(RunResults({"target": models["target"]})).caption)
+    of_texts = str(run_table(RunResults({"target": results, RETAIN: retain})).caption)
+    assert "best is the retain model's, not 0.5" in of_texts
+    assert not any("chance" in caption for caption in (text, of_texts))
+
+
 def test_without_held_out_rows_or_on_others_there_is_none(retain: Results) -> None:
     splits = {name: rows for name, rows in SPLITS.items() if name != "holdout"}
     without = evaluate_model(MODEL, TOKENIZER, splits, OPTIONS, retain)
@@ -192,7 +221,12 @@ def test_on_fewer_rows_what_is_no_mean_of_rows_is_left_out(results: Results) -> 
     assert on_rows(results, rows).membership_inference == results.membership_inference
     assert on_rows(results, rows).splits == results.splits
     fewer = on_rows(results, rows | {"forget": rows["forget"][1:]})
-    assert fewer.membership_inference is None
+    of_fewer = evaluate_model(MODEL, TOKENIZER, SPLITS | {"forget": SPLITS["forget"][1:]}, OPTIONS).membership_inference
+    assert fewer.membership_inference is not None
+    assert of_fewer is not None
+    assert fewer.membership_inference.parts == pytest.approx(of_fewer.parts)
+    older = replace(results, splits={n: replace(s, membership_scores={}) for n, s in results.splits.items()})
+    assert on_rows(older, rows | {"forget": rows["forget"][1:]}).membership_inference is None
     assert "perplexity" not in fewer.splits["forget"].metrics
     assert "verbatim_completion" in fewer.splits["forget"].metrics
     assert fewer.splits["holdout"] == results.splits["holdout"]

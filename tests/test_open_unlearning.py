@@ -20,11 +20,12 @@ from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
 from unlogit.evaluate.evaluate import compare_with_retain, evaluate_model
+from unlogit.evaluate.metrics.membership_inference import membership_inference
 from unlogit.evaluate.metrics.table import compute_metrics
 from unlogit.evaluate.open_unlearning.files import is_open_unlearning, read_open_unlearning, write_open_unlearning
 from unlogit.evaluate.open_unlearning.metrics import row_extraction_strength, row_truth_ratio
 from unlogit.evaluate.open_unlearning.tokens import DATE, PROMPT_FORMAT, SYSTEM_PROMPT, encode_answers, prompt_ids
-from unlogit.evaluate.protocol import PROTOCOLS
+from unlogit.evaluate.protocol import PROTOCOLS, EvaluationProtocol
 from unlogit.evaluate.published_logs import read_published_log
 from unlogit.evaluate.results import AnswerLosses, Results, Role, SplitResult, TruthRatios
 from unlogit.evaluate.scoring.generation import generate_answers
@@ -105,10 +106,15 @@ def test_membership_is_told_by_tokens_before_the_last() -> None:
     def row(*log_probs: float) -> Score:
         return replace(score(answer="a"), token_log_probs=log_probs, token_z_scores=log_probs)
 
+    def auc_by(protocol: EvaluationProtocol, forget: list[Score], holdout: list[Score]) -> float:
+        result = membership_inference(protocol.membership_scores(forget), protocol.membership_scores(holdout))
+        assert result is not None
+        return result.value
+
     forget, holdout = [row(-1, -1, -9)] * 3, [row(-2, -2, 0)] * 3
-    assert THEIRS.membership_inference(forget, holdout).value == 1
-    assert PROTOCOLS["unlogit"].membership_inference(forget, holdout).value == 0
-    assert THEIRS.membership_inference([row(-9)], [row(-2)]).value == 0.5  # nothing but an end: 0, both
+    assert auc_by(THEIRS, forget, holdout) == 1
+    assert auc_by(PROTOCOLS["unlogit"], forget, holdout) == 0
+    assert auc_by(THEIRS, [row(-9)], [row(-2)]) == 0.5  # nothing but an end: 0, both
 
 
 def test_model_utility_is_of_nine_or_none() -> None:

@@ -107,6 +107,19 @@ def test_evaluate(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[
     assert target != unlearned
 
 
+def test_evaluate_with_drawn_answers(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Leak@k of target, retain model and unlearned model alike, in results and under the table; -1 is refused."""
+    assert main(["evaluate", str(place.run), SHORT, retain_flag, "--samples=2", "--max_rows=3"]) == 0
+    assert "Leak@2, the worst of 2 drawn" in " ".join(capsys.readouterr().out.split())
+    results = RunResults.read(place.run / "results.json")
+    for model in results.models.values():
+        assert model.splits["forget"].metrics["leak_at_2"].count == 3
+        assert model.aggregate is not None
+        assert "held-out rows (prepare with --holdout)" in model.aggregate.missing
+    assert main(["evaluate", str(place.run), "--samples=-1"]) == 2
+    assert "samples is -1; expected 0 or more" in capsys.readouterr().err
+
+
 def probability(results: Results) -> float:
     """The mean probability on forget rows."""
     return results.splits["forget"].metrics["probability"].value

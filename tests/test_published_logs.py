@@ -10,7 +10,7 @@ import pytest
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
 from unlogit.evaluate.metrics.forget_quality import forget_quality
-from unlogit.evaluate.published_logs import load_retain_truth_ratios, read_published_log
+from unlogit.evaluate.published_logs import load_retain_truth_ratios, question_of, read_published_log
 from unlogit.evaluate.results import Results, row_digest
 
 
@@ -66,6 +66,7 @@ def test_a_log_by_hand(tmp_path: Path) -> None:
     for split, ratio in (("forget", 0.25), ("retain", 0.375)):
         found = {name: metric.value for name, metric in results.splits[split].metrics.items()}
         wanted = {"probability": 0.75, "rouge_l_recall": 0.5, "repetition": 0.0, "truth_ratio": ratio}
+        wanted |= {"paraphrase_probability": (1 / 2 + 1 / 8) / 2} if split == "forget" else {}
         assert found == pytest.approx(wanted)
     assert results.splits["forget"].rows[0] == row_digest(Example("who?", "Anna"))
     assert results.model_utility is not None
@@ -104,3 +105,48 @@ def test_missing_and_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"broken\.json"):
         load_retain_truth_ratios(tmp_path / "broken.json")
+
+
+def test_logs_with_lists(logs_folder: Path) -> None:
+    """The retain model that ULD's authors ship: 40 forget rows; ROUGE-L as the log itself has it, row for row."""
+    path = logs_folder / "uld_retain99_llama_lists.json"
+    log = json.loads(path.read_text())
+    results = read_published_log(path)
+    for split, name, count in (("forget", "eval_log_forget.json", 40), ("retain", "eval_log.json", 300)):
+        metrics = results.splits[split].metrics
+        assert metrics["rouge_l_recall"].per_example == pytest.approx(log[name]["rougeL_recall"], abs=1e-9)
+        assert metrics["probability"].per_example == pytest.approx([math.exp(-x) for x in log[name]["avg_gt_loss"]])
+        assert metrics["truth_ratio"].count == count
+    assert results.model_utility is not None
+    assert results.model_utility.value == pytest.approx(0.62, abs=0.01)  # Table 2 of their paper
+
+
+def test_lists_and_dicts_give_the_same(tmp_path: Path) -> None:
+    by_row = read_published_log(write(tmp_path, {"eval_log_forget.json": LOG}))
+    lists = {name: list(values.values()) for name, values in LOG.items()}
+    assert read_published_log(write(tmp_path, {"eval_log_forget.json": lists})).splits == by_row.splits
+    shorter = lists | {"num_token_gt": [3]}
+    with pytest.raises(DataError, match="missing or misplaced"):
+        read_published_log(write(tmp_path, {"eval_log_forget.json": shorter}))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "[INST] Who is it? [/INST]",
+        "<s>[INST] Who is it? [/INST] ",
+        "[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nWho is it? [/INST]",
+        "Question: Who is it?\n",
+        "Question: Who is it?\nAnswer: ",
+        "### Question: Who is it?\n### Answer: ",
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWho is it?<|im_end|>\n<|im_start|>assistant\n",
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|><|start_header_id|>user"
+        "<|end_header_id|>\n\nWho is it?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        "system\n\nBe kind.\nuser\n\nWho is it?assistant\n\n",
+        "<|user|>\nWho is it?<|end|>\n<|assistant|>\n",
+        "<bos><start_of_turn>user\nWho is it?<end_of_turn>\n<start_of_turn>model\n",
+        "Who is it?",
+    ],
+)
+def test_prompts_of_several_models(prompt: str) -> None:
+    assert question_of(prompt) == "Who is it?"

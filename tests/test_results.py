@@ -38,6 +38,7 @@ def test_everything_that_the_rows_allow_is_there(results: Results, retain: Resul
         "truth_ratio",
         "extraction_strength",
         "exact_memorisation",
+        "paraphrase_probability",
     }
     assert "truth_ratio" not in results.splits["retain"].metrics  # these rows have no wrong answers
     assert results.forget_quality is not None

@@ -301,6 +301,7 @@ def test_files_and_table(place: Place, first: tuple[str, dict[str, Any]]) -> Non
     assert left_over(place) == ["sweep.csv", "sweep.json", "sweep.png"]
     assert json.loads((place.run / "sweep.json").read_text()) == tree
     assert tree["format"] == "unlogit sweep 1"
+    assert tree["leaks"] == {}
     assert tree["config"]["sweep"]["alphas"] == [0, 0.5, 2]
     assert len(tree["rows"]) == 2 * 2 * 2
     best = max(tree["rows"], key=lambda row: (row["validation"]["objective"], -row["alpha"]))
@@ -357,6 +358,17 @@ def test_results_stand_for_the_retain_model(place: Place, first: tuple[str, dict
     by_results = json.loads((place.run / "sweep.json").read_text())
     assert by_results["picked"]["test"] == pytest.approx(by_model["picked"]["test"], abs=1e-5)
     assert by_results["retain_model"] == {}
+
+
+def test_leak_at_k_of_what_was_picked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers are drawn where it is asked for: of target, retain model and the picked combination, on test rows."""
+    assert main(line(place, "--samples=2", "--max_rows=6")) == 0
+    tree = json.loads((place.run / "sweep.json").read_text())
+    assert list(tree["leaks"]) == ["target", "retain model", "picked"]
+    for leaks in tree["leaks"].values():
+        assert set(leaks) == {"leak_at_1", "leak_at_2", "secret_leak_at_1", "secret_leak_at_2"}
+    assert len({json.dumps(leaks) for leaks in tree["leaks"].values()}) > 1
+    assert "Leak@2, the worst of 2 drawn" in " ".join(capsys.readouterr().out.split())
 
 
 def test_apply(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from unlogit.compare.comparison import METHOD_KEYS, Comparison
 from unlogit.compare.results import ComparisonResults, Row, costs_of, figures_of, uniform_kl_of
 from unlogit.errors import DataError
+from unlogit.evaluate.aggregate import aggregate
 from unlogit.evaluate.evaluate import compare_with_retain
 from unlogit.evaluate.metrics.knowledge_retention import knowledge_retention
 from unlogit.evaluate.results import Results
@@ -33,21 +34,27 @@ def gather(comparison: Comparison) -> ComparisonResults:
         quality = compare_with_retain(top["target"], top[RETAIN])
         top["target"] = replace(top["target"], forget_quality=quality)
     table = [
-        Row(name, figures=_figures(model, top["target"]), costs=costs_of(reference.training.get(name)))
+        Row(name, figures=_figures(model, top), costs=costs_of(reference.training.get(name)))
         for name, model in top.items()
     ]
     for (name, seed), results in runs.items():
-        table += _rows_of(name, seed, results, top["target"], finished[name, seed].read_path())
-    return ComparisonResults(tuple(table), _about(comparison, top["target"]))
+        table += _rows_of(name, seed, results, top, finished[name, seed].read_path())
+    missing = aggregate(top["target"], top["target"], top.get(RETAIN)).missing
+    return ComparisonResults(tuple(table), _about(comparison, top["target"]) | {"aggregate_lacks": list(missing)})
 
 
-def _figures(results: Results, target: Results) -> dict[str, float]:
-    """All metrics, and how many of the target's right answers to general questions are left."""
-    return figures_of(results) | knowledge_retention(results, target)
+def _figures(results: Results, top: Mapping[str, Results]) -> dict[str, float]:
+    """All metrics, how many of the target's right answers to general questions are left, and the aggregate.
+
+    ``top`` are target and retain model.
+    """
+    target = top["target"]
+    combined = aggregate(results, target, top.get(RETAIN)).figures()
+    return figures_of(results) | knowledge_retention(results, target) | combined
 
 
 def _rows_of(
-    name: str, seed: int, results: RunResults, target: Results, path: Sequence[Mapping[str, Any]]
+    name: str, seed: int, results: RunResults, top: Mapping[str, Results], path: Sequence[Mapping[str, Any]]
 ) -> list[Row]:
     training = results.training.get("unlearned")
     return [
@@ -56,7 +63,7 @@ def _rows_of(
             seed,
             model_results.config.get("combination"),
             picked=model == "picked",
-            figures=_figures(model_results, target) | uniform_kl_of(training),
+            figures=_figures(model_results, top) | uniform_kl_of(training),
             costs=costs_of(training),
             path=tuple(path) if model == "unlearned" else (),
         )

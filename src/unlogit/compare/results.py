@@ -65,10 +65,9 @@ def figures_of(results: Results) -> dict[str, float]:
     for name, (split, metric) in FIGURES.items():
         if split and f"{split}.{metric}" in figures:
             figures[name] = figures[f"{split}.{metric}"]
-    if results.forget_quality is not None:
-        figures["forget_quality"] = results.forget_quality.value
-    if results.model_utility is not None:
-        figures["model_utility"] = results.model_utility.value
+    for name in ("forget_quality", "model_utility", "membership_inference", "privleak"):
+        if (overall := results.overall(name)) is not None:
+            figures[name] = overall.value
     return figures
 
 

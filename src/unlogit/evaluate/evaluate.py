@@ -1,5 +1,6 @@
 """Score a model on named splits and put together everything that can be said of it."""
 
+import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,13 @@ from typing import Any
 
 import torch
 
+from unlogit.data.content_words import common_words
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
 from unlogit.evaluate.metrics.forget_quality import forget_quality
-from unlogit.evaluate.metrics.membership_inference import privleak
+from unlogit.evaluate.metrics.leak_at_k import leak_at_k
+from unlogit.evaluate.metrics.membership_inference import MEMBERSHIP_SPLITS, membership_of, privleak
+from unlogit.evaluate.metrics.rouge_words import has_english_words, has_words
 from unlogit.evaluate.metrics.table import answer_losses, compute_metrics
 from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.results import (
@@ -24,8 +28,11 @@ from unlogit.evaluate.results import (
     row_digest,
 )
 from unlogit.evaluate.scoring.batching import Progress
+from unlogit.evaluate.scoring.sampling import COMMON_FRACTION, sample_answers, with_samples
 from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.settings.options import EvaluateOptions
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")
 
@@ -60,10 +67,11 @@ def evaluate_model(
     compares = retain is not None and not running_text(split_rows.get("forget", ()))
     if retain is not None and compares:  # refused before the work, not after it
         retain_truth_ratios(split_rows.get("forget", ()), model_name, retain, options.protocol)
-    membership_splits = {"forget", "holdout"} if {"forget", "holdout"} <= set(split_rows) else set()
-    split_results, scores = {}, {}
+    membership_splits = set(MEMBERSHIP_SPLITS) if set(MEMBERSHIP_SPLITS) <= set(split_rows) else set()
+    common = common_words(split_rows.get("retain", ()), COMMON_FRACTION) if options.samples else frozenset[str]()
+    split_results = {}
     for split, rows in split_rows.items():
-        split_results[split], scores[split] = _evaluate_split(
+        split_results[split] = _evaluate_split(
             model,
             tokenizer,
             split,
@@ -72,14 +80,14 @@ def evaluate_model(
             progress=progress,
             keep_generated=keep_generated,
             token_scores=split in membership_splits,
+            common=common,
         )
     protocol = PROTOCOLS[options.protocol]
-    membership = protocol.membership_inference(scores["forget"], scores["holdout"]) if membership_splits else None
     results = Results(
         model=model_name,
         splits=split_results,
         model_utility=protocol.model_utility(split_results),
-        membership_inference=membership,
+        membership_inference=membership_of(split_results),
         machine=_machine(model.device),
         versions={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         config={"evaluate": asdict(options), **(config or {})},
@@ -107,7 +115,7 @@ def privacy_leak(results: Results, retain: Results) -> MetricResult | None:
     membership, retain_membership = results.membership_inference, retain.membership_inference
     if membership is None or retain_membership is None or results.protocol != retain.protocol:
         return None
-    if any(results.splits[split].rows != retain.splits[split].rows for split in ("forget", "holdout")):
+    if any(results.splits[split].rows != retain.splits[split].rows for split in MEMBERSHIP_SPLITS):
         return None
     return privleak(membership, retain_membership)
 
@@ -159,32 +167,77 @@ def _evaluate_split(
     progress: Progress | None,
     keep_generated: bool,
     token_scores: bool,
-) -> tuple[SplitResult, list[Score]]:
-    """Score the rows of one split and compute its metrics; held-out rows are not answered."""
+    common: frozenset[str],
+) -> SplitResult:
+    """Score the rows of one split and compute its metrics; held-out rows are not answered, forget rows are sampled."""
 
     def named(what: str, done: int, total: int) -> None:
         if progress is not None:
             progress(f"{what} {name}", done, total)
 
     protocol = PROTOCOLS[options.protocol]
+    generates = role_of(name) != "holdout"
     scores = score_examples(
         model,
         tokenizer,
         rows,
         batch_size=options.batch_size,
-        generate=role_of(name) != "holdout",
+        generate=generates,
         generate_rows=options.generate_rows,
         max_new_tokens=options.max_new_tokens,
         progress=named,
         prompt_format=protocol.prompt_format,
         token_scores=token_scores,
     )
+    if generates:
+        _warn_of_rows_without_words(name, scores, options.protocol)
+    if options.samples and role_of(name) == "forget":
+        scores = draw_samples(model, tokenizer, rows, scores, options, common, named)
     generated = [score.generated for score in scores if score.generated is not None]
-    result = SplitResult(
+    return SplitResult(
         name,
-        compute_metrics(scores, role_of(name), protocol.metrics),
+        compute_metrics(scores, role_of(name), protocol.metrics) | leak_at_k(scores),
         tuple(row_digest(row) for row in rows),
         tuple(generated) if keep_generated else (),
         answer_losses(scores) if options.open_unlearning else (),
+        protocol.membership_scores(scores) if token_scores else {},
     )
-    return result, scores
+
+
+def draw_samples(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Example],
+    scores: Sequence[Score],
+    options: EvaluateOptions,
+    common: frozenset[str],
+    progress: Progress | None = None,
+) -> list[Score]:
+    """Return the scores of forget rows with ``options.samples`` drawn answers, those of the rows that are answered.
+
+    ``common`` are words that many answers have, see ``secrets_of``.
+    """
+    answered = rows[: options.generate_rows or len(rows)]
+    drawn = sample_answers(
+        model,
+        tokenizer,
+        answered,
+        options.samples,
+        batch_size=options.batch_size,
+        max_new_tokens=options.max_new_tokens,
+        progress=progress,
+        prompt_format=PROTOCOLS[options.protocol].prompt_format,
+    )
+    return with_samples(scores, answered, drawn, common)
+
+
+def _warn_of_rows_without_words(split: str, scores: Sequence[Score], protocol: str) -> None:
+    """Say how many true answers ROUGE-L has nothing to count in."""
+    answers = [score.answer for score in scores if score.generated is not None and score.kind != "text"]
+    english = protocol == "open_unlearning"
+    wordless = sum(not (has_english_words(answer) if english else has_words(answer)) for answer in answers)
+    if wordless:
+        log.warning(
+            f"{wordless} of {len(answers)} true answers of {split} rows have no "
+            + ("a–z or 0–9: by this protocol ROUGE-L is 0 on them" if english else "letter or digit: no ROUGE-L there")
+        )

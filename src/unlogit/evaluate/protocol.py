@@ -8,7 +8,7 @@ protocol are never compared.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from unlogit.evaluate.metrics.membership_inference import membership_inference
+from unlogit.evaluate.metrics.membership_inference import membership_scores
 from unlogit.evaluate.metrics.model_utility import model_utility, utility_parts
 from unlogit.evaluate.metrics.table import METRICS, Metric
 from unlogit.evaluate.metrics.truth_ratio import aggregate
@@ -22,13 +22,13 @@ from unlogit.evaluate.scoring.score import Score
 @dataclass(frozen=True)
 class EvaluationProtocol:
     """``prompt_format`` makes tokens of rows, ``metrics`` numbers of scores, ``truth_ratio`` one number of a split's
-    truth ratios, ``membership_inference`` one of forget and held-out scores; ``model_utility`` gives None where it
+    truth ratios, ``membership_scores`` what membership inference compares; ``model_utility`` gives None where it
     has no meaning."""
 
     prompt_format: PromptFormat
     metrics: Mapping[str, Metric]
     truth_ratio: Callable[[Sequence[float], Role], float]
-    membership_inference: Callable[[Sequence[Score], Sequence[Score]], MetricResult]
+    membership_scores: Callable[[Sequence[Score]], dict[str, tuple[float, ...]]]
     model_utility: Callable[[Mapping[str, SplitResult]], MetricResult | None]
 
 
@@ -37,12 +37,12 @@ def _utility_of_what_there_is(splits: Mapping[str, SplitResult]) -> MetricResult
 
 
 PROTOCOLS: dict[str, EvaluationProtocol] = {
-    "unlogit": EvaluationProtocol(PLAIN, METRICS, aggregate, membership_inference, _utility_of_what_there_is),
+    "unlogit": EvaluationProtocol(PLAIN, METRICS, aggregate, membership_scores, _utility_of_what_there_is),
     "open_unlearning": EvaluationProtocol(
         open_unlearning_tokens.PROMPT_FORMAT,
         theirs.METRICS_OF_OPEN_UNLEARNING,
         theirs.aggregate_truth_ratios,
-        theirs.membership_inference,
+        theirs.membership_scores,
         theirs.utility_of_nine,
     ),
 }

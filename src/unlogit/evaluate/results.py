@@ -92,13 +92,18 @@ class AnswerLosses:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """All metrics of one split; ``rows`` are digests, ``generated`` and ``losses`` are empty unless asked for."""
+    """All metrics of one split; ``rows`` are digests, ``generated`` and ``losses`` are empty unless asked for.
+
+    ``membership_scores`` has, by name, a number for each row: what membership inference compares, of forget and
+    held-out rows.
+    """
 
     name: str
     metrics: Mapping[str, MetricResult]
     rows: tuple[str, ...]
     generated: tuple[str, ...] = ()
     losses: tuple[AnswerLosses, ...] = ()
+    membership_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SplitResult":
@@ -109,7 +114,38 @@ class SplitResult:
             rows=tuple(value["rows"]),
             generated=tuple(value["generated"]),
             losses=tuple(AnswerLosses.from_json(losses) for losses in value.get("losses", ())),
+            membership_scores={name: tuple(row) for name, row in value.get("membership_scores", {}).items()},
         )
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One number of forgetting, privacy and utility (see ``evaluate.aggregate``), higher is better.
+
+    None stands where something is missing, and ``missing`` says what. ``low`` and ``high`` are a 99 % interval;
+    ``components`` holds what the three numbers were made from, by ``NUMBER.COMPONENT``.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    memorisation: float | None
+    privacy: float | None
+    utility: float | None
+    components: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    def figures(self) -> dict[str, float]:
+        """Return what there is by name."""
+        numbers = {
+            "aggregate": self.value,
+            "aggregate_low": self.low,
+            "aggregate_high": self.high,
+            "aggregate.memorisation": self.memorisation,
+            "aggregate.privacy": self.privacy,
+            "aggregate.utility": self.utility,
+        }
+        return {name: value for name, value in numbers.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -179,7 +215,8 @@ class TruthRatios:
 @dataclass(frozen=True)
 class Results:
     """One model's evaluation; ``forget_quality`` needs a retain model, ``model_utility`` rows to keep,
-    ``membership_inference`` held-out rows like those to forget, ``privleak`` both these and a retain model."""
+    ``membership_inference`` held-out rows like those to forget, ``privleak`` both these and a retain model,
+    ``aggregate`` all of it and the target."""
 
     model: str
     splits: Mapping[str, SplitResult]
@@ -187,6 +224,7 @@ class Results:
     model_utility: MetricResult | None = None
     membership_inference: MetricResult | None = None
     privleak: MetricResult | None = None
+    aggregate: Aggregate | None = None
     seconds: float = 0.0
     machine: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -197,6 +235,16 @@ class Results:
         """Whose protocol they follow (see ``evaluate.protocol``)."""
         evaluate = self.config.get("evaluate", {})
         return str(evaluate.get("protocol", evaluate.get("conventions", "unlogit")))  # the latter until settings 2
+
+    def overall(self, metric: str) -> MetricResult | None:
+        """Return a metric that is no split's; None where it was not measured."""
+        metrics: dict[str, MetricResult | None] = {
+            "forget_quality": self.forget_quality,
+            "model_utility": self.model_utility,
+            "membership_inference": self.membership_inference,
+            "privleak": self.privleak,
+        }
+        return metrics[metric]
 
     def truth_ratios(self) -> TruthRatios:
         """Return the truth ratios on the forget split.
@@ -237,8 +285,12 @@ class Results:
                 name: None if value.get(name) is None else MetricResult.from_json(value[name])
                 for name in ("forget_quality", "model_utility", "membership_inference", "privleak")
             }
+            combined = value.get("aggregate")
+            if combined is not None:
+                combined = Aggregate(**combined | {"missing": tuple(combined["missing"])})
             return cls(
                 model=value["model"],
+                aggregate=combined,
                 splits={name: SplitResult.from_json(split) for name, split in value["splits"].items()},
                 seconds=value["seconds"],
                 machine=value["machine"],

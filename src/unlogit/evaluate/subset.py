@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlogit.errors import DataError
+from unlogit.evaluate.metrics.membership_inference import MEMBERSHIP_SPLITS, membership_of
 from unlogit.evaluate.protocol import PROTOCOLS, EvaluationProtocol
 from unlogit.evaluate.results import MetricResult, Results, SplitResult, mean, role_of
 
@@ -14,8 +15,8 @@ NO_MEANS = ("perplexity",)
 def on_rows(results: Results, rows: Mapping[str, Sequence[str]]) -> Results:
     """Return results of exactly these rows (digests by split), in their order; other splits are left out.
 
-    Forget quality is left out: it compares two models. Metrics that no chosen row was measured by are, too, and of
-    fewer rows than were scored also those that are no mean over rows.
+    Forget quality, privleak and the aggregate are left out: they compare models. Metrics that no chosen row was
+    measured by are, too, and of fewer rows than were scored also those that are no mean over rows.
 
     Raises:
         DataError: a split or a row was not scored.
@@ -30,8 +31,8 @@ def on_rows(results: Results, rows: Mapping[str, Sequence[str]]) -> Results:
                 "on; expected results of all of them: evaluate it on these rows"
             )
         splits[name] = _split_on_rows(split_result, digests, protocol)
-    unchanged = [name in splits and splits[name] is results.splits[name] for name in ("forget", "holdout")]
-    membership = results.membership_inference if all(unchanged) else None
+    unchanged = [name in splits and splits[name] is results.splits[name] for name in MEMBERSHIP_SPLITS]
+    membership = results.membership_inference if all(unchanged) else membership_of(splits)
     return replace(
         results,
         splits=splits,
@@ -39,6 +40,7 @@ def on_rows(results: Results, rows: Mapping[str, Sequence[str]]) -> Results:
         model_utility=protocol.model_utility(splits),
         membership_inference=membership,
         privleak=None,
+        aggregate=None,
     )
 
 
@@ -55,7 +57,8 @@ def _split_on_rows(split: SplitResult, digests: Sequence[str], protocol: Evaluat
             metrics[name] = _metric_of(metric, split.name, positioned_values, protocol)
     generated = tuple(split.generated[i] for i in positions if i < len(split.generated))
     losses = tuple(split.losses[i] for i in positions if i < len(split.losses))
-    return SplitResult(split.name, metrics, tuple(digests), generated, losses)
+    membership = {name: tuple(values[i] for i in positions) for name, values in split.membership_scores.items()}
+    return SplitResult(split.name, metrics, tuple(digests), generated, losses, membership)
 
 
 def _metric_of(

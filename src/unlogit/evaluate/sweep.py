@@ -7,13 +7,14 @@ than it is.
 
 Alpha 0 is the target under every rule and filter_rate: it stands once, beside the grid.
 
-Nothing is generated, so that there is no ROUGE-L and no model utility: ``unlogit evaluate`` has them for one
-combination. Retain and neutral rows are scored by their answer alone.
+Nothing is generated for the grid, so that there is no ROUGE-L and no model utility: ``unlogit evaluate`` has them for
+one combination. Leak@k, where it is asked for, is that of what was picked. Retain and neutral rows are scored by their
+answer alone.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
@@ -55,7 +56,8 @@ class Sweep:
     """The grid, the target (alpha 0) and what was picked.
 
     ``counts`` has the number of rows by purpose (validation, test) and split. ``retain_model`` has its figures
-    on the test rows, empty where the model itself was not scored.
+    on the test rows, empty where the model itself was not scored. ``leaks`` has Leak@k on the forget rows among them by
+    model and metric, where answers were drawn: of the target, the retain model and what was picked.
     """
 
     rows: tuple[SweepRow, ...]
@@ -63,6 +65,7 @@ class Sweep:
     picked: SweepRow
     counts: Mapping[str, Mapping[str, int]]
     retain_model: Mapping[str, float | None]
+    leaks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def best(self, count: int) -> list[SweepRow]:
         """Return the rows with the largest objective on validation rows, the picked one first.
@@ -94,6 +97,7 @@ class Sweep:
             "picked": self.picked.to_json(),
             "target": self.target.to_json(),
             "retain_model": dict(self.retain_model),
+            "leaks": {model: dict(leaks) for model, leaks in self.leaks.items()},
             "counts": {purpose: dict(counts) for purpose, counts in self.counts.items()},
             "rows": [row.to_json() | {"front": row in front} for row in self.rows],
         }

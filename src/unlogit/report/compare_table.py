@@ -7,13 +7,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unlogit.compare.results import COSTS, FIGURES, ComparisonResults
+from unlogit.compare.results import COSTS, FIGURES, ComparisonResults, Row
+from unlogit.evaluate.metrics.leak_at_k import BINARY, GRADED, largest_k
+from unlogit.report.leak_line import leak_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-MORE = ("general_kept", "forget.repetition", "uniform_kl.retain", "uniform_kl.neutral")
-"""What has a column in Markdown, where it was measured; the terminal has no room for it."""
+MORE = (
+    *("aggregate", "aggregate.memorisation", "aggregate.privacy", "aggregate.utility", "membership_inference"),
+    *("general_kept", "forget.repetition", "uniform_kl.retain", "uniform_kl.neutral"),
+)
+"""What has a column in Markdown, where it was measured; the terminal has no room for it. Leak@k has some, too."""
 
 HEADINGS = {
     "forget_quality": "forget\nquality ↑",
@@ -22,6 +27,11 @@ HEADINGS = {
     "retain_rouge_l": "retain\nR-L ↑",
     "forget_probability": "forget\np ≈",
     "retain_probability": "retain\np ↑",
+    "aggregate": "aggregate ↑",
+    "aggregate.memorisation": "memorisation score ↑",
+    "aggregate.privacy": "privacy score ↑",
+    "aggregate.utility": "utility beside the target's ↑",
+    "membership_inference": "membership AUC ≈",
     "general_kept": "general answers kept",
     "forget.repetition": "forget answers that repeat ↓",
     "uniform_kl.retain": "KL from uniform on retain rows, nats ↓",
@@ -53,14 +63,56 @@ def comparison_table(results: ComparisonResults) -> "Table":
 
 def comparison_markdown(results: ComparisonResults) -> str:
     """Return the table as Markdown, as it stands in the README."""
-    figures = [*FIGURES, *(name for name in MORE if any(name in row.figures for row in results.rows))]
-    headings = [HEADINGS[name].replace("\n", " ").replace("- ", "") for name in (*figures, *COSTS)]
+    leaks = _leak_headings(results)
+    more = (*leaks, *MORE)
+    figures = [*FIGURES, *(name for name in more if any(name in row.figures for row in results.rows))]
+    names = ((HEADINGS | leaks)[name] for name in (*figures, *COSTS))
+    headings = [heading.replace("\n", " ").replace("- ", "") for heading in names]
     lines = [f"| method | {' | '.join(headings)} |", "|---|" + "---:|" * len(headings)]
     for label, rows in results.groups().items():
         values = [spread([row.figures[name] for row in rows if name in row.figures], name) for name in figures]
         values += [spread([row.costs[name] for row in rows if name in row.costs], name) for name in COSTS]
         lines.append(f"| {label} | {' | '.join(values)} |".replace("\n", ", "))
     return "\n".join(lines)
+
+
+def _leak_headings(results: ComparisonResults) -> dict[str, str]:
+    """Return the headings of Leak@k by figure, for the largest k; nothing where no answers were drawn."""
+    k = max((largest_k(list(_forget_figures(row))) for row in results.rows), default=0)
+    if not k:
+        return {}
+    return {f"forget.{GRADED}{k}": f"leak@{k}, R-L ≈", f"forget.{BINARY}{k}": f"leak@{k}, secret told ≈"}
+
+
+def _forget_figures(row: Row) -> dict[str, float]:
+    return {name.removeprefix("forget."): value for name, value in row.figures.items() if name.startswith("forget.")}
+
+
+def _group_lines(results: ComparisonResults) -> str:
+    """Return the lines on Leak@k and the aggregate under the table, means over seeds."""
+    groups = results.groups()
+    leaks = {
+        label: {
+            name: statistics.mean(_forget_figures(row)[name] for row in rows)
+            for name in _forget_figures(rows[0])
+            if all(name in _forget_figures(row) for row in rows)
+        }
+        for label, rows in groups.items()
+    }
+    text = leak_line(leaks)
+    listed = []
+    for label, rows in groups.items():
+        with_aggregate = [row.figures for row in rows if "aggregate" in row.figures]
+        if with_aggregate:
+            value, low, high = (
+                statistics.mean(figures[name] for figures in with_aggregate)
+                for name in ("aggregate", "aggregate_low", "aggregate_high")
+            )
+            listed.append(f"{label} {value:.3f} ({low:.3f}–{high:.3f})")
+    if listed:
+        return f"{text}\nAggregate ↑ (99 % interval over rows): {', '.join(listed)}."
+    lacks = results.about.get("aggregate_lacks", [])
+    return text + (f"\nNo aggregate: it lacks {'; '.join(lacks)}." if lacks else "")
 
 
 def caption(results: ComparisonResults) -> str:
@@ -75,7 +127,7 @@ def caption(results: ComparisonResults) -> str:
         combinations = {_combination_text(row.combination) for row in rows if row.combination}
         if combinations:
             text += f"\n{label}: {'; '.join(sorted(combinations))}"
-    return text
+    return text + _group_lines(results)
 
 
 def _combination_text(combination: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from unlogit.evaluate.sweep import Sweep, SweepRow, figures
+from unlogit.report.leak_line import leak_line
 from unlogit.runs.results import INDISTINGUISHABLE, RETAIN
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def sweep_table(sweep: Sweep) -> "Table":
         f"p-value: from {INDISTINGUISHABLE} on, the model is indistinguishable from the retain model. Kept: of the "
         "target's probability of right answers."
     )
+    caption += leak_line(sweep.leaks)
     table = Table(
         caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False
     )

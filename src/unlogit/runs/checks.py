@@ -192,4 +192,4 @@ def retain_log(retain_model: str) -> Path | None:
 
 
 _POSITIVE = ("batch_size", "max_new_tokens")
-_COUNTS = ("max_rows", "generate_rows", "path_rows")
+_COUNTS = ("max_rows", "generate_rows", "samples", "path_rows")

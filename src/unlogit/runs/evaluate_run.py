@@ -15,7 +15,7 @@ from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, m
 from unlogit.runs.checks import check_evaluation, check_pick
 from unlogit.runs.evaluate import EvaluationRows, Scorer, combination_words, other_results
 from unlogit.runs.folder import RunFolder
-from unlogit.runs.results import RETAIN, RunResults, given_out_warning, write_run_open_unlearning
+from unlogit.runs.results import RETAIN, RunResults, given_out_warning, with_aggregates, write_run_open_unlearning
 from unlogit.settings.config_file import record
 from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.training.recipe import combines
@@ -69,6 +69,7 @@ def evaluate_run(folder: RunFolder, config: RunConfig, *, target: str = "") -> E
     trainings = folder.trainings(config)
     if "picked" in models and "unlearned" in trainings:
         trainings["picked"] = trainings["unlearned"]
+    models = with_aggregates(models)
     results = RunResults(models, record(config), "test" if rows.validation else "all", trainings)
     return _written(results, folder.results, notes, None if picked is None else picked.combination)
 
@@ -144,4 +145,4 @@ def evaluate_other(folder: RunFolder, config: RunConfig, name: str) -> Evaluated
     scorer.score_retain()
     models = {} if scorer.retain.shown is None else {RETAIN: scorer.retain.shown}
     models[name] = scorer.score("model", model, tokenizer)
-    return _written(RunResults(models, record(config)), other_results(folder, name), {})
+    return _written(RunResults(with_aggregates(models), record(config)), other_results(folder, name), {})

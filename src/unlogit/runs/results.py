@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.errors import DataError
+from unlogit.evaluate.aggregate import aggregate
 from unlogit.evaluate.results import Results, TruthRatios, read_json
 from unlogit.files import write_json
 from unlogit.settings.config_file import recorded
@@ -65,6 +66,12 @@ class RunResults:
             raise DataError(f"{path} does not say {FORMAT!r}; expected a run's results.json: evaluate again")
         models = {name: Results.from_json(results) for name, results in value["models"].items()}
         return cls(models, value["config"], value["rows"], value.get("training", {}))
+
+
+def with_aggregates(models: Mapping[str, Results]) -> dict[str, Results]:
+    """Return results of models on the same rows, each with its aggregate as far as target and retain model allow."""
+    target, retain = models.get("target"), models.get(RETAIN)
+    return {name: replace(results, aggregate=aggregate(results, target, retain)) for name, results in models.items()}
 
 
 def is_run_results(value: Any) -> bool:

@@ -10,15 +10,20 @@ The rows that choose are those of ``unlogit evaluate --pick.enabled true``. What
 import csv
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.content_words import common_words
+from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.evaluate import draw_samples
+from unlogit.evaluate.metrics.leak_at_k import leak_at_k
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
+from unlogit.evaluate.scoring.sampling import COMMON_FRACTION
 from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.evaluate.sweep import SWEEP_SPLITS, Sweep, figures, sweep_combinations, sweep_grid
 from unlogit.files import atomic_file, write_json
@@ -28,7 +33,7 @@ from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RETAIN, given_out_warning, load_retain
 from unlogit.settings.config_file import plain, record
-from unlogit.settings.options import PickOptions, RunConfig, SweepOptions
+from unlogit.settings.options import EvaluateOptions, PickOptions, RunConfig, SweepOptions
 from unlogit.terminal import scoring_bar
 from unlogit.training.recipe import combines
 
@@ -55,12 +60,18 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
             raise DataError(NO_WRONG_ANSWERS)
     test = {**rows.scored, "neutral": rows.neutral}
     dtype = Scorer(config, rows).dtype
-    retain, retain_scores = _retain(config, rows.validation, test, dtype)  # and let go of: never two models in memory
+    common = common_words(test["retain"], COMMON_FRACTION)
+
+    def leaks_of(model: Any, tokenizer: Any) -> dict[str, float]:
+        return _leaks(model, tokenizer, test["forget"], config.evaluate, common)
+
+    # The retain model is let go of: never two models in memory.
+    retain, retain_scores, leaks = _retain(config, rows.validation, test, dtype, leaks_of)
     target_path = config.target if Path(config.target).is_dir() else ""
     model, tokenizer = load_unlearned(str(folder.path), target_path, dtype), load_tokenizer(str(folder.unlearned))
     log.info(f"Scoring {len(grid)} combinations: {_counts(rows.validation)} choose, {_counts(test)} judge.")
     with scoring_bar("sweep") as progress:
-        return sweep_combinations(
+        sweep = sweep_combinations(
             model,
             tokenizer,
             rows.validation,
@@ -71,6 +82,24 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
             progress=progress,
             retain_scores=retain_scores,
         )
+    if config.evaluate.samples:
+        leaks = {"target": leaks_of(model.target, tokenizer)} | leaks
+        model.combination = sweep.picked.combination
+        leaks["picked"] = leaks_of(model, tokenizer)
+    return replace(sweep, leaks=leaks)
+
+
+def _leaks(
+    model: Any, tokenizer: Any, forget: Sequence[Example], options: EvaluateOptions, common: frozenset[str]
+) -> dict[str, float]:
+    """Return Leak@k of a model on forget rows by metric."""
+    if not options.samples:
+        return {}
+    log.info(f"Drawing {options.samples} answers to each of {len(forget)} forget rows.")
+    scores = score_examples(model, tokenizer, forget, batch_size=options.batch_size, generate=False)
+    with scoring_bar("leak@k") as progress:
+        scores = draw_samples(model, tokenizer, forget, scores, options, common, progress)
+    return {name: metric.value for name, metric in leak_at_k(scores).items()}
 
 
 def _check(folder: RunFolder, config: RunConfig) -> None:
@@ -91,15 +120,19 @@ def _check(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _retain(
-    config: RunConfig, validation: Mapping[str, list[Any]], test: Mapping[str, list[Any]], dtype: str
-) -> tuple[Results | TruthRatios, dict[str, list[Score]] | None]:
-    """Return the retain model's truth ratios on the forget rows of both parts, and its scores of the test rows.
+    config: RunConfig,
+    validation: Mapping[str, list[Any]],
+    test: Mapping[str, list[Any]],
+    dtype: str,
+    leaks_of: Callable[[Any, Any], dict[str, float]],
+) -> tuple[Results | TruthRatios, dict[str, list[Score]] | None, dict[str, dict[str, float]]]:
+    """Return the retain model's truth ratios on the forget rows of both parts, its scores of the test rows, its leaks.
 
-    Where results stand for the model, there are no scores.
+    Where results stand for the model, there are no scores and no leaks.
     """
     name = config.evaluate.retain_model
     if (results_file := retain_log(name)) is not None:
-        return load_retain(results_file), None
+        return load_retain(results_file), None, {}
     model, tokenizer = load_target(name, dtype), load_tokenizer(name)
     usable = [[row for row in rows_["forget"] if row.perturbed_answer] for rows_ in (validation, test)]
     rows = {"forget": [*usable[0], *usable[1]]} | {split: answers_only(test[split]) for split in SWEEP_SPLITS[1:]}
@@ -116,7 +149,9 @@ def _retain(
                 progress=of_split(progress, split),
             )
     needed = score_truth_ratios(name, rows["forget"], scores["forget"])
-    return needed, scores | {"forget": scores["forget"][len(usable[0]) :]}
+    leaks = leaks_of(model, tokenizer)
+    test_scores = scores | {"forget": scores["forget"][len(usable[0]) :]}
+    return needed, test_scores, {RETAIN: leaks} if leaks else {}
 
 
 def _counts(rows: Mapping[str, Any]) -> str:

@@ -278,10 +278,11 @@ class RunTraining:
                 model = self._combined([*branches, *trained.result()], weights)
             else:
                 model = trained.language_model
+            path_options = replace(options, max_rows=0, samples=0)
 
             def score(epoch: int) -> None:
                 if on_main_process():
-                    results = evaluate_model(model, self.tokenizer, rows, replace(options, max_rows=0), retain)
+                    results = evaluate_model(model, self.tokenizer, rows, path_options, retain)
                     points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
                     write_json(self.folder.path_points, points)
                 wait_for_all()

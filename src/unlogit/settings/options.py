@@ -208,6 +208,8 @@ class EvaluateOptions:
     """Generate answers (ROUGE-L) for only the first N rows of each split; 0 means all scored rows."""
     max_new_tokens: int = 200
     """Longest generated answer."""
+    samples: int = 0
+    """Answers drawn to each forget row at temperature 1, for leak@k (paper: 200); 0 draws none."""
     batch_size: int = 32
     """Rows scored or generated at once."""
     with_target: bool = True

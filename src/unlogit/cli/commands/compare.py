@@ -19,7 +19,8 @@ def parser() -> Any:
         "CONFIG [options]",
         "Train and evaluate a list of methods on one split and print one table, target and retain model on top. Each "
         "method is an ordinary run in OUTPUT/METHOD/seed-N; what has ended is never done again, what was cut off "
-        "goes on. Writes OUTPUT/compare.json, compare.csv and compare.png. Given a compare.json, it shows that again.",
+        "goes on. Writes OUTPUT/compare.json, compare.csv and compare.png (and aggregate.png, where there is an "
+        "aggregate). Given a compare.json, it shows that again.",
         (
             "configs/compare_tofu_forget01_tiny.yaml",
             "configs/compare_tofu_forget01_tiny.yaml --jobs 2 --only uld npo_kl",
@@ -87,11 +88,14 @@ def _told(name: str, seconds: float, problem: str) -> None:
 
 def write(found: "ComparisonResults", folder: Path) -> str | None:
     """Write the rows as JSON and CSV, and draw them; return why there is no plot, if so."""
+    from unlogit.report.aggregate_plot import aggregate_plot, has_aggregate
     from unlogit.report.comparison_plot import utility_plot
     from unlogit.report.plots import save_if_possible
 
     found.write(folder / "compare.json")
     found.write_csv(folder / "compare.csv")
+    if has_aggregate(found):
+        save_if_possible(lambda: aggregate_plot(found), folder / "aggregate.png")
     return save_if_possible(lambda: utility_plot(found), folder / "compare.png")
 
 

@@ -30,6 +30,9 @@ def parser() -> Any:
     command.add_argument("--retain_model", type=str, help="Model trained without the forget set, or its results.json.")
     command.add_argument("--max_rows", type=int, help="Use only the first N rows of each split; 0 means all.")
     command.add_argument("--batch_size", type=int, help="Rows scored at once.")
+    command.add_argument(
+        "--samples", type=int, help="Answers drawn to each forget row, for leak@k of what is picked; 0: none."
+    )
     command.add_argument("--apply", action="store_true", help="Let the run combine as picked from now on.")
     add_options(command, SweepOptions)
     return command

@@ -17,6 +17,11 @@ def right_answers(results: Results) -> set[tuple[str, str]]:
     return {question for question, recall in _recalls(results).items() if recall >= RIGHT}
 
 
+def questions_answered(results: Results) -> int:
+    """Return how many general questions a model answered."""
+    return len(_recalls(results))
+
+
 def knowledge_retention(results: Results, target: Results) -> dict[str, float]:
     """Return ``general_right``, the questions that the target answers right, and ``general_kept``, of these the
     number that this model does.

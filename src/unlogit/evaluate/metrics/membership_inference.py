@@ -1,8 +1,10 @@
 """Membership inference: does a model's score of a row give away that the row was in the forget set?
 
 A score of a row is lower the better the model knows it; AUC, in [0, 1], is the share of pairs of a forget and a
-held-out row in which the forget row has the lower one, ties counting half. 0.5 is chance, 1 a model that remembers
-them all, 0 one that gives them away by avoiding them. The scores, with ℓ the mean loss of the answer's tokens:
+held-out row in which the forget row has the lower one, ties counting half. What to read it against is the AUC of a
+model that never saw the rows, not 0.5: forget and held-out rows differ by themselves (on TOFU forget10 against
+holdout10 published retain models have 0.31 to 0.48). 1 is a model that remembers them all, 0 one that gives them away
+by avoiding them. The scores, with ℓ the mean loss of the answer's tokens:
 
     loss             ℓ                                             Yeom et al. 2018, arXiv 1709.01604
     zlib             ℓ / bytes of the answer, compressed by zlib   Carlini et al. 2021, arXiv 2012.07805
@@ -15,22 +17,24 @@ AUC of min_k, as in MUSE (arXiv 2407.06460), ``parts`` has all four.
     privleak = ((1 − AUC) − (1 − AUC of the retain model)) / (1 − AUC of the retain model) · 100
 
 (MUSE, its AUC being 1 − ours) is 0 for a model that gives away as little as one that never saw the rows, −100 for one
-that gives away all, above 0 for one that knows them suspiciously badly. Both say little unless forget and held-out rows
-are alike but for the training: look at the retain model's AUC, which is 0.5 then. With n rows on either side an AUC is
-uncertain by about √(1 / 6n).
+that gives away all, above 0 for one that knows them suspiciously badly. With n rows on either side an AUC is uncertain
+by about √(1 / 6n).
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from scipy.stats import mannwhitneyu
 
-from unlogit.evaluate.results import MetricResult, mean
+from unlogit.evaluate.results import MetricResult, SplitResult, mean
 from unlogit.evaluate.scoring.score import Score
 
 NAME = "membership_inference"
 PAPER = "MUSE, arXiv 2407.06460; OpenUnlearning, arXiv 2506.12618"
 PRIVLEAK = "privleak"
+
+MEMBERSHIP_SPLITS = ("forget", "holdout")
+"""Rows that were trained on, and rows like them that were not."""
 
 LOWEST_SHARE = 0.4
 """Share of a row's tokens that the min-k scores look at, as in MUSE."""
@@ -56,16 +60,32 @@ SCORES: dict[str, Callable[[Score], float]] = {
 """Scores that separate forget rows from held-out ones; all are lower for what the model knows."""
 
 
-def membership_inference(forget: Sequence[Score], holdout: Sequence[Score]) -> MetricResult:
+def membership_scores(rows: Sequence[Score]) -> dict[str, tuple[float, ...]]:
+    """Return every score of every row, by name.
+
+    Every row needs ``token_log_probs`` and ``token_z_scores``.
+    """
+    return {name: tuple(row_score(row) for row in rows) for name, row_score in SCORES.items()}
+
+
+def membership_inference(
+    forget: Mapping[str, Sequence[float]], holdout: Mapping[str, Sequence[float]]
+) -> MetricResult | None:
     """Return the AUC of ``min_k``, with those of all scores in ``parts``; ``count`` is that of all rows.
 
-    Every score needs ``token_log_probs`` and ``token_z_scores``.
+    Both are the ``membership_scores`` of rows; None where either has none.
     """
-    aucs = {
-        name: auc([row_score(row) for row in forget], [row_score(row) for row in holdout])
-        for name, row_score in SCORES.items()
-    }
-    return MetricResult(NAME, aucs["min_k"], (), len(forget) + len(holdout), "retain_model", PAPER, parts=aucs)
+    if not forget or not holdout:
+        return None
+    aucs = {name: auc(forget[name], holdout[name]) for name in SCORES}
+    count = len(forget["min_k"]) + len(holdout["min_k"])
+    return MetricResult(NAME, aucs["min_k"], (), count, "retain_model", PAPER, parts=aucs)
+
+
+def membership_of(splits: Mapping[str, SplitResult]) -> MetricResult | None:
+    """Return the membership inference of what was scored; None where either split was not."""
+    both = [splits[name].membership_scores for name in MEMBERSHIP_SPLITS if name in splits]
+    return membership_inference(*both) if len(both) == len(MEMBERSHIP_SPLITS) else None
 
 
 def auc(members: Sequence[float], non_members: Sequence[float]) -> float:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 from unlogit.evaluate.metrics.exact_memorisation import exact_memorisation
 from unlogit.evaluate.metrics.extraction_strength import extraction_strength
+from unlogit.evaluate.metrics.paraphrase_probability import paraphrase_probability
 from unlogit.evaluate.metrics.perplexity import perplexity
 from unlogit.evaluate.metrics.probability import probability
 from unlogit.evaluate.metrics.repetition import repetition
 from unlogit.evaluate.metrics.rouge_l_recall import rouge_l_recall
+from unlogit.evaluate.metrics.rouge_words import has_words
 from unlogit.evaluate.metrics.truth_ratio import truth_ratio
 from unlogit.evaluate.metrics.verbatim_completion import verbatim_completion
 from unlogit.evaluate.results import AnswerLosses, MetricResult, Role
@@ -23,10 +25,18 @@ class Metric:
     applies: Callable[[Score, Role], bool]
 
 
+def is_answered(score: Score, role: Role) -> bool:
+    """Whether a question was answered."""
+    return score.generated is not None and score.kind != "text"
+
+
 METRICS: dict[str, Metric] = {
     "probability": Metric(probability, lambda score, role: role != "knowledge" or bool(score.perturbed_loss)),
-    "rouge_l_recall": Metric(rouge_l_recall, lambda score, role: score.generated is not None and score.kind != "text"),
-    "repetition": Metric(repetition, lambda score, role: score.generated is not None and score.kind != "text"),
+    "paraphrase_probability": Metric(
+        paraphrase_probability, lambda score, role: role == "forget" and score.paraphrased_loss is not None
+    ),
+    "rouge_l_recall": Metric(rouge_l_recall, lambda score, role: is_answered(score, role) and has_words(score.answer)),
+    "repetition": Metric(repetition, is_answered),
     "verbatim_completion": Metric(
         verbatim_completion, lambda score, role: score.generated is not None and score.kind == "text"
     ),

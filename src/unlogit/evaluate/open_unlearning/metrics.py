@@ -9,7 +9,8 @@ With ℓ the mean loss per answer token of the answer y, its paraphrase y', the 
     extraction strength    1 − k/T over the same T tokens, k < T the first place from where all are hit, else T − 1:
                            1/T where the last is missed, so 1 for answers of one token; 0 where there is none
     membership inference   min-k and min-k++ over the same T tokens, loss and zlib over all; the rest as ours
-    ROUGE                  rougeL recall with the stemmer, greedy, 200 tokens (max_new_tokens): the same as ours
+    ROUGE                  rougeL recall with the stemmer, greedy, 200 tokens (max_new_tokens): as ours, but by runs of
+                           a–z and 0–9 alone, and 0 of an answer that has none
     model utility          harmonic mean of the nine of TOFU, or nothing
     forget quality         p-value of ks_2samp on TR as it stands: the same function as ours
 
@@ -24,10 +25,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlogit.evaluate.metrics.extraction_strength import shortest_prefix
-from unlogit.evaluate.metrics.membership_inference import membership_inference as ours_membership_inference
+from unlogit.evaluate.metrics.membership_inference import membership_scores as ours_membership_scores
 from unlogit.evaluate.metrics.model_utility import METRICS_OF_EACH, UTILITY_SPLITS, model_utility, utility_parts
 from unlogit.evaluate.metrics.probability import answer_probability
-from unlogit.evaluate.metrics.table import METRICS, Metric
+from unlogit.evaluate.metrics.rouge_l_recall import english_rouge_l_recall
+from unlogit.evaluate.metrics.table import METRICS, Metric, is_answered
 from unlogit.evaluate.results import Direction, MetricResult, Role, SplitResult, mean
 from unlogit.evaluate.scoring.score import Score
 
@@ -91,9 +93,9 @@ def row_extraction_strength(hits: Sequence[bool]) -> float:
     return 1 - min(shortest_prefix(hits), len(hits) - 1) / len(hits)
 
 
-def membership_inference(forget: Sequence[Score], holdout: Sequence[Score]) -> MetricResult:
-    """Return the AUCs by tokens before the last; an answer of one token scores 0 by its tokens."""
-    return ours_membership_inference([_without_end(row) for row in forget], [_without_end(row) for row in holdout])
+def membership_scores(rows: Sequence[Score]) -> dict[str, tuple[float, ...]]:
+    """Return every score of every row by tokens before the last; an answer of one token scores 0 by its tokens."""
+    return ours_membership_scores([_without_end(row) for row in rows])
 
 
 def _without_end(score: Score) -> Score:
@@ -107,6 +109,7 @@ def _without_end(score: Score) -> Score:
 METRICS_OF_OPEN_UNLEARNING: dict[str, Metric] = {
     **METRICS,
     "probability": replace(METRICS["probability"], compute=probability),
+    "rouge_l_recall": Metric(english_rouge_l_recall, is_answered),
     "truth_ratio": replace(METRICS["truth_ratio"], compute=truth_ratio),
     "extraction_strength": replace(METRICS["extraction_strength"], compute=extraction_strength),
     "exact_memorisation": Metric(exact_memorisation, lambda score, role: len(score.hits) > 1),

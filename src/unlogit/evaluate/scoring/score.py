@@ -60,7 +60,8 @@ class Score:
     of the first paraphrased answer to the same question, None where there is none; ``perturbed_loss`` those
     of the wrong answers. ``generated`` is the greedy answer, None where none was made; ``answer`` is the
     reference for it, but of running text it is ``continuation``, None where nothing was generated.
-    ``token_log_probs`` and ``token_z_scores`` are of the answer's tokens, where they were asked for.
+    ``token_log_probs`` and ``token_z_scores`` are of the answer's tokens, where they were asked for. ``sampled`` are
+    answers drawn at temperature 1, ``secrets`` sets of words: an answer that has one of these sets tells the row.
     """
 
     answer_loss: float
@@ -74,6 +75,8 @@ class Score:
     continuation: str | None = None
     token_log_probs: tuple[float, ...] = ()
     token_z_scores: tuple[float, ...] = ()
+    sampled: tuple[str, ...] = ()
+    secrets: tuple[frozenset[str], ...] = ()
 
 
 @dataclass(frozen=True)
