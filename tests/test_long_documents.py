@@ -117,7 +117,7 @@ def test_questions_keep_their_table_and_say_membership_below() -> None:
     for found, said in ((None, False), (members, True)):
         table = run_table(RunResults({"target": Results("target", {}, membership_inference=found)}))
         assert [column.header for column in table.columns] == ["model", *(heading for heading, _, _ in COLUMNS)]
-        assert ("held-out rows (0.5: chance): target 0.750." in str(table.caption)) == said
+        assert ("held-out rows by min-k: target 0.750." in str(table.caption)) == said
 
 
 @pytest.mark.parametrize(("quality", "said"), [(0.049, False), (0.05, True)])

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from rouge_score.tokenizers import DefaultTokenizer
 
-from support.models_for_tests import EXAMPLES, tiny_llama, tiny_tokenizer
 from unlogit.data.examples import Example
-from unlogit.evaluate.evaluate import evaluate_model
+from unlogit.evaluate.evaluate import wordless_answers
 from unlogit.evaluate.metrics.rouge_words import AllScriptsTokenizer, all_scripts_scorer, has_english_words, has_words
 from unlogit.evaluate.metrics.table import METRICS, compute_metrics
 from unlogit.evaluate.open_unlearning.metrics import METRICS_OF_OPEN_UNLEARNING
 from unlogit.evaluate.scoring.score import Score
-from unlogit.settings.options import EvaluateOptions
+from unlogit.runs.evaluate import EvaluationRows, Scorer
+from unlogit.settings.options import RunConfig
 
 OURS, THEIRS = AllScriptsTokenizer(use_stemmer=True), DefaultTokenizer(use_stemmer=True)
 
@@ -77,13 +77,14 @@ def test_open_unlearning_and_rows_without_words() -> None:
     assert not has_english_words("北京…")
 
 
-def test_rows_without_words_are_said(caplog: pytest.LogCaptureFixture) -> None:
-    tokenizer = tiny_tokenizer()
-    rows = [*EXAMPLES[:2], Example("who was born in rome ?", "? :")]
+def test_rows_without_words_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In a line for each split, before any model is scored; held-out rows and running text are not answered."""
+    rows = {"retain": [Example("Who?", "?!"), Example("Where?", "北京")], "holdout": [Example("What?", "…")]}
+    rows["forget"] = [Example("", "…", kind="text")]
     with caplog.at_level(logging.WARNING, "unlogit"):
-        options = EvaluateOptions(batch_size=4, max_new_tokens=2)
-        results = evaluate_model(tiny_llama(len(tokenizer)), tokenizer, {"retain": rows}, options)
-    assert results.splits["retain"].metrics["rouge_l_recall"].row_indices == (0, 1)
-    assert [record.getMessage() for record in caplog.records] == [
-        "1 of 3 true answers of retain rows have no letter or digit: no ROUGE-L there"
+        Scorer(RunConfig(output="", target=""), EvaluationRows(rows))
+    line = "1 of 2 true answers of retain rows have no letter or digit: no ROUGE-L there"
+    assert [record.getMessage() for record in caplog.records] == [line]
+    assert wordless_answers(rows, "open_unlearning") == [
+        "2 of 2 true answers of retain rows have no a–z or 0–9: by this protocol ROUGE-L is 0 on them"
     ]

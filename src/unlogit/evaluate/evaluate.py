@@ -1,6 +1,5 @@
 """Score a model on named splits and put together everything that can be said of it."""
 
-import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -31,8 +30,6 @@ from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.sampling import COMMON_FRACTION, sample_answers, with_samples
 from unlogit.evaluate.scoring.score import Score, score_examples
 from unlogit.settings.options import EvaluateOptions
-
-log = logging.getLogger(__name__)
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")
 
@@ -176,21 +173,18 @@ def _evaluate_split(
             progress(f"{what} {name}", done, total)
 
     protocol = PROTOCOLS[options.protocol]
-    generates = role_of(name) != "holdout"
     scores = score_examples(
         model,
         tokenizer,
         rows,
         batch_size=options.batch_size,
-        generate=generates,
+        generate=role_of(name) != "holdout",
         generate_rows=options.generate_rows,
         max_new_tokens=options.max_new_tokens,
         progress=named,
         prompt_format=protocol.prompt_format,
         token_scores=token_scores,
     )
-    if generates:
-        _warn_of_rows_without_words(name, scores, options.protocol)
     if options.samples and role_of(name) == "forget":
         scores = draw_samples(model, tokenizer, rows, scores, options, common, named)
     generated = [score.generated for score in scores if score.generated is not None]
@@ -231,13 +225,14 @@ def draw_samples(
     return with_samples(scores, answered, drawn, common)
 
 
-def _warn_of_rows_without_words(split: str, scores: Sequence[Score], protocol: str) -> None:
-    """Say how many true answers ROUGE-L has nothing to count in."""
-    answers = [score.answer for score in scores if score.generated is not None and score.kind != "text"]
+def wordless_answers(splits: Mapping[str, Sequence[Example]], protocol: str) -> list[str]:
+    """Return a line for each split with true answers in which ROUGE-L has nothing to count."""
     english = protocol == "open_unlearning"
-    wordless = sum(not (has_english_words(answer) if english else has_words(answer)) for answer in answers)
-    if wordless:
-        log.warning(
-            f"{wordless} of {len(answers)} true answers of {split} rows have no "
-            + ("a–z or 0–9: by this protocol ROUGE-L is 0 on them" if english else "letter or digit: no ROUGE-L there")
-        )
+    lacking = "a–z or 0–9: by this protocol ROUGE-L is 0 on them" if english else "letter or digit: no ROUGE-L there"
+    lines = []
+    for name, rows in splits.items():
+        answers = [row.answer for row in rows if role_of(name) != "holdout" and row.kind != "text"]
+        wordless = sum(not (has_english_words(answer) if english else has_words(answer)) for answer in answers)
+        if wordless:
+            lines.append(f"{wordless} of {len(answers)} true answers of {name} rows have no {lacking}")
+    return lines

@@ -17,7 +17,7 @@ from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import DataError
-from unlogit.evaluate.evaluate import evaluate_model, running_text
+from unlogit.evaluate.evaluate import evaluate_model, running_text, wordless_answers
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import Picked, pick_combination, split_validation
 from unlogit.evaluate.results import Results, TruthRatios, row_digest
@@ -101,6 +101,8 @@ class Scorer:
         dtype, reason = choose_dtype(config.train.dtype, choose_device())
         self.dtype = str(dtype).removeprefix("torch.")
         log.info(f"Computing in {self.dtype}: {reason}.")
+        for line in wordless_answers(rows.scored, config.evaluate.protocol):
+            log.warning(line)
         self.retain = Retain()
 
     def score(self, name: str, model: Any, tokenizer: Any, combination: CombinationOptions | None = None) -> Results:
