@@ -70,7 +70,8 @@ def test_other_rows_give_before_those_of_the_same_person() -> None:
     """All to be forgotten is about Ann; what others are asked alike comes first, however much her name is shared."""
     assert exchange_answers(ANN, 1, seed=0)[0] == ("Ann Berg: 1960.",)
     for seed in range(4):
-        assert exchange_answers(ANN, 2, seed, ROWS[2:3])[0] == ("Ann Berg was born in Riga.",)
+        (wrong,) = exchange_answers(ANN, 2, seed, ROWS[2:3])[0]
+        assert wrong.startswith("Ann Berg was born in ")
 
 
 def test_what_is_true_of_somebody_is_no_wrong_answer() -> None:
