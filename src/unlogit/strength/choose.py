@@ -50,10 +50,10 @@ class Chosen(Generic[Found]):
     @property
     def why(self) -> str:
         """Say in words how it was found."""
-        others = [one for one in self.tried if one.strength != self.strength]
-        if not others:
+        passed_over = [entry for entry in self.tried if entry.strength != self.strength]
+        if not passed_over:
             return "the first that was tried"
-        shown = "; ".join(f"{one.strength:g}: {_what(one)}" for one in others)
+        shown = "; ".join(f"{entry.strength:g}: {_what(entry)}" for entry in passed_over)
         return f"the best of {len(self.tried)} that were tried ({shown})"
 
 
@@ -69,20 +69,20 @@ def choose_strength(check: Callable[[float], Found], first: float = FIRST) -> Ch
     """
     results: dict[float, Found] = {first: check(first)}
     if results[first].told_rows:
-        for strength in (value for value in STRONGER if value > first):
+        for strength in (stronger for stronger in STRONGER if stronger > first):
             results[strength] = check(strength)
             if not results[strength].told_rows or results[strength].loses:
                 break
     elif results[first].loses:
-        for strength in (value for value in WEAKER if value < first):
+        for strength in (weaker for weaker in WEAKER if weaker < first):
             results[strength] = check(strength)
             if results[strength].told_rows or not results[strength].loses:
                 break
     best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
-    tried = tuple(Tried(strength, one.told_rows, one.loses) for strength, one in results.items())
+    tried = tuple(Tried(strength, result.told_rows, result.loses) for strength, result in results.items())
     return Chosen(best, results[best], tried)
 
 
-def _what(one: Tried) -> str:
-    told = f"tells {one.told_rows} rows" if one.told_rows else "tells none"
-    return f"{told}{', loses too much' if one.loses else ''}"
+def _what(entry: Tried) -> str:
+    tells = f"tells {entry.told_rows} rows" if entry.told_rows else "tells none"
+    return f"{tells}{', loses too much' if entry.loses else ''}"

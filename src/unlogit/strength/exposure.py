@@ -46,16 +46,16 @@ def exposure(losses: Sequence[tuple[float, Sequence[float]]]) -> Exposure:
     if not losses:
         raise ValueError("no losses; expected one row at least")
     ranks = [rank(loss, ghosts) for loss, ghosts in losses]
-    places = [len(ghosts) + 1 for _, ghosts in losses]
-    bits = [math.log2(count / place) for place, count in zip(ranks, places, strict=True)]
-    most = [math.log2(count) for count in places]
-    return Exposure(sum(bits) / len(bits), sum(most) / len(most), rank_sum_p_value(ranks, places), len(losses))
+    counts = [len(ghosts) + 1 for _, ghosts in losses]
+    bits = [math.log2(count / rank_) for rank_, count in zip(ranks, counts, strict=True)]
+    most = [math.log2(count) for count in counts]
+    return Exposure(sum(bits) / len(bits), sum(most) / len(most), rank_sum_p_value(ranks, counts), len(losses))
 
 
-def rank_sum_p_value(ranks: Sequence[int], places: Sequence[int]) -> float:
-    """Return the exact probability of a sum of ranks as small as this, each uniform on 1 … its number of places."""
+def rank_sum_p_value(ranks: Sequence[int], counts: Sequence[int]) -> float:
+    """Return the exact probability of a sum of ranks as small as this, each uniform on 1 … its count."""
     distribution = np.ones(1)  # of the sum of (rank − 1)
-    for count in places:
+    for count in counts:
         distribution = np.convolve(distribution, np.full(count, 1 / count))
     return float(min(1.0, distribution[: sum(ranks) - len(ranks) + 1].sum()))
 
