@@ -11,9 +11,12 @@ from support.tiny_run import Place
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.evaluate.foreign_values import ForeignValues
+from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
+from unlogit.report.forget_page import forget_page
+from unlogit.runs.forget import Outcome
 from unlogit.runs.plan import planned
-from unlogit.runs.verdict import command_of, find_problems
+from unlogit.runs.verdict import command_of, find_problems, strength_warnings
 from unlogit.settings.options import DataOptions, RunConfig
 
 FLAGS = ["--train.epochs=2", "--train.save_steps=1", "--train.dtype=float32", "--assistant.rank=4"]
@@ -254,6 +257,24 @@ def test_a_ceiling_is_said_with_the_command_that_goes_on() -> None:
         assert "--overwrite" not in missing
         assert going_on.endswith(f"To go on from there: {command} --resume {flag}")
         assert find_problems(RUN, [leak_of()], KEPT, KEPT, training | LEARNT, command=command) == []
+
+
+def test_too_strong_is_warned_of_and_no_reason() -> None:
+    """On the page, in one line, with what to do."""
+    losses = [GhostLosses("q", 0.1, 9.0, tuple(0.1 * i for i in range(32)))] * 6
+    (warning,) = strength_warnings(RUN, losses)
+    assert warning.startswith("over-suppressed: 6 of 6 answers to forget are less likely than")
+    assert "unlogit combine runs/request --alpha 0.5" in warning
+    assert strength_warnings(RUN, [replace(row, unlearned=1.0) for row in losses]) == []
+    combination = {"alpha": 3.0, "rule": "centred", "filter_rate": 0.001}
+    training = {"steps": 100, "seconds": 9.0, "ceiling": None}
+    outcome = Outcome(
+        RUN, [leak_of()], KEPT, False, KEPT, combination, training, [], None, ghost_losses=losses, warnings=[warning]
+    )
+    page = forget_page(outcome)
+    assert "Warning: over-suppressed" in page
+    assert "0.10 before, 9.00 after; of the same" in " ".join(page.split())
+    assert page.splitlines()[-1] == "Passed: the unlearned model is in runs/request/unlearned."
 
 
 def test_it_passes() -> None:
