@@ -77,6 +77,22 @@ def test_run_goes_on_from_its_ceiling(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "assistant.rank 4 → 8" in capsys.readouterr().err
 
 
+def test_a_whole_run_plans_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place.make(tmp_path)
+    config = tmp_path / "config.yaml"
+    data = f"forget: {place.folder / 'forget.jsonl'}, retain: {place.folder / 'retain.jsonl'}, neutral: none"
+    config.write_text(
+        f"output: {place.run}\ntarget: {place.folder / 'target'}\ndata: {{{data}, paraphrases: 0}}\n"
+        "train: {epochs: 1, dtype: float32}\nevaluate: {max_rows: 2, max_new_tokens: 2}\n"
+    )
+    assert main(["run", str(config)]) == 0
+    said = capsys.readouterr()
+    assert "Planned from the rows to forget, for what was not given: batch_size 8, " in said.out
+    assert f"unlogit train {place.run} --resume --epochs 2" in said.err
+    assert main(["run", "--train.epochs=2", str(config), "--resume"]) == 0
+    assert "step 2/2" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["gutenberg_smollm2", "gutenberg_tiny", "tofu_forget10_smollm2", "tofu_forget10_tiny"])
 def test_published_configs_leave_nothing_to_plan(name: str) -> None:
     path = ROOT / "configs" / f"{name}.yaml"

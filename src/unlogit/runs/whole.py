@@ -41,7 +41,8 @@ def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = 
         if overwrite:
             folder.set_training_aside()  # not of the new rows; now, so that --resume can go on after a cut
             folder.drop_aside()
-    if resume and folder.trained and folder.combined and not folder.training:
+    is_trained = folder.trained and folder.combined and not folder.training and not folder.raises_ceiling(config)
+    if resume and is_trained:
         folder.check_training(config)
         log.info(f"{folder.path} is trained already.")
     else:
