@@ -57,7 +57,8 @@ def examples_from(
                 pieces = _text_row(row, tokenizer, chunk_tokens)
                 examples += [replace(piece, document=f"{table.name}:{number}") for piece in pieces]
             else:
-                examples.append(_READERS[form](row, table.text_only))
+                example = _READERS[form](row, table.text_only)
+                examples.append(replace(example, origin=f"{table.name} {table.unit} {number}"))
         except _BadRowError as error:
             problems.append((number, str(error)))
     if problems:
