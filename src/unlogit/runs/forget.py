@@ -257,6 +257,7 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
     problems = find_problems(
         folder.path, leaks, retained if own_rows else None, kept_general, training, foreign, command_of(config)
     )
+    problems += _contradictions(folder)
     if documents := len(scored) - len(rows):
         problems.append(f"{documents} pieces of documents were trained on and not checked. Ask questions about them")
     return Outcome(
@@ -272,6 +273,17 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         ghost_losses,
         strength_warnings(folder.path, ghost_losses),
     )
+
+
+def _contradictions(folder: RunFolder) -> list[str]:
+    """Return why rows that are to be forgotten and kept at once do not pass."""
+    rows = read_json(folder.data / "summary.json")["forget"].get("contradictions", [])
+    if not rows:
+        return []
+    return [
+        f"rows contradict: {rows[0]} and {len(rows) - 1} more have other answers among the rows to keep. Take them out "
+        "of one of the two, and run it again with --overwrite"
+    ]
 
 
 def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
