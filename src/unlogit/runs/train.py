@@ -26,6 +26,7 @@ from unlogit.model.ends import end_where_answers_end
 from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_scored_lengths
+from unlogit.runs.digests import check_target_unchanged, record_target, record_trained
 from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import CEILINGS, RunFolder, is_raised
 from unlogit.runs.lock import in_sole_use
@@ -98,6 +99,8 @@ def train_run(
     pools = read_pools(folder.data)
     check_run(config)
     _check_earlier(folder, config, resume, overwrite)
+    if resume:
+        check_target_unchanged(folder, config)
     tokenizer = load_tokenizer(config.target)
     recipes = recipes_of(config.train.objective)
     target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
@@ -108,9 +111,13 @@ def train_run(
         if on_main_process():
             folder.write_config(config)
         training.train()  # of several branches some may be missing
+        if on_main_process():
+            record_trained(folder)
         return Trained(folder, (), recipes[0].combines)
     with _settings(folder, config, overwrite):
         summaries, _ = training.train()
+    if on_main_process():
+        record_trained(folder)
     return Trained(folder, tuple(summaries), recipes[0].combines)
 
 
@@ -348,6 +355,7 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
         folder.set_training_aside()
     folder.write_config(config)
     folder.begin_training(config)
+    record_target(folder, config)
     try:
         wait_for_all()
         yield

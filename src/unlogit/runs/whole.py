@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.runs.checks import check_run
+from unlogit.runs.digests import check_sources_unchanged, check_target_unchanged
 from unlogit.runs.evaluate_run import evaluate_run
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.lock import in_sole_use
@@ -35,6 +36,8 @@ def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = 
     check_run(config)
     if resume and folder.prepared:
         folder.check_unchanged(config, "target", "data")
+        check_sources_unchanged(folder, config)
+        check_target_unchanged(folder, config)
         log.info(f"The rows are in {folder.data} already.")
     else:
         show(prepare_run(config, overwrite=overwrite))
