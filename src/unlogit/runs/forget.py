@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.chat_template import thinks
 from unlogit.data.content_words import common_words
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
@@ -27,6 +28,7 @@ from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
 from unlogit.evaluate.ghost_losses import GhostLosses, find_ghost_losses
 from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, asker, find_kept, find_leaks
 from unlogit.evaluate.results import read_json
+from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
 from unlogit.runs.checks import check_run, check_train
@@ -51,6 +53,8 @@ FEW_ROWS = 20
 """Requests of so many rows are sampled."""
 SAMPLES = 16
 MAX_NEW_TOKENS = 64
+THOUGHT_TOKENS = 256
+"""Longest thought that is read, with the answer after it."""
 GENERAL_ROWS = 60
 
 
@@ -241,6 +245,7 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
             SAMPLES if len(rows) <= FEW_ROWS else 0,
             ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
+            thinking,
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned)
         kept_general = find_kept(general, ask_target, ask_unlearned)
