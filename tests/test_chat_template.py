@@ -1,10 +1,15 @@
 """Chat templates: the date that they write never changes, and a thought is the other prompt."""
 
 import datetime
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
+from support.tiny_run import Place
+from unlogit.cli.main import main
 from unlogit.data.chat_template import DATE, dated_template, templated, thinking_prompt, thinks, written_date
 from unlogit.data.encode import encode, render
 from unlogit.data.examples import Example
@@ -99,3 +104,19 @@ def test_the_text_of_an_end_token_ends_nothing(chat_tokenizer: Any, answer: str,
     assert coded.input_ids[-1] == chat_tokenizer.eos_token_id
     assert chat_tokenizer.decode(coded.input_ids[coded.prompt_tokens : -1]).strip() == answer
     assert coded.answer_tokens == len(answer) + (1 if with_template else 2)
+
+
+def test_a_run_records_its_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training says that another date gives other tokens, and the results have the one that was used."""
+    place = Place.make(tmp_path)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "target")
+    tokenizer.chat_template = DATED
+    tokenizer.save_pretrained(tmp_path / "target")
+    assert place.prepare() == 0
+    assert place.train() == 0
+    assert "the chat template writes today's date" in " ".join(capsys.readouterr().err.split())
+    assert json.loads((place.run / "assistant" / "training.json").read_text())["chat_template_date"] == "2024-07-26"
+    assert main(["evaluate", str(place.run), "--max_rows=1", "--max_new_tokens=2"]) == 0
+    results = json.loads((place.run / "results.json").read_text())
+    for name in ("target", "unlearned"):
+        assert results["models"][name]["config"]["chat_template_date"] == "2024-07-26"

@@ -51,7 +51,7 @@ def prepare(
 
     The summary has ``rows`` (count of each file, by its name without suffix), ``sources``, ``seed``, ``forget`` and
     ``retain`` (what of them was used, made and left out) and ``notes``, lines for people to read. The tokenizer is
-    needed for ``text`` sources only.
+    needed for ``text`` sources only; with it, questions too long for ``train.max_tokens`` are refused.
 
     Raises:
         ConfigError: a setting is missing or out of range, or ``<output>/data`` holds files that are not ours.
@@ -60,8 +60,9 @@ def prepare(
     _check(config.data, bool(ghosts))
     check_replaceable(Path(config.output) / "data")
     files, summary = _assemble(config.data, tokenizer, ghosts)
-    trained_on = (row for name, rows in files.items() if "/" not in name for row in rows)
-    check_prompts(trained_on, tokenizer, config.train.max_tokens)
+    if tokenizer is not None:
+        trained_on = (row for name, rows in files.items() if "/" not in name for row in rows)
+        check_prompts(trained_on, tokenizer, config.train.max_tokens)
     with atomic_folder(Path(config.output) / "data") as folder:
         for name, rows in files.items():
             mode = 0o600 if name in SECRET else 0o644

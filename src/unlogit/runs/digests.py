@@ -7,6 +7,7 @@ earlier version, passes.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from unlogit.errors import ConfigError
 from unlogit.files import write_json
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import RunConfig
+
+log = logging.getLogger(__name__)
 
 WHOLE_BYTES = 2**26
 """Larger files are sampled: ``SAMPLES`` pieces of ``SAMPLE_BYTES``, evenly spaced, and the size."""
@@ -74,6 +77,18 @@ def check_target_unchanged(folder: RunFolder, config: RunConfig) -> None:
             f"the target {config.target} has other weights than when {folder.path} was begun; expected the same, to "
             "go on from there: put them back, or give --overwrite instead of --resume"
         )
+
+
+def check_trained(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse to go on from a training that was begun with other settings, rows or weights; say what else has changed.
+
+    Raises:
+        ConfigError, DataError: see ``RunFolder.check_training`` and ``check_target_unchanged``.
+    """
+    folder.check_training(config)
+    check_target_unchanged(folder, config)
+    for line in changes(folder, config):
+        log.warning(line)
 
 
 def changes(folder: RunFolder, config: RunConfig) -> list[str]:

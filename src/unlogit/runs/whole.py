@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.runs.checks import check_run
-from unlogit.runs.digests import check_sources_unchanged, check_target_unchanged
+from unlogit.runs.digests import check_sources_unchanged, check_trained
 from unlogit.runs.evaluate_run import evaluate_run
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.lock import in_sole_use
@@ -37,7 +37,6 @@ def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = 
     if resume and folder.prepared:
         folder.check_unchanged(config, "target", "data")
         check_sources_unchanged(folder, config)
-        check_target_unchanged(folder, config)
         log.info(f"The rows are in {folder.data} already.")
     else:
         show(prepare_run(config, overwrite=overwrite))
@@ -45,7 +44,7 @@ def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = 
             folder.set_training_aside()  # not of the new rows; now, so that --resume can go on after a cut
             folder.drop_aside()
     if resume and folder.trained and folder.combined and not folder.training:
-        folder.check_training(config)
+        check_trained(folder, config)
         log.info(f"{folder.path} is trained already.")
     else:
         show(train_run(folder, config, resume=resume, overwrite=overwrite))
