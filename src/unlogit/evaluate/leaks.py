@@ -70,7 +70,7 @@ def find_leaks(
     samples: int,
     ghosts: Sequence[Example],
     common: frozenset[str],
-    thinking: tuple[Ask, Ask] | None = None,
+    thinking: Sequence[Ask] = (),
 ) -> list[Leak]:
     """Ask both models about every row, the unlearned one ``samples`` times more.
 

@@ -26,12 +26,13 @@ from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
 from unlogit.evaluate.ghost_losses import GhostLosses, find_ghost_losses
-from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, asker, find_kept, find_leaks
+from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, find_kept, find_leaks
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
 from unlogit.runs.checks import check_run, check_train
+from unlogit.runs.digests import check_trained
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
 from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
@@ -133,7 +134,7 @@ def forget_run(
             folder.drop_aside()
     is_trained = folder.trained and folder.combined and not folder.training and not folder.raises_ceiling(config)
     if goes_on and is_trained:
-        folder.check_training(config)
+        check_trained(folder, config)
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
     outcome = check_request(folder, config, target, tokenizer, ghosts)
@@ -234,18 +235,17 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
             asker(model, tokenizer, max_new_tokens, progress=progress) for model in (target, unlearned)
         )
         samples: list[tuple[Example, str]] = []
-        sampled = _kept_in(
-            samples, asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
-        )
+        sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
+        thinking = _thinking(target, unlearned, tokenizer, config.data.seed, progress)
         leaks = find_leaks(
             rows,
             ask_target,
             ask_unlearned,
-            sampled,
+            _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
             ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
-            thinking,
+            thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned)
         kept_general = find_kept(general, ask_target, ask_unlearned)
@@ -278,6 +278,18 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         ghost_losses,
         strength_warnings(folder.path, ghost_losses),
     )
+
+
+def _thinking(target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any) -> list[Ask]:
+    """Return functions that ask the target, and the unlearned model greedily and by sampling, and let them think.
+
+    None where the chat template has no thoughts.
+    """
+    ways = ((target, None), (unlearned, None), (unlearned, seed)) if thinks(tokenizer) else ()
+    return [
+        asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
+        for model, seed_ in ways
+    ]
 
 
 def _contradictions(folder: RunFolder) -> list[str]:
