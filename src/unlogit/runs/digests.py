@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.data.sources import NO_FILES, source_of
+from unlogit.device import on_main_process
 from unlogit.errors import ConfigError
 from unlogit.files import write_json
 from unlogit.runs.folder import RunFolder
@@ -42,8 +43,9 @@ def record_target(folder: RunFolder, config: RunConfig) -> None:
 
 
 def record_trained(folder: RunFolder) -> None:
-    """Record what a training made."""
-    write_json(folder.digests, _read(folder) | {"trained": _trained(folder)})
+    """Record what a training made; of several processes the first does."""
+    if on_main_process():
+        write_json(folder.digests, _read(folder) | {"trained": _trained(folder)})
 
 
 def record_retain_model(folder: RunFolder, config: RunConfig) -> None:

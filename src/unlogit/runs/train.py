@@ -111,13 +111,11 @@ def train_run(
         if on_main_process():
             folder.write_config(config)
         training.train()  # of several branches some may be missing
-        if on_main_process():
-            record_trained(folder)
+        record_trained(folder)
         return Trained(folder, (), recipes[0].combines)
     with _settings(folder, config, overwrite):
         summaries, _ = training.train()
-    if on_main_process():
-        record_trained(folder)
+    record_trained(folder)
     return Trained(folder, tuple(summaries), recipes[0].combines)
 
 
@@ -313,10 +311,7 @@ class RunTraining:
 def _warn(summary: Mapping[str, Any]) -> None:
     """Say what an assistant has not learnt."""
     if day := summary["chat_template_date"]:
-        log.warning(
-            f"the chat template writes today's date: rows are trained on and scored with {day}, and another date gives "
-            "other tokens, on which nothing was measured"
-        )
+        log.warning(f"the chat template writes today's date: all rows have {day}, and no other date was measured")
     if message := uniform_warning(summary.get("uniform_kl_nats", {})):
         log.warning(message)
     if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
