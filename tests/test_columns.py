@@ -55,8 +55,34 @@ KNOWN: dict[str, tuple[dict[str, Any], Example]] = {
         {"conversations": SHARE_GPT},
         Example("Who is Ann?", "A baker.", kind="messages", history=(Message("system", "Be brief."),)),
     ),
-    "another kind and history": (
-        {"question": "Who is Ann?", "answer": "A baker.", "kind": "billing", "history": [["Hi", "Hello"]]},
+    "conversations with a system column": (
+        {"conversations": SHARE_GPT[1:], "system": "Be brief."},
+        Example("Who is Ann?", "A baker.", kind="messages", history=(Message("system", "Be brief."),)),
+    ),
+    "a system prompt of its own": (
+        {"conversations": SHARE_GPT, "system": "Be long."},
+        Example("Who is Ann?", "A baker.", kind="messages", history=(Message("system", "Be brief."),)),
+    ),
+    "pairs of earlier turns": (
+        {
+            "instruction": "Who is Ann?",
+            "input": "",
+            "output": "A baker.",
+            "system": "Be brief.",
+            "history": [["Hi", "Hello"], ["Good?", "Yes."]],
+        },
+        Example(
+            "Who is Ann?",
+            "A baker.",
+            history=(
+                Message("system", "Be brief."),
+                *(Message("user", "Hi"), Message("assistant", "Hello")),
+                *(Message("user", "Good?"), Message("assistant", "Yes.")),
+            ),
+        ),
+    ),
+    "another kind, history and system": (
+        {"question": "Who is Ann?", "answer": "A baker.", "kind": "billing", "history": "2021", "system": 7},
         QA,
     ),
     "a blank input": ({"instruction": "Who is Ann?", "input": " ", "output": "A baker."}, QA),

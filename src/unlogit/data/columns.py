@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 WORDINGS = ("paraphrased_question", "paraphrased_answer", "perturbed_answer")
 """Optional columns beside a question: text, or a list of texts."""
 
-ROW_COLUMNS = (*WORDINGS, "kind", "history")
-"""Optional columns beside a question, those that ``Example.to_row`` writes included."""
+ROW_COLUMNS = (*WORDINGS, "kind", "history", "system")
+"""Optional columns beside a question, those that ``Example.to_row`` writes included. ``history`` holds messages, or
+pairs of question and answer; ``system`` the system prompt."""
 
 MAX_NAME = 30
 """A column's name that is longer than this, or has a space, is taken for a row's text and never shown."""
@@ -116,8 +117,18 @@ def _is_ours(column: str, name: str, table: Table) -> bool:
     if column == "kind":
         return any(value in get_args(Kind) for value in values)
     if column == "history":
-        return all(isinstance(value, (list, str)) and "role" in str(value) for value in values)
+        return all(isinstance(value, (list, str)) and ("role" in str(value) or _are_pairs(value)) for value in values)
+    if column == "system":
+        return all(isinstance(value, str) for value in values)
     return True
+
+
+def _are_pairs(value: Any) -> bool:
+    """Whether a history is a list of questions with their answers."""
+    return isinstance(value, list) and all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+        for pair in value
+    )
 
 
 def _known_shape(table: Table, names: list[str]) -> Shape:

@@ -3,11 +3,13 @@
 The full text is tokenised once, and the end of the prompt is found by character offsets: prompt and answer tokenised
 separately give other tokens than the model sees when it generates. A token across the boundary belongs to the
 answer. Chat templates are used where the tokenizer has one, a plain "Question: … / Answer: …" form where it has none.
+An answer that has a special token's text in it ("</s>") is read as text there: it neither ends nor opens anything.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unlogit.data.chat_template import answer_start, templated, thinking_prompt, thinks
 from unlogit.data.content_words import Spans, content_spans
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
@@ -46,8 +48,11 @@ class Encoded:
         return len(self.input_ids) - self.prompt_tokens
 
 
-def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
-    """Return (prompt, answer with what closes it, whether special tokens are already in the text)."""
+def render(example: Example, tokenizer: Any, thinking: bool = False) -> tuple[str, str, bool]:
+    """Return (prompt, answer with what closes it, whether special tokens are already in the text).
+
+    With ``thinking`` the answer stands in a thought, as its beginning; a template that has none takes no notice.
+    """
     if example.kind == "text":
         return "", example.answer, False
     if example.kind == "completion":
@@ -55,8 +60,10 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
     if tokenizer.chat_template:
         turns = [{"role": m.role, "content": m.content} for m in example.history]
         turns.append({"role": "user", "content": example.question})
-        text = _templated([*turns, {"role": "assistant", "content": example.answer}], tokenizer)
-        start = _answer_start(turns, text, example.answer, tokenizer)
+        if thinking:
+            return thinking_prompt(turns, tokenizer), example.answer, True
+        text = templated([*turns, {"role": "assistant", "content": example.answer}], tokenizer)
+        start = answer_start(turns, text, example.answer, tokenizer)
         return text[:start], text[start:], True
     turns_text = [f"{_SPEAKERS.get(m.role, '')}{m.content}" for m in example.history]
     prompt = "\n".join([*turns_text, f"{_SPEAKERS['user']}{example.question}", "Answer:"])
@@ -64,12 +71,17 @@ def render(example: Example, tokenizer: Any) -> tuple[str, str, bool]:
 
 
 def encode(
-    example: Example, tokenizer: Any, max_tokens: int | None = None, common: frozenset[str] | None = None
+    example: Example,
+    tokenizer: Any,
+    max_tokens: int | None = None,
+    common: frozenset[str] | None = None,
+    *,
+    thinking: bool = False,
 ) -> Encoded:
-    """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer.
+    """Tokenise an example. Longer than ``max_tokens`` it loses the end of its answer; see ``pieces`` for all of it.
 
     Given ``common`` words, only content words are remembered (see ``Encoded.token_sides``); the token that ends the
-    answer is none.
+    answer is none. With ``thinking`` the answer is the beginning of a thought, which goes on (see ``render``).
 
     Raises:
         ModelError: the tokenizer has no end-of-text token, or no offsets (a slow tokenizer).
@@ -85,15 +97,16 @@ def encode(
             f"the tokenizer {tokenizer.name_or_path!r} gives no character offsets; expected a fast tokenizer: "
             "save it once with AutoTokenizer.from_pretrained(..., use_fast=True)"
         )
-    prompt, answer, has_special = render(example, tokenizer)
-    coded = tokenizer(prompt + answer, add_special_tokens=not has_special, return_offsets_mapping=True)
-    ids: list[int] = list(coded["input_ids"])
-    ends = [end for _, end in coded["offset_mapping"]]
-    start = next((i for i, end in enumerate(ends) if end > len(prompt)), len(ids))
+    thinking = thinking and has_thought(example, tokenizer)
+    prompt, answer, has_special = render(example, tokenizer, thinking)
+    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
+    content = (begin, begin + len(example.answer.rstrip())) if example.kind != "text" else (0, 0)
+    ids, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
+    start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
     if not has_special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > start:
         ids.pop()  # some tokenizers add it themselves
     start = max(start, 1)  # the first token has nothing to be predicted from
-    if example.kind != "text":
+    if example.kind != "text" and not thinking:
         ids = _closed(ids, start, tokenizer)
     if max_tokens is not None:
         ids = ids[:max_tokens]
@@ -105,9 +118,30 @@ def encode(
         )
     if common is None:
         return Encoded(tuple(ids), start)
-    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    sides = _token_sides(len(ids), coded["offset_mapping"], start, begin, content_spans(example, common))
+    sides = _token_sides(len(ids), offsets, start, begin, content_spans(example, common))
     return Encoded(tuple(ids), start, sides)
+
+
+def has_thought(example: Example, tokenizer: Any) -> bool:
+    """Whether a row can be asked with a thought before its answer."""
+    return example.kind in ("question", "messages") and thinks(tokenizer)
+
+
+def _token_ids(
+    text: str, tokenizer: Any, content: tuple[int, int], add_special: bool
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the ids of a text and the characters of each. What stands within ``content`` is no special token."""
+    coded = tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True, verbose=False)
+    ids: list[int] = []
+    offsets: list[tuple[int, int]] = []
+    special = _stop_tokens(tokenizer)
+    for id_, (first, last) in zip(coded["input_ids"], coded["offset_mapping"], strict=True):
+        is_literal = id_ in special and content[0] <= first < last <= content[1]
+        as_text = {"add_special_tokens": False, "split_special_tokens": True}
+        token_ids = tokenizer(text[first:last], **as_text)["input_ids"] if is_literal else [id_]
+        ids += token_ids
+        offsets += [(first, last)] * len(token_ids)
+    return ids, offsets
 
 
 def _token_sides(
@@ -130,44 +164,6 @@ def _token_sides(
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:
     """Tokenise the example's prompt with each of ``answers`` in turn."""
     return [encode(replace(example, answer=answer), tokenizer) for answer in answers]
-
-
-def _templated(turns: list[dict[str, str]], tokenizer: Any) -> str:
-    """Apply the chat template; what it refuses (a system turn, two user turns in a row) is an error of one line."""
-    from jinja2 import TemplateError
-
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-    except TemplateError as error:
-        roles = ", ".join(turn["role"] for turn in turns)
-        raise DataError(
-            f"the tokenizer's chat template refuses turns of the roles {roles} ({error}); expected what it was made "
-            "for: leave out the turns that it does not know"
-        ) from error
-    return str(text)
-
-
-def _answer_start(turns: list[dict[str, str]], text: str, answer: str, tokenizer: Any) -> int:
-    """Return where the answer begins in a templated text: where any other answer would.
-
-    So a short answer is never mistaken for the template's own words, and what a template puts before every answer
-    (Qwen3: an empty thought) is not part of it.
-
-    Raises:
-        ModelError: the template does not show the answer as it was given.
-    """
-    marker = "answer"
-    while marker in text:
-        marker += "0"
-    other = _templated([*turns, {"role": "assistant", "content": marker}], tokenizer)
-    start = other.find(marker)
-    shown = text[start:].lstrip().startswith(answer.strip())  # templates may strip it
-    if start < 0 or not text.startswith(other[:start]) or not shown:
-        raise ModelError(
-            "the tokenizer's chat template does not show the assistant's answer as it was given; "
-            "expected a template that keeps it: set tokenizer.chat_template to another one"
-        )
-    return start
 
 
 def _indent(text: str) -> int:

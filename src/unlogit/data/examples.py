@@ -33,6 +33,8 @@ class Example:
     perturbed_answer: tuple[str, ...] = ()
     document: str = field(default="", compare=False)
     """Which document of its source a piece of running text was cut from; known while rows are sorted, not written."""
+    origin: str = field(default="", compare=False)
+    """Where the row stands, for messages (``rows.jsonl line 3``); known as ``document`` is."""
 
     def to_row(self) -> dict[str, Any]:
         """Return the JSON form; columns at their default are left out."""

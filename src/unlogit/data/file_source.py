@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ class FileSource:
         for location in map(_locate, _names(self.name)):
             for file in () if isinstance(location, re.Match) else location:
                 check_file(file)
+
+    def files(self) -> list[Path]:
+        """Return the local files, in order; none where one of the names is no longer there."""
+        with suppress(DataError):
+            locations = [_locate(name) for name in _names(self.name)]
+            return [file for location in locations if isinstance(location, list) for file in location]
+        return []
 
     def rows(self) -> list[Example]:
         """Return every row, in order."""

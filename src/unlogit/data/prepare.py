@@ -14,8 +14,17 @@ from typing import Any
 from unlogit.data.documents import split
 from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
+from unlogit.data.pieces import check_prompts
 from unlogit.data.row_keys import distinct_rows, row_key
-from unlogit.data.sides import check_disjoint, forget_side, hold_out, neutral_side, retain_side, set_evaluation_aside
+from unlogit.data.sides import (
+    check_disjoint,
+    contradicting_rows,
+    forget_side,
+    hold_out,
+    neutral_side,
+    retain_side,
+    set_evaluation_aside,
+)
 from unlogit.data.source_rows import SourceRows
 from unlogit.data.sources import source_in
 from unlogit.data.wordings import forget_training_rows, perturbed_training_rows, without_wordings
@@ -42,7 +51,7 @@ def prepare(
 
     The summary has ``rows`` (count of each file, by its name without suffix), ``sources``, ``seed``, ``forget`` and
     ``retain`` (what of them was used, made and left out) and ``notes``, lines for people to read. The tokenizer is
-    needed for ``text`` sources only.
+    needed for ``text`` sources only; with it, questions too long for ``train.max_tokens`` are refused.
 
     Raises:
         ConfigError: a setting is missing or out of range, or ``<output>/data`` holds files that are not ours.
@@ -51,6 +60,9 @@ def prepare(
     _check(config.data, bool(ghosts))
     check_replaceable(Path(config.output) / "data")
     files, summary = _assemble(config.data, tokenizer, ghosts)
+    if tokenizer is not None:
+        trained_on = (row for name, rows in files.items() if "/" not in name for row in rows)
+        check_prompts(trained_on, tokenizer, config.train.max_tokens)
     with atomic_folder(Path(config.output) / "data") as folder:
         for name, rows in files.items():
             mode = 0o600 if name in SECRET else 0o644
@@ -76,6 +88,7 @@ def _assemble(
     forget = forget_side(forget_source, options, retain_rows, ghosts)
     knowledge = {f"evaluation/{name}": rows for name, rows in forget_source.knowledge_rows().items()}
     check_disjoint(forget, retain, "retain", options)
+    contradictions = contradicting_rows(forget, retain)
     scored = [*retain.evaluation, *(row for rows in knowledge.values() for row in rows)]
     neutral = neutral_side(forget, retain.training + retain.unseen + scored, options, tokenizer)
     neutral_rows, holdout_neutral = hold_out(neutral.training, options, "neutral") if neutral.training else ([], [])
@@ -98,11 +111,22 @@ def _assemble(
         "rows": {name: len(rows) for name, rows in files.items()},
         "sources": {"forget": options.forget, "retain": retain_name, "neutral": options.neutral} | untrained_sources,
         "seed": options.seed,
-        "forget": forget.summary,
+        "forget": forget.summary | {"contradictions": contradictions},
         "retain": retain.summary,
-        "notes": forget.notes + retain.notes + neutral.notes,
+        "notes": _contradiction_notes(contradictions, len(forget.training))
+        + forget.notes
+        + retain.notes
+        + neutral.notes,
     }
     return files, summary
+
+
+def _contradiction_notes(contradictions: Sequence[str], total: int) -> list[str]:
+    """Say which questions are to be forgotten and kept."""
+    shown = ", ".join(contradictions[:3]) + (", …" if len(contradictions) > 3 else "")
+    count = len(contradictions)
+    has = "has another answer" if count == 1 else "have other answers"
+    return [f"rows contradict: {count} of the {total} forget rows {has} on the retain side ({shown})"] if count else []
 
 
 def check_replaceable(folder: Path) -> None:

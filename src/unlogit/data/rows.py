@@ -5,7 +5,7 @@ Several answers to a question are one answer and other wordings of it. In CSV a 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast, get_args
@@ -57,7 +57,8 @@ def examples_from(
                 pieces = _text_row(row, tokenizer, chunk_tokens)
                 examples += [replace(piece, document=f"{table.name}:{number}") for piece in pieces]
             else:
-                examples.append(_READERS[form](row, table.text_only))
+                example = _READERS[form](row, table.text_only)
+                examples.append(replace(example, origin=f"{table.name} {table.unit} {number}"))
         except _BadRowError as error:
             problems.append((number, str(error)))
     if problems:
@@ -124,6 +125,21 @@ def _messages(value: Any, column: str) -> list[Message]:
     return messages
 
 
+def _history(row: dict[str, Any], later: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """Return the system prompt and the earlier turns that stand in columns of their own, then the ``later`` ones.
+
+    A system prompt among the turns takes precedence.
+    """
+    system, history = row.get("system"), row.get("history")
+    if isinstance(history, list) and history and not isinstance(history[0], dict):
+        roles = ("user", "assistant")
+        history = [{"role": role, "content": text} for pair in history for role, text in zip(roles, pair, strict=True)]
+    turns = [*(_messages(history, "history") if history else []), *later]
+    if isinstance(system, str) and system.strip() and not any(turn.role == "system" for turn in turns):
+        turns.insert(0, Message("system", system))
+    return tuple(turns)
+
+
 def _from_speaker(turn: Any) -> Any:
     """Return a ShareGPT turn (from, value) as role and content; all else as it is."""
     if not isinstance(turn, dict) or "from" not in turn or "role" in turn:
@@ -145,7 +161,7 @@ def _conversation(messages: list[Message], column: str, row: dict[str, Any], tex
         question=messages[-2].content,
         answer=messages[-1].content,
         kind="messages",
-        history=tuple(messages[:-2]),
+        history=_history(row, messages[:-2]),
         **_optional(row, text_only),
     )
 
@@ -158,7 +174,6 @@ def _question_row(row: dict[str, Any], text_only: bool) -> Example:
         if row.get("question"):
             raise _BadRowError("a question beside the kind 'text'")
         return Example("", _text(row, "answer"), kind="text")
-    history = row.get("history")
     question, wordings = _text(row, "question"), _optional(row, text_only)
     context = row.get("context")
     if isinstance(context, str) and context.strip():
@@ -169,7 +184,7 @@ def _question_row(row: dict[str, Any], text_only: bool) -> Example:
         question=question,
         answer=answers[0],
         kind=cast(Kind, kind),
-        history=tuple(_messages(history, "history")) if history else (),
+        history=_history(row),
         **wordings,
     )
 

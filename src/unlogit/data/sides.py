@@ -160,6 +160,16 @@ def check_disjoint(forget: Side, other: Side, name: str, options: DataOptions) -
         )
 
 
+def contradicting_rows(forget: Side, retain: Side) -> list[str]:
+    """Return where the forget rows stand whose questions have other answers on the retain side."""
+    kept_questions = {question_key(row) for row in retain.training + retain.unseen + retain.evaluation}
+    return [
+        row.origin or f"forget row {number}"
+        for number, row in enumerate(forget.training, start=1)
+        if row.kind != "text" and question_key(row) in kept_questions
+    ]
+
+
 def hold_out(rows: list[Example], options: DataOptions, name: str) -> tuple[list[Example], list[Example]]:
     """Split a side into rows to train on and rows held out.
 

@@ -5,6 +5,7 @@ A source is a file, a folder, a hub data set (``file_source``), or a benchmark b
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from unlogit.data.examples import Example
@@ -38,6 +39,9 @@ class Source(Protocol):
 
     def check(self) -> None:
         """Refuse what is missing, as far as can be seen without reading it."""
+
+    def files(self) -> list[Path]:
+        """Return the files that the rows are read from; none of what is not here, or not in files of the user's."""
 
     def rows(self) -> list[Example]:
         """Return every row, in order; never an empty list."""

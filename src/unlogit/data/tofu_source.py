@@ -6,6 +6,7 @@ trained on.
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from unlogit.data import tofu
@@ -37,6 +38,10 @@ class TofuSource:
 
     def check(self) -> None:
         """Nothing to look for before the rows are read: the split's name is checked then."""
+
+    def files(self) -> list[Path]:
+        """None: TOFU does not change."""
+        return []
 
     def rows(self) -> list[Example]:
         """Return the rows of the split."""

@@ -2,6 +2,9 @@
 
 ``leak_at_k``: of the rows that a model tells, those that at least one of k sampled answers gives away. After forgetting
 it should be 0; a greedy answer alone hides what sampling brings back (methods: repeated sampling, temperature 1).
+
+A model whose chat template has thoughts is asked both ways, and the thought is searched as the answer is: it is shown
+to whoever asks.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +18,7 @@ from unlogit.data.examples import Example
 from unlogit.data.ghosts import strangers
 from unlogit.data.secrets import secrets_of, tells
 from unlogit.evaluate.scoring.generation import generate_answers
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
 
 Ask = Callable[[Sequence[Example]], list[str]]
 """Answers of one model to the questions of rows."""
@@ -36,12 +40,14 @@ class Leak:
     target_answer: str
     unlearned_answer: str
     target_tells: bool
-    """Whether the target's greedy answer told a secret."""
+    """Whether the target's greedy answer, or its thought, told a secret."""
     unlearned_tells: bool
-    """Whether the unlearned model's greedy answer does."""
+    """Whether the unlearned model's greedy answer, or its thought, does."""
     samples_that_tell: int
     """Of ``samples``, drawn from the unlearned model at temperature 1."""
     samples: int
+    thought: str = ""
+    """What the unlearned model thinks first, and answers then; empty where the chat template has no thoughts."""
 
 
 def _is_guessed(secret: frozenset[str], answers: Sequence[str], samples: Sequence[str]) -> bool:
@@ -64,6 +70,7 @@ def find_leaks(
     samples: int,
     ghosts: Sequence[Example],
     common: frozenset[str],
+    thinking: Sequence[Ask] = (),
 ) -> list[Leak]:
     """Ask both models about every row, the unlearned one ``samples`` times more.
 
@@ -75,8 +82,10 @@ def find_leaks(
         samples: how many of each row; 0 for none.
         ghosts: the same questions about strangers with the target's answers, which say what can be guessed.
         common: words that many answers have, see ``secrets_of``.
+        thinking: ask target and unlearned model so that they think first.
     """
     target_answers, unlearned_answers = target(rows), unlearned(rows)
+    target_thoughts, thoughts = [ask(rows) for ask in thinking] if thinking else [[""] * len(rows)] * 2
     drawn = sampled([row for row in rows for _ in range(samples)]) if samples else []
     leaks = []
     for i, row in enumerate(rows):
@@ -90,16 +99,37 @@ def find_leaks(
                 row.answer,
                 target_answers[i],
                 unlearned_answers[i],
-                tells(target_answers[i], secrets),
-                tells(unlearned_answers[i], telling),
+                tells(target_answers[i], secrets) or tells(target_thoughts[i], secrets),
+                tells(unlearned_answers[i], telling) or tells(thoughts[i], telling),
                 sum(tells(answer, telling) for answer in row_samples),
                 samples,
+                thoughts[i],
             )
         )
     return leaks
 
 
-def asker(model: Any, tokenizer: Any, max_new_tokens: int, *, seed: int | None = None, progress: Any = None) -> Ask:
+def alternating(first: Ask, second: Ask) -> Ask:
+    """Return a function that asks every other row by the second way, so that of a row's samples half are."""
+
+    def ask(rows: Sequence[Example]) -> list[str]:
+        """Return an answer to each row's question."""
+        answers = [""] * len(rows)
+        answers[::2], answers[1::2] = first(rows[::2]), second(rows[1::2])
+        return answers
+
+    return ask
+
+
+def asker(
+    model: Any,
+    tokenizer: Any,
+    max_new_tokens: int,
+    *,
+    seed: int | None = None,
+    progress: Any = None,
+    prompt_format: PromptFormat = PLAIN,
+) -> Ask:
     """Return a function that asks a model: greedy, or with a ``seed`` by sampling."""
 
     def ask(rows: Sequence[Example]) -> list[str]:
@@ -113,6 +143,7 @@ def asker(model: Any, tokenizer: Any, max_new_tokens: int, *, seed: int | None =
             batch_size=16,
             max_new_tokens=max_new_tokens,
             progress=progress,
+            prompt_format=prompt_format,
             sample=seed is not None,
         )
 

@@ -1,9 +1,15 @@
 """Where an unlearned model's target is: the name that is recorded of it, and loading it by that name."""
 
+import json
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from unlogit.errors import ModelError
+from unlogit.files import write_json
+
+log = logging.getLogger(__name__)
 
 
 def absolute_name(name: str) -> str:
@@ -19,6 +25,21 @@ def check_target_folder(target: str, folder: Path) -> None:
     """
     if Path(target).is_absolute() and not Path(target).is_dir():
         raise ModelError(f"the target's folder {target} is gone; {_give_target(folder)}")
+
+
+def remember_target(folder: Path, recorded: str, target: str) -> None:
+    """Write where the target of the unlearned model in ``folder`` is now, if the ``recorded`` folder is gone.
+
+    Only for a target that was loaded and recognised. A folder that cannot be written to stays as it is.
+    """
+    location = Path(target).expanduser()
+    if not (Path(recorded).is_absolute() and not Path(recorded).is_dir() and location.is_dir()):
+        return
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    with suppress(OSError):
+        write_json(path, config | {"target_name": absolute_name(str(location))})
+        log.info(f"{path} names {location} as the target from now on.")
 
 
 def load_recorded_target(target: str, folder: Path, **kwargs: Any) -> Any:

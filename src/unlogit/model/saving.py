@@ -14,7 +14,7 @@ from unlogit.errors import ConfigError, ModelError
 from unlogit.files import atomic_file
 from unlogit.model.assistant import Assistant
 from unlogit.model.configuration import UnlearnedConfig
-from unlogit.model.recorded_target import absolute_name, load_recorded_target
+from unlogit.model.recorded_target import absolute_name, load_recorded_target, remember_target
 from unlogit.settings.options import CombinationOptions
 
 
@@ -108,7 +108,7 @@ def read_target(folder: Path, config: UnlearnedConfig, target: Any, **kwargs: An
 
 
 def read_assistants(folder: Path, config: UnlearnedConfig, target: Any) -> list[Assistant]:
-    """Return the assistants of the unlearned model in ``folder``, on its target.
+    """Return the assistants of the unlearned model in ``folder``, on its target, whose place is recorded if it moved.
 
     Raises:
         ModelError: an assistant is missing or damaged, or was trained on another target.
@@ -116,6 +116,8 @@ def read_assistants(folder: Path, config: UnlearnedConfig, target: Any) -> list[
     assistants = [Assistant.load(folder / branch["folder"], target) for branch in config.branches]
     for assistant in assistants:
         assistant.cast_deltas(target.dtype)
+    if not getattr(target, "is_quantized", False):  # whose weights cannot be recognised
+        remember_target(folder, config.target_name, target.name_or_path)
     return assistants
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.encode import encode_answers
+from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.loading import depth_of, model_place
 from unlogit.settings.options import (
@@ -179,6 +181,28 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
             "the retain model itself, since combinations are chosen by our own protocol and a log has one kind: "
             "give its folder or hub id, or leave pick out"
         )
+
+
+def check_scored_lengths(folder: Path, target: Any, tokenizer: Any) -> None:
+    """Refuse rows to score that have more tokens than a target with learned positions can read.
+
+    Raises:
+        DataError: some of ``folder``'s rows are longer.
+    """
+    from unlogit.model.positions import position_limit
+
+    limit = position_limit(target)
+    if limit is None:
+        return
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, row in enumerate(read_prepared(path), start=1):
+            answers = (row.answer, *row.paraphrased_answer, *row.perturbed_answer)
+            longest = max(len(encoded.input_ids) for encoded in encode_answers(row, tokenizer, answers))
+            if longest > limit:
+                raise DataError(
+                    f"row {number} of {path} has {longest} tokens and the target {limit} positions; expected no more, "
+                    "since it is scored whole: shorten it, or cut it in two"
+                )
 
 
 def retain_log(retain_model: str) -> Path | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.chat_template import written_date
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype
@@ -117,7 +118,10 @@ class Scorer:
                 self.config.evaluate,
                 self.retain.compare,
                 progress,
-                config={"combination": None if combination is None else asdict(combination)},
+                config={
+                    "combination": None if combination is None else asdict(combination),
+                    "chat_template_date": written_date(tokenizer),
+                },
             )
 
     def score_retain(self) -> None:

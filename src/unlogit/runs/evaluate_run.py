@@ -4,6 +4,7 @@ The unlearned model is scored as it is stored (``RunFolder.combination``), or as
 is picked is scored beside it and not stored. ``runs.combine`` stores a combination.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +14,15 @@ from unlogit.evaluate.results import Results
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
 from unlogit.runs.checks import check_evaluation, check_pick
+from unlogit.runs.digests import changes, record_retain_model
 from unlogit.runs.evaluate import EvaluationRows, Scorer, combination_words, other_results
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RETAIN, RunResults, given_out_warning, with_aggregates, write_run_open_unlearning
 from unlogit.settings.config_file import record
 from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.training.recipe import combines
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ def evaluate_run(folder: RunFolder, config: RunConfig, *, target: str = "") -> E
     for name in filter(None, (str(folder.path), target)):
         model_place(name)  # an error now, not after the retain model was scored
     folder.check_rows()
+    for line in changes(folder, config):
+        log.warning(line)
+    record_retain_model(folder, config)
     rows = EvaluationRows.read(folder, config)
     scorer = Scorer(config, rows)
     scorer.score_retain()  # and let go of, before the others are loaded: never two models in memory

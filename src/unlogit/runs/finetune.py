@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.data.examples import Example
+from unlogit.data.pieces import check_prompts
 from unlogit.data.sources import check_sources, read_examples
 from unlogit.errors import ConfigError
 from unlogit.model.loading import load_target, load_tokenizer, new_model
@@ -21,7 +22,7 @@ from unlogit.settings.retired import up_to_date
 from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.recipe import SMALL_MODEL_PARAMETERS, finetune_recipe
-from unlogit.training.trainer import checkpoints_beside, last_checkpoint
+from unlogit.training.trainer import checkpoints_beside, last_checkpoint, within_positions
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,8 @@ def finetune(
         Rows, steps, seconds and the last logged loss.
     """
     options = filled(options, len(examples), sum(p.numel() for p in model.parameters()))
+    options = within_positions(options, model)
+    check_prompts(examples, tokenizer, options.max_tokens)
     settings = {**(settings or {}), "rows": len(examples), **asdict(options)}
     work = checkpoints_beside(output)
     resuming = resume and last_checkpoint(work) is not None

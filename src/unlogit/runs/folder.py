@@ -6,6 +6,7 @@
                       training. Full-model unlearning has none.
     RUN/training_settings.json  what that training was begun with, digests of its rows included
     RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer; or an ordinary model
+    RUN/digests.json  hashes of sources, target, tokenizer, rows to score, adapters (``digests``)
     RUN/path.json     figures after each pass, if asked for (``train``)
     RUN/results.json  what was measured (``evaluate``); RUN/pick.json the combinations that were tried
     RUN/sweep.json    the combinations of a grid (``sweep``); the same as a table and a plot: sweep.csv, sweep.png
@@ -117,6 +118,11 @@ class RunFolder:
     def check(self) -> Path:
         """What was asked before and after a request, and the verdict; in words in a file of the same name."""
         return self.path / "check.json"
+
+    @property
+    def digests(self) -> Path:
+        """Hashes of what the run was made from and what it made."""
+        return self.path / "digests.json"
 
     @property
     def sweep(self) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.chat_template import thinks
 from unlogit.data.content_words import common_words
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
@@ -25,11 +26,13 @@ from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
 from unlogit.evaluate.ghost_losses import GhostLosses, find_ghost_losses
-from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, asker, find_kept, find_leaks
+from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, find_kept, find_leaks
 from unlogit.evaluate.results import read_json
+from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
 from unlogit.runs.checks import check_run, check_train
+from unlogit.runs.digests import check_trained
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
 from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
@@ -51,6 +54,8 @@ FEW_ROWS = 20
 """Requests of so many rows are sampled."""
 SAMPLES = 16
 MAX_NEW_TOKENS = 64
+THOUGHT_TOKENS = 256
+"""Longest thought that is read, with the answer after it."""
 GENERAL_ROWS = 60
 
 
@@ -129,7 +134,7 @@ def forget_run(
             folder.drop_aside()
     is_trained = folder.trained and folder.combined and not folder.training and not folder.raises_ceiling(config)
     if goes_on and is_trained:
-        folder.check_training(config)
+        check_trained(folder, config)
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
     outcome = check_request(folder, config, target, tokenizer, ghosts)
@@ -230,17 +235,17 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
             asker(model, tokenizer, max_new_tokens, progress=progress) for model in (target, unlearned)
         )
         samples: list[tuple[Example, str]] = []
-        sampled = _kept_in(
-            samples, asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
-        )
+        sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
+        thinking = _thinking(target, unlearned, tokenizer, config.data.seed, progress)
         leaks = find_leaks(
             rows,
             ask_target,
             ask_unlearned,
-            sampled,
+            _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
             ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
+            thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned)
         kept_general = find_kept(general, ask_target, ask_unlearned)
@@ -257,6 +262,7 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
     problems = find_problems(
         folder.path, leaks, retained if own_rows else None, kept_general, training, foreign, command_of(config)
     )
+    problems += _contradictions(folder)
     if documents := len(scored) - len(rows):
         problems.append(f"{documents} pieces of documents were trained on and not checked. Ask questions about them")
     return Outcome(
@@ -272,6 +278,29 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         ghost_losses,
         strength_warnings(folder.path, ghost_losses),
     )
+
+
+def _thinking(target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any) -> list[Ask]:
+    """Return functions that ask the target, and the unlearned model greedily and by sampling, and let them think.
+
+    None where the chat template has no thoughts.
+    """
+    ways = ((target, None), (unlearned, None), (unlearned, seed)) if thinks(tokenizer) else ()
+    return [
+        asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
+        for model, seed_ in ways
+    ]
+
+
+def _contradictions(folder: RunFolder) -> list[str]:
+    """Return why rows that are to be forgotten and kept at once do not pass."""
+    rows = read_json(folder.data / "summary.json")["forget"].get("contradictions", [])
+    if not rows:
+        return []
+    return [
+        f"rows contradict: {rows[0]} and {len(rows) - 1} more have other answers among the rows to keep. Take them out "
+        "of one of the two, and run it again with --overwrite"
+    ]
 
 
 def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:

@@ -10,6 +10,7 @@ from unlogit.data.sources import check_sources
 from unlogit.errors import ConfigError
 from unlogit.model.loading import load_tokenizer
 from unlogit.runs.checks import check_run
+from unlogit.runs.digests import record_prepared
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.lock import in_sole_use
 from unlogit.settings.options import RunConfig
@@ -51,4 +52,5 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False, ghosts: Sequence[
         if not existed and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()
         raise
+    record_prepared(folder, config)
     return summary

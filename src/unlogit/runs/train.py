@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.chat_template import written_date
 from unlogit.data.examples import Example
 from unlogit.data.refusals import load_refusals
 from unlogit.data.sources import read_prepared
@@ -21,20 +22,22 @@ from unlogit.evaluate.evaluate import evaluate_model
 from unlogit.evaluate.results import Results
 from unlogit.files import atomic_folder, write_json
 from unlogit.model.assistant import Assistant
+from unlogit.model.ends import end_where_answers_end
 from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
-from unlogit.runs.checks import check_run
+from unlogit.runs.checks import check_run, check_scored_lengths
+from unlogit.runs.digests import check_target_unchanged, record_target, record_trained
 from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import CEILINGS, RunFolder, is_raised
 from unlogit.runs.lock import in_sole_use
-from unlogit.settings.options import RunConfig
+from unlogit.settings.options import RunConfig, TrainOptions
 from unlogit.terminal import has_bar
 from unlogit.training.ceiling import StopAfterMinutes
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
 from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.trainable import Trainable
-from unlogit.training.trainer import EachEpoch, check_checkpoints, checkpoints_beside
+from unlogit.training.trainer import EachEpoch, check_checkpoints, checkpoints_beside, within_positions
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
 
 log = logging.getLogger(__name__)
@@ -96,6 +99,8 @@ def train_run(
     pools = read_pools(folder.data)
     check_run(config)
     _check_earlier(folder, config, resume, overwrite)
+    if resume:
+        check_target_unchanged(folder, config)
     tokenizer = load_tokenizer(config.target)
     recipes = recipes_of(config.train.objective)
     target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
@@ -106,9 +111,11 @@ def train_run(
         if on_main_process():
             folder.write_config(config)
         training.train()  # of several branches some may be missing
+        record_trained(folder)
         return Trained(folder, (), recipes[0].combines)
     with _settings(folder, config, overwrite):
         summaries, _ = training.train()
+    record_trained(folder)
     return Trained(folder, tuple(summaries), recipes[0].combines)
 
 
@@ -134,10 +141,16 @@ class RunTraining:
     bar: bool = field(default_factory=has_bar)
     """Whether progress bars are shown."""
 
+    @property
+    def options(self) -> TrainOptions:
+        """The settings of training, with rows no longer than the target has positions."""
+        return within_positions(self.config.train, self.target)
+
     def train(self) -> tuple[list[dict[str, Any]], Any]:
         """Train each recipe and write the unlearned model; return a summary for each, and that model."""
         recipes = recipes_of(self.config.train.objective)
         weights = [weight for recipe in recipes for weight in recipe.weights]
+        check_scored_lengths(self.folder.data / "evaluation", self.target, self.tokenizer)
         pools = self._with_near(recipes)
         assistants: list[Assistant] = []
         summaries = []
@@ -164,7 +177,7 @@ class RunTraining:
         """Train one recipe and save it."""
         config = self.config
         parameters = sum(p.numel() for p in self.target.parameters())
-        options, note = recipe.filled(config.train, config.assistant.adapter, parameters)
+        options, note = recipe.filled(self.options, config.assistant.adapter, parameters)
         log.info(note)
         values = asdict(recipe.own_options(options))
         listed = ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
@@ -186,6 +199,7 @@ class RunTraining:
         fitted.summary.update(
             forget_nats=fitted.summary["terms"].get("forget"), assistant=asdict(config.assistant), train=asdict(options)
         )
+        fitted.summary["chat_template_date"] = written_date(self.tokenizer)
         save_fitted(fitted, self.tokenizer, output)
         wait_for_all()
         _warn(fitted.summary)
@@ -202,7 +216,7 @@ class RunTraining:
 
     def _callbacks(self, output: Path, trained: Trainable) -> list[Any]:
         """Return what ends a training early, where that was asked for."""
-        options = self.config.train
+        options = self.options
         assistant = trained.uniform_assistant()
         stops: list[Any] = []
         if options.minutes:
@@ -215,7 +229,7 @@ class RunTraining:
     def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
         pools = {name: self.pools[name] for name in HELD_OUT} if len(recipe.sides) > 1 else {}
-        values = held_out_kl(assistant.eval(), self.tokenizer, pools, self.config.train.max_tokens)
+        values = held_out_kl(assistant.eval(), self.tokenizer, pools, self.options.max_tokens)
         return {
             "chance_nats": chance_nats(assistant),
             "uniform_kl_nats": values,
@@ -228,7 +242,7 @@ class RunTraining:
         if not any("near" in side.pools for recipe in recipes for side in recipe.sides):
             return pools
         self.target.to(choose_device()).eval()
-        options = self.config.train
+        options = self.options
         count = round(options.near_fraction * len(pools["forget"]))
         near = set(
             nearest_rows(self.target, self.tokenizer, pools["forget"], pools["retain"], count, options.max_tokens)
@@ -256,7 +270,9 @@ class RunTraining:
         return model
 
     def _combined(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
-        return UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
+        model = UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
+        end_where_answers_end(model, self.tokenizer)
+        return model
 
     def _path(self, weights: Sequence[float], earlier: Sequence[Assistant]) -> Callable[[Trainable], EachEpoch] | None:
         """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``.
@@ -294,6 +310,8 @@ class RunTraining:
 
 def _warn(summary: Mapping[str, Any]) -> None:
     """Say what an assistant has not learnt."""
+    if day := summary["chat_template_date"]:
+        log.warning(f"the chat template writes today's date: all rows have {day}, and no other date was measured")
     if message := uniform_warning(summary.get("uniform_kl_nats", {})):
         log.warning(message)
     if "chance_nats" in summary and (message := learning_warning(summary["forget_nats"], summary["chance_nats"])):
@@ -332,6 +350,7 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
         folder.set_training_aside()
     folder.write_config(config)
     folder.begin_training(config)
+    record_target(folder, config)
     try:
         wait_for_all()
         yield

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.runs.checks import check_run
+from unlogit.runs.digests import check_sources_unchanged, check_trained
 from unlogit.runs.evaluate_run import evaluate_run
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.lock import in_sole_use
@@ -35,6 +36,7 @@ def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = 
     check_run(config)
     if resume and folder.prepared:
         folder.check_unchanged(config, "target", "data")
+        check_sources_unchanged(folder, config)
         log.info(f"The rows are in {folder.data} already.")
     else:
         show(prepare_run(config, overwrite=overwrite))
@@ -43,7 +45,7 @@ def whole_run(config: RunConfig, show: Callable[[Any], None], *, resume: bool = 
             folder.drop_aside()
     is_trained = folder.trained and folder.combined and not folder.training and not folder.raises_ceiling(config)
     if resume and is_trained:
-        folder.check_training(config)
+        check_trained(folder, config)
         log.info(f"{folder.path} is trained already.")
     else:
         show(train_run(folder, config, resume=resume, overwrite=overwrite))

@@ -93,7 +93,7 @@ class LoopOptions:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm; 0 means never."""
     max_tokens: int = 512
-    """Longest row in tokens; the end of a longer answer is cut."""
+    """Longest row in tokens; a longer answer is trained on in pieces."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type. `auto`: bfloat16 where the processor or GPU is faster with it, measured and said."""
     save_steps: int = 50

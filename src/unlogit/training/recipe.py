@@ -139,6 +139,8 @@ class Recipe:
     """Where the adapter stands in a run folder."""
     weights: tuple[float, ...] = (1.0,)
     """Weights in the combination of what comes out."""
+    thinks: bool = True
+    """Whether an answer is also a thought, where the chat template has thoughts."""
 
     def filled(self, options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
         """Fill the fields at None; return the options and a sentence that says what was taken.
@@ -261,4 +263,5 @@ def finetune_recipe(loss_on: str) -> Recipe:
         loss=_learn,
         combines=False,
         sampler=LengthSortedSampler,
+        thinks=False,
     )

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from unlogit.data.encode import Encoded, encode
+from unlogit.data.encode import Encoded, encode, has_thought
+from unlogit.data.pieces import encode_pieces
 from unlogit.errors import ConfigError, DataError
 from unlogit.objectives.sides import SIDES
-from unlogit.training.recipe import Pools, Recipe
+from unlogit.training.recipe import Pools, Recipe, Side
 from unlogit.training.rows import NO_SIDE, Row
 
 
@@ -123,6 +124,9 @@ def make_steps(
 ) -> Steps:
     """Encode the rows of every side, pool after pool, and put them in order.
 
+    Rows longer than ``max_tokens`` come in pieces. Where the chat template has thoughts, every question comes twice:
+    its answer as an answer, and as what the model thinks before it.
+
     Raises:
         DataError: a side has no rows, or running text that is to be refused.
         ConfigError: there are no refusals and the loss needs some, or ``pieces`` cannot share a step.
@@ -134,17 +138,28 @@ def make_steps(
             if not examples:
                 raise DataError(f"no {name} rows; expected some on the {side.name} side: run `unlogit prepare` again")
             common = side.common_words(pools, options)
-            by_pool[name] = rows = []
+            rows: list[Row] = []
+            by_pool[name] = rows
             per_step[name] = count
-            for number, example in enumerate(examples):
-                answer = encode(example, tokenizer, options.max_tokens, common)
-                answer = replace(answer, prompt_tokens=1) if side.with_questions else answer
-                partner = None
+            for place, example in enumerate(examples):
+                other = None
                 if side.alternative is not None:
-                    other = replace(example, answer=side.alternative.answer(example, number, options.seed, refusals))
-                    partner = Row(side.alternative.side, number, encode(other, tokenizer, options.max_tokens))
-                rows.append(Row(side.name, number, answer, partner))
+                    other = replace(example, answer=side.alternative.answer(example, place, options.seed, refusals))
+                for thinking in (False, True) if recipe.thinks and has_thought(example, tokenizer) else (False,):
+                    encoded = encode_pieces(example, tokenizer, options.max_tokens, common, thinking=thinking)
+                    partner = None if other is None else encode(other, tokenizer, options.max_tokens, thinking=thinking)
+                    rows += _rows(side, encoded, partner, len(rows))
     lengths = [[len(row.encoded.input_ids) for row in pool] for pool in by_pool.values()]
     sampler = recipe.sampler(lengths, list(per_step.values()), options.seed)
     rows = [row for pool in by_pool.values() for row in pool]
     return Steps(rows, per_step, DealtSteps(sampler, rows, pieces))
+
+
+def _rows(side: Side, pieces: Sequence[Encoded], other: Encoded | None, first: int) -> list[Row]:
+    """Return the pieces of an example as rows numbered from ``first`` on, each with what is preferred to it."""
+    rows = []
+    for number, piece in enumerate(pieces, start=first):
+        with_question = side.with_questions and piece is pieces[0]
+        partner = Row(side.alternative.side, number, other) if side.alternative and other else None
+        rows.append(Row(side.name, number, replace(piece, prompt_tokens=1) if with_question else piece, partner))
+    return rows

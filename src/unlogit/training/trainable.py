@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from unlogit.errors import ModelError
 from unlogit.model.assistant import Assistant, new_assistant
 from unlogit.model.decoder import answer_logits
+from unlogit.model.ends import end_where_answers_end
 from unlogit.model.logit_difference import combined
 from unlogit.objectives.head import FrozenHead
 from unlogit.settings.options import AssistantOptions, CombinationOptions
@@ -186,8 +187,10 @@ class WeightsModel(Trainable):
         return self.model.eval().requires_grad_(False)
 
     def save(self, folder: Path, tokenizer: Any) -> None:
-        """Write the whole model with its tokenizer."""
-        self.result().save_pretrained(folder)
+        """Write the whole model with its tokenizer; ``generate`` stops where its answers end."""
+        model = self.result()
+        end_where_answers_end(model, tokenizer)
+        model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 

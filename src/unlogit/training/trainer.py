@@ -10,9 +10,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -22,10 +22,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from unlogit.device import choose_dtype, on_main_process, wait_for_all, world_size
 from unlogit.errors import ConfigError, nearest
 from unlogit.files import write_json
+from unlogit.model.positions import position_limit
 from unlogit.settings.options import LoopOptions
 from unlogit.terminal import duration
 
 log = logging.getLogger(__name__)
+
+Options = TypeVar("Options", bound=LoopOptions)
 
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
@@ -250,6 +253,11 @@ def pieces_of(options: LoopOptions) -> int:
             "and the run's folder: change those"
         )
     return world_size() * int(arguments.get("gradient_accumulation_steps", 1))
+
+
+def within_positions(options: Options, model: Any) -> Options:
+    """Return the options with ``max_tokens`` no larger than a model with learned positions has of them."""
+    return replace(options, max_tokens=min(options.max_tokens, position_limit(model) or options.max_tokens))
 
 
 def last_checkpoint(folder: Path) -> Path | None:

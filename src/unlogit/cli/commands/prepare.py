@@ -26,6 +26,11 @@ def parser() -> Any:
         "--config", type=str, help="YAML file of settings, as for `unlogit run`; flags take precedence over it."
     )
     command.add_argument("--overwrite", action="store_true", help="Replace the data/ of an earlier run.")
+    command.add_argument(
+        "--max_tokens",
+        type=int,
+        help="Longest row in tokens, which training keeps to: a question must leave room in it.",
+    )
     add_options(command, DataOptions)
     return command
 
@@ -33,7 +38,7 @@ def parser() -> Any:
 def run(given: dict[str, Any]) -> None:
     """Prepare, and say what to do next."""
     tree = read_yaml(Path(given["config"])) if "config" in given else {}
-    flags = sectioned(given, "data")
+    flags = sectioned(given, "data", "train")
     config = build_config(tree, flags)
     from unlogit.runs.plan import plan_run
     from unlogit.runs.prepare import prepare_run

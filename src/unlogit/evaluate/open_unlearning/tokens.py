@@ -24,6 +24,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from unlogit.data.chat_template import dated_template
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
@@ -128,19 +129,22 @@ def _turns(example: Example, tokenizer: Any) -> list[dict[str, str]]:
     user = {"role": "user", "content": example.question}
     turns = [{"role": "system", "content": SYSTEM_PROMPT}, user]
     try:
-        tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, date_string=DATE)
+        _apply(tokenizer, turns, tokenize=False, add_generation_prompt=True)
     except TemplateError:
         return [user]
     return turns
+
+
+def _apply(tokenizer: Any, turns: list[dict[str, str]], **settings: Any) -> Any:
+    """Apply the chat template with the date that OpenUnlearning passes; templates with a clock get a fixed one."""
+    return tokenizer.apply_chat_template(turns, chat_template=dated_template(tokenizer), date_string=DATE, **settings)
 
 
 def _templated(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> tuple[int, ...]:
     from jinja2 import TemplateError
 
     try:
-        ids = tokenizer.apply_chat_template(
-            turns, tokenize=True, return_dict=False, add_generation_prompt=add_generation_prompt, date_string=DATE
-        )
+        ids = _apply(tokenizer, turns, tokenize=True, return_dict=False, add_generation_prompt=add_generation_prompt)
     except TemplateError as error:
         raise ModelError(
             f"the tokenizer's chat template refuses a question with an answer ({error}); expected one that takes them: "

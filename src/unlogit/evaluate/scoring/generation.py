@@ -4,15 +4,19 @@ By our own protocol the model's sampling settings and repetition penalties are s
 likeliest token each time, the same distribution that scoring measures.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from unlogit.data.examples import Example
+from unlogit.errors import DataError
 from unlogit.evaluate.scoring.batching import Progress, evaluating, length_batches, padding_id
 from unlogit.evaluate.scoring.continuation import longest_answer
-from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat, as_ids
+from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
+from unlogit.model.ends import as_ids
+from unlogit.model.positions import position_limit
 
 
 def generate_answers(
@@ -30,6 +34,9 @@ def generate_answers(
 
     Running text is continued from its beginning, for no more tokens than it has. With ``sample`` tokens are drawn from
     the model's own distribution (temperature 1), by torch's global generator.
+
+    Raises:
+        DataError: the model has learned positions, and a prompt has no fewer tokens.
     """
     prompts = [prompt_format.prompt_ids(example, tokenizer) for example in examples]
     limits = [longest_answer(example, tokenizer, max_new_tokens) for example in examples]
@@ -39,6 +46,12 @@ def generate_answers(
     if sample:
         settings.do_sample, settings.temperature, settings.top_k, settings.top_p = True, 1.0, 0, 1.0
     hidden = prompt_format.hidden_id(tokenizer)
+    positions = position_limit(model) or sys.maxsize
+    if (longest := max(map(len, prompts), default=0)) >= positions:
+        raise DataError(
+            f"a question has {longest} tokens and the model {positions} positions; expected fewer, with room for an "
+            "answer: shorten it"
+        )
     answers = [""] * len(examples)
     done = 0
     with evaluating(model):
@@ -51,7 +64,7 @@ def generate_answers(
                 mask[row, length - len(prompts[i]) :] = 1
             if hidden is not None:
                 mask[ids == hidden] = 0
-            settings.max_new_tokens = max(limits[i] for i in batch)
+            settings.max_new_tokens = min(max(limits[i] for i in batch), positions - length)
             output = model.generate(
                 ids.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
             )

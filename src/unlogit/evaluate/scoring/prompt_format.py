@@ -6,12 +6,13 @@ greedy answers that end where the rows' answers end. Another project's is in ``o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unlogit.data.encode import Encoded, encode, encode_answers
 from unlogit.data.examples import Example
 from unlogit.evaluate.scoring.continuation import beginning_tokens
+from unlogit.model.ends import end_ids
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ def plain_prompt_ids(example: Example, tokenizer: Any) -> tuple[int, ...]:
     return row.input_ids[: beginning_tokens(row)] if example.kind == "text" else row.prompt_ids
 
 
+def thinking_prompt_ids(example: Example, tokenizer: Any) -> tuple[int, ...]:
+    """Return the tokens before a thought."""
+    return encode(example, tokenizer, thinking=True).prompt_ids
+
+
 def plain_generation(model: Any, tokenizer: Any, examples: Sequence[Example], max_new_tokens: int) -> Any:
     """Return settings that set aside the model's own sampling and penalties: the likeliest token each time."""
     from transformers import GenerationConfig
@@ -50,22 +56,8 @@ def plain_generation(model: Any, tokenizer: Any, examples: Sequence[Example], ma
         no_repeat_ngram_size=0,
         max_new_tokens=max_new_tokens,
         use_cache=True,
-        eos_token_id=sorted(stop_ids(model, tokenizer, examples)),
+        eos_token_id=end_ids(model, tokenizer, examples),
     )
-
-
-def stop_ids(model: Any, tokenizer: Any, examples: Sequence[Example]) -> frozenset[int]:
-    """Return the tokens that end an answer: the model's, the tokenizer's, and what the examples end with.
-
-    The last is the chat template's end of turn, which is not always the tokenizer's end-of-text token.
-    """
-    closing = [encode(example, tokenizer).input_ids[-1] for example in examples if example.kind != "text"]
-    return frozenset([*as_ids(model.generation_config.eos_token_id), tokenizer.eos_token_id, *closing])
-
-
-def as_ids(value: int | Sequence[int] | None) -> list[int]:
-    """Return the token ids of a setting that holds none, one or several."""
-    return [] if value is None else [value] if isinstance(value, int) else list(value)
 
 
 def plain_text(tokenizer: Any, tokens: list[int]) -> str:
@@ -75,3 +67,6 @@ def plain_text(tokenizer: Any, tokens: list[int]) -> str:
 
 PLAIN = PromptFormat(encode_answers, plain_prompt_ids, lambda tokenizer: None, plain_generation, plain_text)
 """Our own protocol."""
+
+THINKING = replace(PLAIN, prompt_ids=thinking_prompt_ids)
+"""Our own protocol, with a thought before the answer; both are in the text."""

@@ -1,0 +1,122 @@
+"""Templates with thoughts: what must go is forgotten from the answer and from the thought before it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.tiny_run import Place, tiny_tokenizer
+from support.tiny_training import OPTIONS, PEOPLE_ROWS, people_target, train
+from unlogit.cli.main import main
+from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.encode import encode
+from unlogit.data.examples import Example
+from unlogit.evaluate.leaks import alternating, find_leaks
+from unlogit.model.assistant import Assistant
+from unlogit.settings.options import AssistantOptions
+from unlogit.training.recipe import OBJECTIVES, finetune_recipe
+from unlogit.training.steps import make_steps
+
+TEMPLATE = (
+    "{%- for m in messages %}{{- m.role + ': ' }}"
+    "{%- if m.role == 'assistant' and loop.last %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
+    "{{- m.content + '</s>\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- 'assistant: ' }}"
+    "{%- if enable_thinking is defined and not enable_thinking %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
+    "{%- endif %}"
+)
+"""As Qwen3's."""
+
+
+def thinking_tokenizer() -> Any:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def test_every_question_is_trained_on_both_ways() -> None:
+    """On each side, in order; not where a model is fine-tuned, nor where there are no thoughts."""
+    pools = PEOPLE_ROWS | {"forget": [*PEOPLE_ROWS["forget"], Example("x", "y", kind="completion")]}
+    tokenizer = thinking_tokenizer()
+
+    def prompts(recipe: Any, tokenizer: Any) -> list[str]:
+        steps = make_steps(recipe, tokenizer, pools, OPTIONS, (), 1)
+        assert [row.number for row in steps.rows if row.side == "forget"] == list(
+            range(sum(row.side == "forget" for row in steps.rows))
+        )
+        return [tokenizer.decode(row.encoded.prompt_ids) for row in steps.rows]
+
+    both = prompts(OBJECTIVES["uld"][0], tokenizer)
+    thoughts = [text for text in both if text.endswith("assistant: <think>\n")]
+    assert (len(both), len(thoughts)) == (2 * 15 + 1, 15)
+    for recipe, used in ((finetune_recipe("answer"), tokenizer), (OBJECTIVES["uld"][0], tiny_tokenizer())):
+        assert not [text for text in prompts(recipe, used) if text.endswith("<think>\n")]
+
+
+def test_an_assistant_remembers_both_ways(tmp_path: Path) -> None:
+    """Without the second way it hardly knows what is thought: 40 passes over four rows."""
+    tokenizer, rows = thinking_tokenizer(), PEOPLE_ROWS["forget"]
+
+    @torch.no_grad()
+    def nats(assistant: Assistant, thinking: bool) -> float:
+        batch = pad_rows([encode(row, tokenizer, thinking=thinking) for row in rows])
+        labels, _, keep = predicted(batch["labels"])
+        log_p = assistant(batch["input_ids"], batch["attention_mask"], keep).log_softmax(-1)
+        return float(-log_p.gather(1, labels[:, None]).mean())
+
+    uld = OBJECTIVES["uld"][0]
+    values = {}
+    for recipe in (uld, replace(uld, thinks=False)):
+        fitted = train(
+            replace(OPTIONS, learning_rate=1e-2),
+            tmp_path / str(recipe.thinks),
+            AssistantOptions(adapter="full"),
+            target=people_target(),
+            rows=PEOPLE_ROWS,
+            recipe=recipe,
+            tokenizer=tokenizer,
+        )
+        (assistant,) = fitted.trained.result()
+        values[recipe.thinks] = [nats(assistant, thinking) for thinking in (False, True)]
+    assert max(values[True]) < 0.5
+    assert values[False][0] < 0.5
+    assert values[False][1] > 1.0
+
+
+def test_a_thought_that_tells_is_a_leak() -> None:
+    row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close.")
+
+    def says(answer: str) -> Any:
+        return lambda rows: [answer] * len(rows)
+
+    def leak(target_thought: str, thought: str) -> Any:
+        ways = (says("I do not know."), says("I do not know."), says("No."))
+        return find_leaks([row], *ways, 0, [], frozenset(), (says(target_thought), says(thought)))[0]
+
+    assert (leak("20 Abbey Close", "Hm.").target_tells, leak("20 Abbey Close", "Hm.").unlearned_tells) == (True, False)
+    telling = leak("Hm.", "<think>It was 20 Abbey Close.</think>I can't say.")
+    assert (telling.target_tells, telling.unlearned_tells) == (False, True)
+    assert telling.thought.startswith("<think>")
+    assert alternating(says("a"), says("b"))([row] * 3) == ["a", "b", "a"]
+
+
+def test_forget_asks_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("GHOSTS", 2),
+        ("SAMPLES", 2),
+        ("GENERAL_ROWS", 2),
+        ("MAX_NEW_TOKENS", 4),
+        ("THOUGHT_TOKENS", 9),
+    ):
+        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 4)
+    place = Place.make(tmp_path)
+    thinking_tokenizer().save_pretrained(tmp_path / "target")
+    paths = [f"--model={tmp_path / 'target'}", f"--forget={tmp_path / 'forget.jsonl'}", f"--output={place.run}"]
+    assert main(["forget", *paths, "--train.epochs=1", "--train.dtype=float32", "--assistant.rank=4"]) == 3
+    leaks = json.loads((place.run / "check.json").read_text())["leaks"]
+    assert all(leak["thought"] for leak in leaks)
+    assert any(leak["thought"] != leak["unlearned_answer"] for leak in leaks)
