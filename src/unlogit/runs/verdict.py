@@ -8,6 +8,7 @@ from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.ghost_losses import GhostLosses, over_suppressed
 from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.runs.plan import LEARNT_NATS, UNIFORM_NATS
+from unlogit.runs.refusals import teaches_refusals
 from unlogit.runs.train import ceiling_warning
 from unlogit.settings.options import RunConfig
 
@@ -95,6 +96,7 @@ def command_of(config: RunConfig) -> str:
         "retain": config.data.retain,
         "columns": config.data.columns,
         "output": config.output,
+        "instead": "refusal" if teaches_refusals(config) else "",
         "data.seed": config.data.seed,
     }
     return " ".join(["unlogit forget", *(f"--{name} {shlex.quote(str(v))}" for name, v in flags.items() if v)])
