@@ -39,7 +39,8 @@ def find_problems(
     if leaking := [leak for leak in leaks if leak.unlearned_tells or leak.samples_that_tell]:
         problems.append(
             f"{len(leaking)} of {len(leaks)} rows are still told. Give other wordings of the questions "
-            f"(paraphrased_question), or a higher --combination.alpha, and {again}"
+            f"(paraphrased_question) and {again}, or more strength (unlogit combine {run} --strength {run.name}=1.5) "
+            "and check again with --resume"
         )
     nats = training.get("forget_nats")
     if nats is not None and nats > 2 * LEARNT_NATS:
