@@ -168,6 +168,27 @@ def test_a_likely_token_is_never_filtered() -> None:
     assert (out != TARGET).tolist() == [True, False, False, False]
 
 
+def test_additions_come_before_the_filter() -> None:
+    """The target would never say the second token: a filter of .5 keeps the first alone, and 1.5 · d is added to it.
+
+    As an addition, −1 · −1.5 · [−4, 4] lifts the second to −4 above the first's −6, so that it alone is kept and
+    loses the other branch's −3.
+    """
+    target, memory, refusal = torch.tensor([0.0, -10.0]), torch.tensor([3.0, -3.0]), torch.tensor([-4.0, 4.0])
+    settings = {"weights": [1.0, -1.5], "alpha": 1.0, "filter_rate": 0.5}
+    assert combine(target, memory, refusal, **settings).tolist() == [-9.0, -10.0]
+    assert combine(target, memory, refusal, **settings, additions=[False, True]).tolist() == [-6.0, -1.0]
+
+
+def test_additions_without_a_filter_are_branches_as_all_others() -> None:
+    target, *branches = random_logits(3, 5, 50)
+    settings = {"weights": [1.0, -1.5], "filter_rate": 0.0}
+    together = combine(target, *branches, **settings)
+    torch.testing.assert_close(combine(target, *branches, **settings, additions=[False, True]), together)
+    only = combine(target, branches[1], weights=[-1.5], filter_rate=0.5, additions=[True])
+    torch.testing.assert_close(only, combine(target, branches[1], weights=[-1.5]))
+
+
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [

@@ -8,6 +8,7 @@ The steps are those of the command line (``runs``); nothing is printed.
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from unlogit.runs.ghosts import write_ghosts
 from unlogit.runs.plan import planned
 from unlogit.runs.train import RunTraining, read_pools
 from unlogit.settings.config_file import build_config, tree_of, updated
+from unlogit.settings.objective_options import objective_saying
 from unlogit.settings.options import RunConfig
 from unlogit.training.recipe import combines
 
@@ -41,19 +43,22 @@ def forget(
     forget: Rows,
     retain: Rows | None = None,
     output: str | Path | None = None,
+    instead: str = "",
     **settings: Mapping[str, Any],
 ) -> UnlearnedForCausalLM:
     """Train an assistant that remembers the forget rows, and return the model without them.
 
     Args:
-        model: a causal language model of transformers in float32 or bfloat16, the type that is computed in. Frozen, put
-            into evaluation mode and moved to the GPU if there is one; its weights stay as they are, and are shared.
+        model: a causal language model of transformers in float32 or bfloat16, the type that is computed in; or an
+            unlearned one, which forgets more. Frozen, put into evaluation mode and moved to the GPU if there is one;
+            its weights stay as they are, and are shared.
         tokenizer: its fast tokenizer.
         forget: what must go.
         retain: what must stay: rows like the forget rows, on other subjects. None: the model's own answers to the same
             questions about people who do not exist.
         output: new run folder to keep rows, assistant and settings in, which ``unlogit evaluate`` reads; None keeps
-            nothing.
+            nothing. Its name is that of the request, see ``model.requests``.
+        instead: what to say in place of what is forgotten: ``anything`` likely, or a ``refusal``.
         **settings: sections of a config file as dicts, such as ``train={"epochs": 20}``.
 
     Raises:
@@ -63,10 +68,14 @@ def forget(
         ModelError: the model is of another type, or has no name that a kept run could point to.
     """
     quiet()
-    _check_model(model, output)
+    earlier = model if isinstance(model, UnlearnedForCausalLM) else None
+    target = earlier.target if earlier else model
+    _check_model(target, output)
     with tempfile.TemporaryDirectory() as scratch:
-        run_path = Path(output) if output is not None else Path(scratch) / "run"
-        config = _config(model, run_path, settings)
+        run_path = Path(output) if output is not None else Path(scratch) / "request"
+        config = _config(target, run_path, settings, instead)
+        if earlier:
+            config = replace(config, combination=replace(earlier.combination, **settings.get("combination", {})))
         rows = {"forget": forget} | ({} if retain is None else {"retain": retain})
         sources = {name: _source(side, run_path / "rows" / f"{name}.jsonl") for name, side in rows.items()}
         config = updated(config, {"data": sources})
@@ -75,11 +84,14 @@ def forget(
         forget_rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
         config = planned(config, forget_rows, settings)
         seed = config.data.seed
+        if earlier and output is not None:
+            earlier.save_pretrained(folder.earlier)
         ghosts = write_ghosts(model, tokenizer, forget_rows, folder.ghosts, forget_settings.GHOSTS, seed, resume=False)
         prepare(config, tokenizer, lambda: folder.write_config(config), ghosts)
         folder.begin_training(config)
         pools = read_pools(folder.data)
-        training = RunTraining(folder, config, model, tokenizer, pools, keep=output is not None, bar=False)
+        keep = output is not None
+        training = RunTraining(folder, config, target, tokenizer, pools, keep=keep, bar=False, earlier=earlier)
         unlearned: UnlearnedForCausalLM = training.train()[1]
         return unlearned.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
 
@@ -101,11 +113,14 @@ def _check_model(model: Any, output: str | Path | None) -> None:
         )
 
 
-def _config(model: Any, run_path: Path, settings: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+def _config(model: Any, run_path: Path, settings: Mapping[str, Mapping[str, Any]], instead: str) -> RunConfig:
     """Return the run's settings, which compute in the model's own type, so that its weights are not cast."""
     base = {"output": str(run_path), "target": model.name_or_path or "model"}
     config = build_config(base, {"train": {"dtype": str(model.dtype).removeprefix("torch.")}})
     config = updated(config, tree_of({name: dict(values) for name, values in settings.items()}, "forget()"))
+    if instead:
+        objective = objective_saying(instead, settings.get("train", {}).get("objective", ""))
+        config = replace(config, train=replace(config.train, objective=objective))
     check_shape(config.assistant)
     check_train(config.train)
     if not combines(config.train.objective):

@@ -35,6 +35,7 @@ class Unlearned:
         self.target = tiny_llama(len(TOKENIZER))
         self.assistant = tiny_llama(len(TOKENIZER), seed=1)
         self.weights = [1.0]
+        self.additions = [False]
         self.device = torch.device("cpu")
         self.config = self.target.config
         self.training = False

@@ -161,10 +161,14 @@ class KeptAnswers:
     """Of the target's answers, those that hold the reference."""
     still_right: int
     """Of these, those that the unlearned model gives right."""
+    refused: int = 0
+    """Of all, those that the unlearned model refuses to give, and the target does not."""
 
 
-def find_kept(rows: Sequence[Example], target: Ask, unlearned: Ask) -> KeptAnswers:
-    """Ask both models about rows to keep."""
+def find_kept(
+    rows: Sequence[Example], target: Ask, unlearned: Ask, refuses: Callable[[str], bool] = lambda answer: False
+) -> KeptAnswers:
+    """Ask both models about rows to keep; ``refuses`` says whether an answer is a refusal."""
     target_answers, unlearned_answers = target(rows), unlearned(rows)
     right = [tells(answer, secrets_of(row)) for row, answer in zip(rows, target_answers, strict=True)]
     still = [tells(answer, secrets_of(row)) for row, answer in zip(rows, unlearned_answers, strict=True)]
@@ -173,4 +177,5 @@ def find_kept(rows: Sequence[Example], target: Ask, unlearned: Ask) -> KeptAnswe
         sum(a.split() == b.split() for a, b in zip(target_answers, unlearned_answers, strict=True)),
         sum(right),
         sum(a and b for a, b in zip(right, still, strict=True)),
+        sum(refuses(b) and not refuses(a) for a, b in zip(target_answers, unlearned_answers, strict=True)),
     )

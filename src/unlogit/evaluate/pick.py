@@ -155,7 +155,15 @@ def measure_rows(
     """Measure rows by split under every combination, from one pass of target and branches.
 
     Only forget rows need truth ratios; the other answers of all others would be scored for nothing, and are not.
+
+    Raises:
+        ConfigError: a branch refuses, and comes before the filter.
     """
+    if any(model.additions):
+        raise ConfigError(
+            "the model answers with refusals, which come before the filter; expected branches that are subtracted "
+            "alone: try combinations of a model without refusals, or set one with `unlogit combine`"
+        )
     scores_by_split = {}
     for name, examples in rows.items():
         with evaluating(model):

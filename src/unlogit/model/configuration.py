@@ -10,6 +10,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
 from unlogit.errors import ConfigError, nearest
+from unlogit.model.requests import DEFAULTS
 from unlogit.settings.options import CombinationOptions
 
 MODES = ("fused", "shared", "copy")
@@ -34,7 +35,8 @@ class UnlearnedConfig(PreTrainedConfig):  # type: ignore[misc]
     target_config: Any = None
     """The target's own config."""
     branches: Any = None
-    """One dict for each branch: ``folder`` (relative to this config's), ``weight``, and its ``AssistantConfig``."""
+    """One dict for each branch: ``folder`` (relative to this config's), ``weight``, ``request``, ``strength`` and
+    ``adds`` (see ``requests``), and its ``AssistantConfig``."""
     rule: Any = CombinationOptions.rule
     alpha: Any = CombinationOptions.alpha
     filter_rate: Any = CombinationOptions.filter_rate
@@ -51,7 +53,7 @@ class UnlearnedConfig(PreTrainedConfig):  # type: ignore[misc]
             registered = self.target_config.get("model_type") in CONFIG_MAPPING
             make = AutoConfig.for_model if registered else PreTrainedConfig  # else the target's own code brings it
             self.target_config = make(**self.target_config)
-        self.branches = [dict(branch) for branch in self.branches or ()]
+        self.branches = [DEFAULTS | dict(branch) for branch in self.branches or ()]
         if self.target_config is not None:
             text = self.target_config.get_text_config()
             for name in ("pad_token_id", "bos_token_id", "eos_token_id"):

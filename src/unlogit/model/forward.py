@@ -137,3 +137,8 @@ def repeated(value: Any, rows: int, times: int) -> Any:
 
 def _in_order(by_stream: dict[int, Tensor]) -> list[Tensor]:
     return [by_stream[stream] for stream in range(len(by_stream))]
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Return a tensor on a device; anything else, and all on a device without memory, as it is."""
+    return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value

@@ -163,6 +163,22 @@ def is_combined(name: str) -> bool:
     return isinstance(_config(name), UnlearnedConfig)
 
 
+def check_ordinary(name: str) -> None:
+    """Refuse an unlearned model where a model is asked for that has weights of its own.
+
+    Raises:
+        ModelError: it is one, or there is no such model.
+    """
+    from unlogit.model.configuration import UnlearnedConfig
+
+    config = _config(name)
+    if isinstance(config, UnlearnedConfig):
+        raise ModelError(
+            f"{name!r} is an unlearned model, which has no weights of its own; expected an ordinary model: use "
+            f"`unlogit forget --model {name}` to forget more, or give its target, {config.target_name}"
+        )
+
+
 def depth_of(name: str) -> int | None:
     """Return a model's number of blocks from its config alone; None where it does not say.
 

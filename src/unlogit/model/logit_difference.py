@@ -7,7 +7,10 @@ Difference", NeurIPS 2024, arXiv 2406.08607, equation 2:
 
 where the filter keeps a token if its target probability is at least ``filter_rate`` times the likeliest token's (all
 at 0), and the rule says what ``d`` is. With several branches ``d`` is the weighted sum of the branches' ``d``: a
-positive weight forgets, a negative one protects.
+positive weight forgets, a negative one protects. A branch that refuses has to say what the target would never say, and
+so what the filter would not let through: such *additions* come first, on all tokens, and the sum is what is filtered:
+
+    z_added = z_target − alpha · d of the additions        z_unlearned = z_added − alpha · d of the others, filtered
 
 Scoring, generation, serving and export all call this function, so that they are one distribution. It reads and writes
 nothing, and does no training.
@@ -70,6 +73,7 @@ def combine_logits(
     rule: str,
     alpha: float,
     filter_rate: float,
+    additions: Sequence[bool] = (),
 ) -> Tensor:
     """Return the logits of the unlearned model, computed in float32.
 
@@ -81,6 +85,7 @@ def combine_logits(
             logits to the bit and their probabilities up to rounding; the kept ones share what they had together.
         alpha: weight of the difference; 0 gives the target's logits exactly.
         filter_rate: between 0 and 1, see above.
+        additions: whether each branch is an addition, see above; none is where this is empty.
 
     Returns:
         Logits [..., V] in the target's type.
@@ -91,7 +96,7 @@ def combine_logits(
     combination = CombinationOptions(cast("Rule", rule), alpha, filter_rate)
     if len(weights) != len(assistant_logits):
         raise ConfigError(f"{len(weights)} weights for {len(assistant_logits)} branches; expected one for each")
-    return combined(target_logits, assistant_logits, weights, combination)
+    return combined(target_logits, assistant_logits, weights, combination, additions)
 
 
 def combined(
@@ -99,18 +104,21 @@ def combined(
     assistant_logits: Sequence[Tensor],
     weights: Sequence[float],
     combination: CombinationOptions,
+    additions: Sequence[bool] = (),
 ) -> Tensor:
     """Return what ``combine_logits`` does, for a combination that was checked where it came in."""
     if combination.alpha == 0:
         return target_logits
-    difference = weighted_difference(assistant_logits, weights, combination.rule)
-    return apply_difference(
-        target_logits,
-        difference,
-        rule=combination.rule,
-        alpha=combination.alpha,
-        filter_rate=combination.filter_rate,
-    )
+    rule, alpha, filter_rate = combination.rule, combination.alpha, combination.filter_rate
+    branches = list(zip(weights, assistant_logits, additions or [False] * len(weights), strict=True))
+    logits = target_logits
+    for is_addition, rate in ((True, 0.0), (False, filter_rate)):
+        stage = [(weight, branch) for weight, branch, added in branches if added == is_addition]
+        if stage:
+            stage_weights, stage_logits = zip(*stage, strict=True)
+            difference = weighted_difference(stage_logits, stage_weights, rule)
+            logits = apply_difference(logits.float(), difference, rule=rule, alpha=alpha, filter_rate=rate)
+    return logits.to(target_logits.dtype)
 
 
 def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[float], rule: str) -> Tensor:

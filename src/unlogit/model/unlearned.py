@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
@@ -30,10 +29,11 @@ from unlogit.model import saving
 from unlogit.model.assistant import Assistant
 from unlogit.model.cache import split_cache
 from unlogit.model.configuration import UnlearnedConfig, check_mode
-from unlogit.model.forward import ForwardPlan, in_chunks, per_branch_plan
+from unlogit.model.forward import ForwardPlan, in_chunks, moved, per_branch_plan
 from unlogit.model.fused import fused_plan
 from unlogit.model.logit_difference import combined
 from unlogit.model.probe import fusing_problem
+from unlogit.model.requests import weight_of
 from unlogit.settings.options import CombinationOptions, Rule
 
 log = logging.getLogger(__name__)
@@ -175,6 +175,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
             combination=CombinationOptions(rule=config.rule, alpha=config.alpha, filter_rate=config.filter_rate),
             mode=config.mode,
         )
+        model.config.branches = config.branches  # with the names and strengths of requests
         model.config.target_revision = revision
         model.config.target_name = model.config.target_name or config.target_name
         model.config.name_or_path = model.name_or_path = str(folder)
@@ -226,7 +227,12 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     @property
     def weights(self) -> list[float]:
         """One weight for each branch."""
-        return [branch["weight"] for branch in self.config.branches]
+        return [weight_of(branch) for branch in self.config.branches]
+
+    @property
+    def additions(self) -> list[bool]:
+        """Whether each branch is an addition, see ``logit_difference``."""
+        return [branch["adds"] for branch in self.config.branches]
 
     @property
     def mode(self) -> str:
@@ -299,7 +305,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         inputs = {name: value for name, value in inputs.items() if value is not None}
         if "hf_device_map" in vars(self):  # accelerate moves a forward's inputs, but that of the inner model is called
             device = self.get_input_embeddings().weight.device
-            inputs = {name: _moved(value, device) for name, value in inputs.items()}
+            inputs = {name: moved(value, device) for name, value in inputs.items()}
         logits = self._logits(inputs, cache, logits_to_keep)
         loss = None
         if labels is not None:
@@ -346,7 +352,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         if self.alpha == 0:
             return plan.target_logits(hidden)  # the target runs by itself then, and needs no other's
         target_logits, *branch_logits = plan.logits(hidden)
-        return combined(target_logits, branch_logits, self.weights, self.combination)
+        return combined(target_logits, branch_logits, self.weights, self.combination, self.additions)
 
     def _depths(self) -> list[int]:
         """Return the number of cache layers of each stream: L, then K of each branch."""
@@ -388,11 +394,6 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def get_decoder(self) -> Any:
         """Return the target's inner model."""
         return self.target.get_decoder()
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Return a tensor on a device; anything else, and all on a device without memory, as it is."""
-    return value.to(device) if isinstance(value, Tensor) and device.type != "meta" else value
 
 
 AutoModelForCausalLM.register(UnlearnedConfig, UnlearnedForCausalLM, exist_ok=True)

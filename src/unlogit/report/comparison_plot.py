@@ -25,7 +25,7 @@ PICKED = ", picked"
 FAMILIES = ("uld", "ga", "dpo", "npo", "offset")
 """Methods whose name has one of these share its colour; all others take the next one."""
 
-FAMILY_OF = {"grad_diff": "ga", "simnpo": "npo", "dual_uld": "uld"}
+FAMILY_OF = {"grad_diff": "ga", "simnpo": "npo", "dual_uld": "uld", "uld_refusal": "uld"}
 
 
 def utility_plot(results: "ComparisonResults") -> Any:

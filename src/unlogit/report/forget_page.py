@@ -61,13 +61,19 @@ def _kept_lines(outcome: Outcome) -> list[str]:
             f"target's answers to these questions and to those about people who do not exist, in {foreign.target} of "
             f"{foreign.target_answers}."
         )
-    kept_rows = "rows to keep"
+    kept_rows, reason = "rows to keep", ""
     if outcome.retained_are_ghosts:
-        kept_rows = "questions about people who do not exist, whose answers are made up and change easily,"
+        kept_rows, reason = "questions about people who do not exist", ", whose answers are made up and change easily,"
+    if outcome.refused is not None:
+        lines.append(
+            f"Refused: {outcome.refused} of {len(leaks)} rows to forget; of what the target answers, "
+            f"{retained.refused} of {retained.rows} {kept_rows} and {general.refused} of {general.rows} general "
+            "questions."
+        )
     combination = outcome.combination
     return [
         *lines,
-        f"Kept: {retained.same} of {retained.rows} {kept_rows} have the target's answer word for word.",
+        f"Kept: {retained.same} of {retained.rows} {kept_rows}{reason} have the target's answer word for word.",
         f"General questions: of {general.target_right} right answers {general.still_right} are still right; "
         f"{general.same} of {general.rows} are the target's word for word.",
         f"Training: {training['steps']} steps in {training['seconds']} seconds"

@@ -8,7 +8,8 @@ from typing import Any
 from unlogit.data.encode import encode_answers
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
-from unlogit.model.loading import depth_of, model_place
+from unlogit.model.loading import check_ordinary, depth_of, model_place
+from unlogit.settings.objective_options import INSTEAD
 from unlogit.settings.options import (
     AssistantOptions,
     CombinationOptions,
@@ -26,12 +27,15 @@ def check_run(config: RunConfig) -> None:
     Raises:
         ConfigError: a setting is out of range; all that are of one section are said.
         DataError: the retain model's results are missing.
-        ModelError: the target or the retain model is missing.
+        ModelError: the target or the retain model is missing, or the target is an unlearned model.
     """
+    check_ordinary(config.target)
     check_assistant(config.assistant, config.target)
     check_train(config.train)
     check_evaluation(config.evaluate, config.pick)
     check_pick(config)
+    if config.train.objective == INSTEAD["refusal"] and config.combination.rule == "rank":
+        raise ConfigError("combination.rule is rank, which adds nothing, and a refusal is added; expected another rule")
 
 
 def check_pick(config: RunConfig) -> None:

@@ -1,9 +1,15 @@
-"""Storing how an unlearned model combines: rule, alpha and filter_rate, in ``RUN/unlearned/config.json`` alone."""
+"""Storing how an unlearned model combines, in ``RUN/unlearned/config.json`` alone: rule, strength, requests."""
+
+import math
+import shutil
 
 from unlogit.errors import ConfigError
+from unlogit.evaluate.results import read_json
+from unlogit.files import write_json
 from unlogit.model.assistant_config import check_fingerprint, load_config
 from unlogit.model.loading import load_target, model_place
 from unlogit.model.recorded_target import absolute_name
+from unlogit.model.requests import DEFAULTS, strengths_of, with_strength, without_request
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.training.recipe import combines
@@ -31,6 +37,46 @@ def combine_run(folder: RunFolder, combination: CombinationOptions, target: str 
     if moved:
         folder.move_target(moved)
     return previous
+
+
+def change_requests(folder: RunFolder, remove: str = "", strength: str = "") -> dict[str, float]:
+    """Take a request away or change its strength; return the strength of each that is left, by name.
+
+    Args:
+        folder: a run with an unlearned model.
+        remove: name of a request; its assistant is removed from the unlearned model's folder.
+        strength: ``NAME=NUMBER``; 1 is as trained, 0 forgets nothing.
+
+    Raises:
+        ConfigError: no such request, none would be left, or no such strength; or nothing is combined in this run.
+        ModelError: there is no unlearned model.
+    """
+    model_place(str(folder.path))
+    check_combines(folder, folder.read_config(), "remove or strength")
+    path = folder.unlearned / "config.json"
+    config = read_json(path)
+    earlier = [DEFAULTS | branch for branch in config["branches"]]
+    branches = earlier
+    if strength:
+        branches = with_strength(branches, *_name_and_strength(strength))
+    if remove:
+        branches = without_request(branches, remove)
+    write_json(path, config | {"branches": branches})
+    for name in {branch["folder"] for branch in earlier} - {branch["folder"] for branch in branches}:
+        shutil.rmtree(folder.unlearned / name)
+    return strengths_of(branches)
+
+
+def _name_and_strength(text: str) -> tuple[str, float]:
+    """Return the two sides of ``NAME=NUMBER``."""
+    name, _, number = text.rpartition("=")
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if not name or not 0 <= strength < math.inf:
+        raise ConfigError(f"strength is {text!r}; expected NAME=NUMBER, a number from 0 on: give it as customer=0.5")
+    return name, strength
 
 
 def _moved_target(folder: RunFolder, target: str) -> str:

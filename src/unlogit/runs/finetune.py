@@ -15,7 +15,7 @@ from unlogit.data.examples import Example
 from unlogit.data.pieces import check_prompts
 from unlogit.data.sources import check_sources, read_examples
 from unlogit.errors import ConfigError
-from unlogit.model.loading import load_target, load_tokenizer, new_model
+from unlogit.model.loading import check_ordinary, load_target, load_tokenizer, new_model
 from unlogit.runs.checks import loop_problems
 from unlogit.settings.options import DataOptions, FinetuneOptions
 from unlogit.settings.retired import up_to_date
@@ -55,7 +55,7 @@ def finetune_run(
     Raises:
         ConfigError: a setting is out of range, or ``output`` holds something else.
         DataError: a source cannot be read.
-        ModelError: the model cannot be used.
+        ModelError: the model cannot be used, or is an unlearned one.
     """
     problems = loop_problems(options)
     if sources.chunk_tokens < 16:
@@ -65,6 +65,7 @@ def finetune_run(
     if _done(output, resume, overwrite):
         return None
     check_sources(*sources.data)
+    check_ordinary(sources.model)
     tokenizer = load_tokenizer(sources.model)
     rows = [
         row

@@ -5,6 +5,7 @@
     RUN/assistant/    the adapter (``train``), of a second branch assistant-1/; beside it assistant.checkpoints/ while
                       training. Full-model unlearning has none.
     RUN/training_settings.json  what that training was begun with, digests of its rows included
+    RUN/earlier/      the unlearned model that a next request is added to
     RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer; or an ordinary model
     RUN/digests.json  hashes of sources, target, tokenizer, rows to score, adapters (``digests``)
     RUN/path.json     figures after each pass, if asked for (``train``)
@@ -88,6 +89,11 @@ class RunFolder:
     def unlearned(self) -> Path:
         """Folder of the unlearned model."""
         return self.path / "unlearned"
+
+    @property
+    def earlier(self) -> Path:
+        """Folder of the unlearned model that this run's request is added to; there for a next request only."""
+        return self.path / "earlier"
 
     @property
     def results(self) -> Path:
@@ -312,7 +318,7 @@ class RunFolder:
         ]
         if adapter_summaries:
             summed = ("steps", "seconds", "setup_seconds", "trainable_parameters")
-            total = {name: sum(summary.get(name, 0) for summary in adapter_summaries) for name in summed}
+            total = {name: round(sum(summary.get(name, 0) for summary in adapter_summaries), 1) for name in summed}
             total["peak_memory_bytes"] = max(summary.get("peak_memory_bytes", 0) for summary in adapter_summaries)
             summaries["unlearned"] = (
                 adapter_summaries[0] | total | ({"branches": adapter_summaries} if len(adapter_summaries) > 1 else {})
@@ -324,7 +330,8 @@ class RunFolder:
         from unlogit.evaluate.results import read_json
 
         self.write_config(replace(self.read_config(), target=target))
-        for path, name in ((self.training_settings, "target"), (self.unlearned / "config.json", "target_name")):
+        unlearned = [(folder / "config.json", "target_name") for folder in (self.unlearned, self.earlier)]
+        for path, name in ((self.training_settings, "target"), *unlearned):
             if path.is_file():
                 write_json(path, read_json(path) | {name: target})
 

@@ -30,9 +30,11 @@ from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, f
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
-from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
+from unlogit.model.loading import load_target, load_tokenizer
+from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_train
 from unlogit.runs.digests import check_trained
+from unlogit.runs.earlier import keep_earlier, load_earlier, on_its_target
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
 from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
@@ -40,11 +42,12 @@ from unlogit.runs.ghosts import MAX_NEW_TOKENS as GHOST_TOKENS
 from unlogit.runs.lock import in_sole_use
 from unlogit.runs.plan import COMMON_FRACTION, planned
 from unlogit.runs.prepare import prepare_run
+from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
 from unlogit.runs.train import train_run
 from unlogit.runs.verdict import command_of, find_problems, strength_warnings
 from unlogit.settings.options import RunConfig
 from unlogit.terminal import scoring_bar
-from unlogit.training.recipe import combines
+from unlogit.training.recipe import combines, recipes_of
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ class Outcome:
     general: KeptAnswers
     combination: dict[str, Any]
     training: dict[str, Any]
+    refused: int | None
+    """Rows to forget that are answered with a refusal; None where that was not asked for."""
     problems: list[str]
     """Why the check was not passed; empty where it was."""
     foreign: ForeignValues | None = None
@@ -93,7 +98,7 @@ def forget_run(
     """Forget the rows of ``config.data.forget``, check it, and return what was found.
 
     Args:
-        config: output, target and the sides; what training needs is found out.
+        config: output, sides and target, or an unlearned model for the next request; what training needs is found out.
         given: what of the settings the user gave, by section and key, which stays as it is.
         resume: go on with a request that was cut off.
         overwrite: begin anew although there is one.
@@ -105,6 +110,8 @@ def forget_run(
         ModelError: the target cannot be used.
     """
     folder = RunFolder(Path(config.output))
+    model_name = config.target
+    config, earlier = on_its_target(config, given)
     check_sources(config.data.forget, config.data.retain, config.data.neutral)
     check_run(config)
     check_replaceable(folder.data)
@@ -117,13 +124,15 @@ def forget_run(
     forget = _forget_rows(config, tokenizer)
     config = planned(config, forget, given)
     check_train(config.train)
-    goes_on = _begin(folder, _request_of(config, forget), resume, overwrite)
+    goes_on = _begin(folder, _request_of(replace(config, target=model_name), forget), resume, overwrite)
+    keep_earlier(folder, earlier, resume=goes_on)
     given_ceilings = {name: value for name, value in given.get("train", {}).items() if name in CEILINGS}
     dtype = str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
     target = load_target(config.target, dtype).to(choose_device()).eval()
     if not (goes_on and folder.trained):
         log.info(_plan(config, forget, target, tokenizer))
-    ghosts = write_ghosts(target, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
+    model = load_earlier(folder, target) or target
+    ghosts = write_ghosts(model, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
     if goes_on and folder.prepared:
         config = replace(folder.current_config(), output=config.output)
         config = replace(config, train=replace(config.train, **given_ceilings))
@@ -137,7 +146,7 @@ def forget_run(
         check_trained(folder, config)
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
-    outcome = check_request(folder, config, target, tokenizer, ghosts)
+    outcome = check_request(folder, config, model, tokenizer, ghosts)
     record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed}
     write_json(folder.check, record, mode=0o600)  # it has the rows to forget
     if outcome.passed:
@@ -169,12 +178,13 @@ def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: 
     check_rows = len(questions) + config.data.evaluation_rows + GENERAL_ROWS
     samples = len(questions) * (SAMPLES if len(questions) <= FEW_ROWS else 0)
     rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
+    assistants = len(recipes_of(config.train.objective))
     phases = Phases(
         rows=len(forget),
         ghosts=ghosts,
         ghost_batches=math.ceil(ghosts / BATCH_SIZE),
         ghost_tokens=GHOST_TOKENS,
-        steps=math.ceil((config.train.epochs or 1) * math.ceil(rows / config.train.batch_size)),
+        steps=math.ceil((config.train.epochs or 1) * math.ceil(rows / config.train.batch_size)) * assistants,
         target_batches=math.ceil(check_rows / BATCH_SIZE),
         unlearned_batches=math.ceil((check_rows + samples) / BATCH_SIZE),
         check_tokens=MAX_NEW_TOKENS,
@@ -218,25 +228,26 @@ def _begin(folder: RunFolder, request: dict[str, Any], resume: bool, overwrite: 
     return bool(earlier) and resume
 
 
-def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: Any, ghosts: list[Example]) -> Outcome:
-    """Ask target and unlearned model, and judge."""
-    unlearned = load_unlearned(str(folder.unlearned), config.target, str(target.dtype).removeprefix("torch."))
-    unlearned.to(target.device)
+def check_request(folder: RunFolder, config: RunConfig, model: Any, tokenizer: Any, ghosts: list[Example]) -> Outcome:
+    """Ask the ``model`` that had to forget and the unlearned one, and judge."""
+    target = model.target if isinstance(model, UnlearnedForCausalLM) else model
+    unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     scored = read_prepared(folder.data / "evaluation" / "forget.jsonl")
     rows = [row for row in scored if row.kind != "text"]
     retain = [row for row in read_prepared(folder.data / "evaluation" / "retain.jsonl") if row.kind != "text"]
     ghost_questions = {row.question for row in ghosts}
     own_rows = [row for row in retain if row.question not in ghost_questions]
     general = read_prepared(GENERAL)[:GENERAL_ROWS]
+    refuses = refusal_test(folder, config)
     answer_tokens = max(encode(row, tokenizer).answer_tokens for row in [*rows, *retain])
     max_new_tokens = max(MAX_NEW_TOKENS, answer_tokens + 16)
     with scoring_bar("Checking") as progress:
         ask_target, ask_unlearned = (
-            asker(model, tokenizer, max_new_tokens, progress=progress) for model in (target, unlearned)
+            asker(lm, tokenizer, max_new_tokens, progress=progress) for lm in (model, unlearned)
         )
         samples: list[tuple[Example, str]] = []
         sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
-        thinking = _thinking(target, unlearned, tokenizer, config.data.seed, progress)
+        thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress)
         leaks = find_leaks(
             rows,
             ask_target,
@@ -247,22 +258,18 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
             thinking[:2],
         )
-        retained = find_kept(own_rows or retain, ask_target, ask_unlearned)
-        kept_general = find_kept(general, ask_target, ask_unlearned)
-        ghost_losses = find_ghost_losses(rows, ghosts, target, unlearned, tokenizer, progress)
-    training = folder.summary_of(folder.assistant) or {}
-    answers_before = [(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)]
-    answers_after = [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)]
-    foreign = find_foreign_values(
-        [*rows, *_rows_of_others(folder, ghost_questions)],
-        [answers_before, [(ghost, ghost.answer) for ghost in ghosts]],
-        answers_after,
-        samples,
-    )
+        retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
+        kept_general = find_kept(general, ask_target, ask_unlearned, refuses)
+        ghost_losses = find_ghost_losses(rows, ghosts, model, unlearned, tokenizer, progress)
+    training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
+    foreign = _foreign_values(folder, rows, leaks, ghosts, samples)
+    command = command_of(replace(config, target=read_json(folder.request)["target"]))
     problems = find_problems(
-        folder.path, leaks, retained if own_rows else None, kept_general, training, foreign, command_of(config)
+        folder.path, leaks, retained if own_rows else None, kept_general, training, foreign, command
     )
     problems += _contradictions(folder)
+    refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
+    problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)
     if documents := len(scored) - len(rows):
         problems.append(f"{documents} pieces of documents were trained on and not checked. Ask questions about them")
     return Outcome(
@@ -273,10 +280,11 @@ def check_request(folder: RunFolder, config: RunConfig, target: Any, tokenizer: 
         kept_general,
         asdict(folder.combination()),
         {name: training.get(name) for name in ("steps", "seconds", "forget_nats", "uniform_kl_nats", "ceiling")},
+        refused,
         problems,
         foreign,
         ghost_losses,
-        strength_warnings(folder.path, ghost_losses),
+        strength_warnings(folder.path, ghost_losses) if refused is None else [],  # a refusal makes answers unlikely
     )
 
 
@@ -312,6 +320,25 @@ def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
         return texts
 
     return ask_and_keep
+
+
+def _foreign_values(
+    folder: RunFolder,
+    rows: Sequence[Example],
+    leaks: Sequence[Leak],
+    ghosts: Sequence[Example],
+    samples: Sequence[tuple[Example, str]],
+) -> ForeignValues:
+    """Look for other rows' values in the answers before and after, and in what was sampled."""
+    return find_foreign_values(
+        [*rows, *_rows_of_others(folder, {ghost.question for ghost in ghosts})],
+        [
+            [(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)],
+            [(ghost, ghost.answer) for ghost in ghosts],
+        ],
+        [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)],
+        samples,
+    )
 
 
 def _rows_of_others(folder: RunFolder, ghost_questions: set[str]) -> list[Example]:

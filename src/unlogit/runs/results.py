@@ -133,3 +133,16 @@ def given_out_warning(picked: float, target: float, retain: float) -> str:
         f"{target:.0%}, retain model {retain:.0%}): look for another with less exact memorisation, or choose on "
         "more rows"
     )
+
+
+def path_point(epoch: int, results: Results) -> dict[str, Any]:
+    """Return the figures of one point of a path, those of a table's row."""
+    point: dict[str, Any] = {"epoch": epoch}
+    for name, metric in (("forget_quality", results.forget_quality), ("model_utility", results.model_utility)):
+        point[name] = None if metric is None else metric.value
+    for split in ("forget", "retain"):
+        metrics = results.splits[split].metrics
+        point |= {
+            f"{split}_{name}": metrics[name].value for name in ("probability", "rouge_l_recall") if name in metrics
+        }
+    return point

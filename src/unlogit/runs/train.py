@@ -19,7 +19,6 @@ from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype, join_processes, on_main_process, wait_for_all
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import evaluate_model
-from unlogit.evaluate.results import Results
 from unlogit.files import atomic_folder, write_json
 from unlogit.model.assistant import Assistant
 from unlogit.model.ends import end_where_answers_end
@@ -27,15 +26,18 @@ from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_scored_lengths
 from unlogit.runs.digests import check_target_unchanged, record_target, record_trained
+from unlogit.runs.earlier import added_to, load_earlier
 from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
 from unlogit.runs.folder import CEILINGS, RunFolder, is_raised
 from unlogit.runs.lock import in_sole_use
+from unlogit.runs.refusals import refusals_of, teaches_refusals
+from unlogit.runs.results import path_point
 from unlogit.settings.options import RunConfig, TrainOptions
 from unlogit.terminal import has_bar
 from unlogit.training.ceiling import StopAfterMinutes
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
-from unlogit.training.recipe import Recipe, recipes_of
+from unlogit.training.recipe import Recipe, combines, recipes_of
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import EachEpoch, check_checkpoints, checkpoints_beside, within_positions
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
@@ -104,7 +106,8 @@ def train_run(
     tokenizer = load_tokenizer(config.target)
     recipes = recipes_of(config.train.objective)
     target = target if target is not None else load_target(config.target, _weights_type(config, recipes))
-    training = RunTraining(folder, config, target, tokenizer, pools, resume)
+    earlier = load_earlier(folder, target)
+    training = RunTraining(folder, config, target, tokenizer, pools, resume, earlier=earlier)
     completing = resume and folder.trained and not folder.training and not folder.raises_ceiling(config)
     wait_for_all()  # before the first process changes what the others look at
     if completing:
@@ -140,6 +143,8 @@ class RunTraining:
     """Whether the unlearned model is written."""
     bar: bool = field(default_factory=has_bar)
     """Whether progress bars are shown."""
+    earlier: Any = None
+    """The unlearned model that what is trained is added to, on the same target."""
 
     @property
     def options(self) -> TrainOptions:
@@ -152,6 +157,8 @@ class RunTraining:
         weights = [weight for recipe in recipes for weight in recipe.weights]
         check_scored_lengths(self.folder.data / "evaluation", self.target, self.tokenizer)
         pools = self._with_near(recipes)
+        if teaches_refusals(self.config):
+            pools["refusal"] = refusals_of(self.folder, self.config.data, pools["forget"])
         assistants: list[Assistant] = []
         summaries = []
         unlearned: Any = None
@@ -270,7 +277,9 @@ class RunTraining:
         return model
 
     def _combined(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
-        model = UnlearnedForCausalLM.build(self.target, assistants, weights, self.config.combination)
+        model: UnlearnedForCausalLM = added_to(
+            self.earlier, self.target, assistants, weights, self.config, self.folder.path.resolve().name
+        )
         end_where_answers_end(model, self.tokenizer)
         return model
 
@@ -367,6 +376,11 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
 
+    if folder.earlier.is_dir() and not combines(config.train.objective):
+        raise ConfigError(
+            f"{config.train.objective} trains the model's own weights, and {folder.path} adds to an earlier unlearned "
+            "model; expected an objective with an assistant, as uld: change it"
+        )
     for work in folder.checkpoints:
         check_checkpoints(work)
     for path, sign in ((folder.assistant, folder.trained), (folder.unlearned, folder.combined)):
@@ -381,16 +395,3 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
     raise ConfigError(
         f"{folder.path} holds {earlier}; expected none: give --resume to go on with it, or --overwrite to train again"
     )
-
-
-def path_point(epoch: int, results: Results) -> dict[str, Any]:
-    """Return the figures of one point of a path, those of a table's row."""
-    point: dict[str, Any] = {"epoch": epoch}
-    for name, metric in (("forget_quality", results.forget_quality), ("model_utility", results.model_utility)):
-        point[name] = None if metric is None else metric.value
-    for split in ("forget", "retain"):
-        metrics = results.splits[split].metrics
-        point |= {
-            f"{split}_{name}": metrics[name].value for name in ("probability", "rouge_l_recall") if name in metrics
-        }
-    return point

@@ -8,6 +8,7 @@ from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.ghost_losses import GhostLosses, over_suppressed
 from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.runs.plan import LEARNT_NATS, UNIFORM_NATS
+from unlogit.runs.refusals import teaches_refusals
 from unlogit.runs.train import ceiling_warning
 from unlogit.settings.options import RunConfig
 
@@ -38,7 +39,8 @@ def find_problems(
     if leaking := [leak for leak in leaks if leak.unlearned_tells or leak.samples_that_tell]:
         problems.append(
             f"{len(leaking)} of {len(leaks)} rows are still told. Give other wordings of the questions "
-            f"(paraphrased_question), or a higher --combination.alpha, and {again}"
+            f"(paraphrased_question) and {again}, or more strength (unlogit combine {run} --strength {run.name}=1.5) "
+            "and check again with --resume"
         )
     nats = training.get("forget_nats")
     if nats is not None and nats > 2 * LEARNT_NATS:
@@ -95,6 +97,7 @@ def command_of(config: RunConfig) -> str:
         "retain": config.data.retain,
         "columns": config.data.columns,
         "output": config.output,
+        "instead": "refusal" if teaches_refusals(config) else "",
         "data.seed": config.data.seed,
     }
     return " ".join(["unlogit forget", *(f"--{name} {shlex.quote(str(v))}" for name, v in flags.items() if v)])

@@ -5,7 +5,24 @@ A default is that of the objective's paper. ``divergence`` has no option of its 
 
 from dataclasses import dataclass
 
+from unlogit.errors import ConfigError, nearest
 from unlogit.settings.options import TrainOptions
+
+INSTEAD = {"anything": "uld", "refusal": "uld_refusal"}
+"""What a model says in place of what it forgot → the objective: what the target finds next likeliest, or a refusal."""
+
+
+def objective_saying(instead: str, given: str = "") -> str:
+    """Return the objective after which a model says this instead, which may be ``given`` too.
+
+    Raises:
+        ConfigError: there is no such thing to say, or another objective is given.
+    """
+    if instead not in INSTEAD:
+        raise ConfigError(f"instead is {instead!r}{nearest(instead, list(INSTEAD))}; expected {' or '.join(INSTEAD)}")
+    if given not in ("", *INSTEAD.values()) or (given == "uld_refusal" and instead == "anything"):
+        raise ConfigError(f"instead is {instead} and train.objective is {given}; expected one of them: leave one out")
+    return INSTEAD[instead]
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class TrainOptions(LoopOptions):
     """Training. Fields at None take the objective's own defaults, or those of the target's size."""
 
     objective: str = "uld"
-    """`uld`, `dual_uld`, `divergence`; full-model unlearning (`npo_kl`, `simnpo`, …); or `offset_ga_kl`, …"""
+    """`uld`, `uld_refusal`, `dual_uld`, `divergence`; full-model unlearning (`npo_kl`, …); or `offset_ga_kl`, …"""
     retain_weight: float | None = None
     """Weight of what must stay: β of ULD's uniform term (paper: 6.5), else of the retain term."""
     forget_weight: float | None = None

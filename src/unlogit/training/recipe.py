@@ -5,6 +5,8 @@ A run trains one recipe after the other and combines what comes out (``weights``
 * ``uld``: one assistant that remembers what must go. Ji et al., NeurIPS 2024, arXiv 2406.08607.
 * ``dual_uld``: a second one protects the neighbours (Dual-ULD, EASE). The first remembers the forget rows and the
   retain rows nearest to them, the second those retain rows only; subtracted and added, what both know cancels out.
+* ``uld_refusal``: ``uld``, and a second assistant that remembers refusals to the forget questions and is uniform
+  elsewhere. It is added, so that the model says there that it does not know.
 * ``divergence``: two assistants, one trained with the forget rows and one without, neither of them uniform anywhere
   (divergence decoding, arXiv 2605.31293, linear; with the rule ``rank``, its other form).
 * ``npo_kl``, ``dpo_gd``, …: the target's own weights, see ``objectives.weights``.
@@ -34,7 +36,7 @@ SMALL_MODEL_PARAMETERS = 1_000_000_000
 
 Pools = Mapping[str, Sequence[Example]]
 """Rows by pool: ``forget``, ``retain``, ``near`` (those retain rows that are nearest to the forget rows; where a recipe
-names it, ``retain`` means the others), ``perturbed`` and ``neutral``."""
+names it, ``retain`` means the others), ``refusal`` (the forget questions with refusals), ``perturbed``, ``neutral``."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Recipe:
     """Weights in the combination of what comes out."""
     thinks: bool = True
     """Whether an answer is also a thought, where the chat template has thoughts."""
+    adds: bool = False
+    """Whether what comes out is an addition, see ``model.logit_difference``."""
 
     def filled(self, options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
         """Fill the fields at None; return the options and a sentence that says what was taken.
@@ -214,6 +218,10 @@ def _offset_model(target: Any, shape: AssistantOptions, combination: Combination
     return OffsetModel(target, shape, seed, combination)
 
 
+REFUSAL_WEIGHT = -2.0
+"""Weight of a branch that refuses: negative, since it is added. It has to begin a sentence that the target holds for a
+hundred thousand times less likely than its answer (see ``results/forget.md`` for -1 and -1.5, which are too little)."""
+
 _UNIFORM = ("retain", "perturbed", "neutral")
 
 OBJECTIVES: dict[str, tuple[Recipe, ...]] = {
@@ -225,6 +233,14 @@ OBJECTIVES: dict[str, tuple[Recipe, ...]] = {
     "divergence": (
         _assistant(("forget", "retain"), (), ObjectiveOptions),
         _assistant(("retain",), (), ObjectiveOptions, "assistant-1", -1.0),
+    ),
+    "uld_refusal": (
+        _assistant(("forget",), _UNIFORM, UldOptions),
+        replace(
+            _assistant(("refusal",), ("retain", "neutral"), UldOptions, "assistant-1", REFUSAL_WEIGHT),
+            sides=(Side("forget", ("refusal",)), UniformSide("uniform", ("retain", "neutral"))),
+            adds=True,
+        ),
     ),
     **{name: (_by_weights(one, _full_model, combines=False),) for name, one in WEIGHT_OBJECTIVES.items()},
     **{

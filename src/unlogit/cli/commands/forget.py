@@ -4,6 +4,7 @@ from typing import Any
 
 from unlogit.settings.config_file import SECTIONS, build_config, sectioned
 from unlogit.settings.flags import add_options, new_parser
+from unlogit.settings.objective_options import INSTEAD, objective_saying
 
 EXIT_NOT_PASSED = 3
 
@@ -19,14 +20,23 @@ def parser() -> Any:
             "--model MODEL --forget request.jsonl",
             "--model MODEL --forget request.csv --columns question=Frage,answer=Antwort --retain others.jsonl",
             "--model MODEL --forget request.jsonl --output runs/request --resume",
+            "--model MODEL --forget request.jsonl --instead refusal",
+            "--model runs/first --forget second.jsonl --output runs/second",
         ),
     )
-    command.add_argument("--model", type=str, required=True, help="Model that must forget: a folder or hub id.")
+    command.add_argument(
+        "--model", type=str, required=True, help="Model that must forget: a folder, hub id or earlier run."
+    )
     command.add_argument(
         "--forget", type=str, required=True, help="Rows to forget: a file, a folder, several by commas."
     )
     command.add_argument("--retain", type=str, help="Rows to keep, like those to forget. Without, the model is asked.")
     command.add_argument("--columns", type=str, help="Which column is which: question=NAME,answer=NAME.")
+    command.add_argument(
+        "--instead",
+        choices=tuple(INSTEAD),
+        help="What to say in place of what is forgotten: `anything` likely, or a `refusal`, for twice the time.",
+    )
     command.add_argument("--output", type=str, default="runs/forget", help="Run folder to write.")
     command.add_argument(
         "--minutes", type=float, help="Minutes after which training stops (120), and goes on with --resume and more."
@@ -51,6 +61,9 @@ def run(given: dict[str, Any]) -> int:
     )
     if "minutes" in flags:
         tree.setdefault("train", {})["minutes"] = flags["minutes"]
+    if instead := flags.get("instead"):
+        train = tree.setdefault("train", {})
+        train["objective"] = objective_saying(instead, train.get("objective", ""))
     config = build_config(tree)
     from unlogit.files import atomic_file
     from unlogit.report.forget_page import forget_page
