@@ -51,4 +51,4 @@ def test_forget_does_not_pass(
     flags = ["--train.epochs=1", "--train.dtype=float32", "--assistant.rank=4"]
     assert main(["forget", *paths, f"--retain={tmp_path / 'retain.jsonl'}", *flags]) == 3
     problems = json.loads((place.run / "check.json").read_text())["problems"]
-    assert any(f"rows contradict: {tmp_path / 'forget.jsonl'} line 2" in problem for problem in problems)
+    assert any(f"(first: {tmp_path / 'forget.jsonl'} line 2)" in problem for problem in problems)

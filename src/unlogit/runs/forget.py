@@ -306,8 +306,8 @@ def _contradictions(folder: RunFolder) -> list[str]:
     if not rows:
         return []
     return [
-        f"rows contradict: {rows[0]} and {len(rows) - 1} more have other answers among the rows to keep. Take them out "
-        "of one of the two, and run it again with --overwrite"
+        f"rows contradict: of {len(rows)} questions to forget (first: {rows[0]}) there are other answers among those "
+        "to keep. Take them out of one of the two, and run it again with --overwrite"
     ]
 
 
