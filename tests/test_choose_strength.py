@@ -21,13 +21,13 @@ def chosen(results: dict[float, tuple[int, bool]]) -> tuple[float, list[float]]:
 
 
 CASES = {
-    "the first does": ({1.1: (0, False)}, 1.1, [1.1]),
-    "stronger while rows are told": ({1.1: (2, False), 1.25: (1, False), 1.5: (0, False)}, 1.5, [1.1, 1.25, 1.5]),
-    "and no further": ({1.1: (2, False), 1.25: (0, False)}, 1.25, [1.1, 1.25]),
-    "weaker where too much is lost": ({1.1: (0, True), 0.75: (0, False)}, 0.75, [1.1, 0.75]),
-    "not so weak that rows are told": ({1.1: (0, True), 0.75: (1, False)}, 1.1, [1.1, 0.75]),
-    "told and lost: no better is found": ({1.1: (2, True), 1.25: (2, True)}, 1.1, [1.1, 1.25]),
-    "told by all: the fewest": ({1.1: (3, False), 1.25: (2, False), 1.5: (2, False)}, 1.25, [1.1, 1.25, 1.5]),
+    "the first does": ({1.0: (0, False)}, 1.0, [1.0]),
+    "stronger while rows are told": ({1.0: (2, False), 1.2: (1, False), 1.4: (0, False)}, 1.4, [1.0, 1.2, 1.4]),
+    "and no further": ({1.0: (2, False), 1.2: (0, False)}, 1.2, [1.0, 1.2]),
+    "weaker where too much is lost": ({1.0: (0, True), 0.7: (0, False)}, 0.7, [1.0, 0.7]),
+    "not so weak that rows are told": ({1.0: (0, True), 0.7: (1, False)}, 1.0, [1.0, 0.7]),
+    "told and lost: no better is found": ({1.0: (2, True), 1.2: (2, True)}, 1.0, [1.0, 1.2]),
+    "told by all: the fewest": ({1.0: (3, False), 1.2: (2, False), 1.4: (2, False)}, 1.2, [1.0, 1.2, 1.4]),
 }
 
 
@@ -38,7 +38,7 @@ def test_the_least_that_tells_and_loses_nothing(case: str) -> None:
 
 
 def test_it_says_what_else_was_tried() -> None:
-    results = {1.1: (0, True), 0.75: (0, False)}
+    results = {1.0: (0, True), 0.7: (0, False)}
     assert choose_strength(lambda strength: Checked(*results[strength])).why == (
-        "the best of 2 that were tried (1.1: tells none, loses too much)"
+        "the best of 2 that were tried (1: tells none, loses too much)"
     )

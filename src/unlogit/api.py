@@ -8,7 +8,7 @@ The steps are those of the command line (``runs``); nothing is printed.
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,8 @@ def forget(
         folder = RunFolder(run_path)
         model = model.to(choose_device()).eval()
         forget_rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
-        config = planned(config, forget_rows, settings)
+        inherited = {"combination": asdict(config.combination)} if earlier else {}
+        config = planned(config, forget_rows, {**settings, **inherited})
         seed = config.data.seed
         if earlier and output is not None:
             earlier.save_pretrained(folder.earlier)

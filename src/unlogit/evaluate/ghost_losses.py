@@ -54,6 +54,31 @@ def answer_losses(model: Any, tokenizer: Any, rows: Sequence[Example], progress:
     return [score.answer_loss for score in scores]
 
 
+@dataclass(frozen=True)
+class AmongGhosts:
+    """A row's answer among the same answer about strangers, under one model; losses are in nats a token."""
+
+    number: int
+    """Place of the row."""
+    loss: float
+    ghosts: tuple[float, ...]
+
+
+def losses_among_ghosts(
+    rows: Sequence[Example], ghosts: Sequence[Example], model: Any, tokenizer: Any, progress: Progress | None = None
+) -> list[AmongGhosts]:
+    """Score the rows that have ghosts, and their ghosts, under a model."""
+    with_ghosts = [(i, of_row) for i, row in enumerate(rows) if (of_row := ghost_rows(row, ghosts))]
+    if not with_ghosts:
+        return []
+    of_rows = answer_losses(model, tokenizer, [rows[i] for i, _ in with_ghosts], progress)
+    of_ghosts = iter(answer_losses(model, tokenizer, [ghost for _, group in with_ghosts for ghost in group], progress))
+    return [
+        AmongGhosts(i, loss, tuple(next(of_ghosts) for _ in group))
+        for (i, group), loss in zip(with_ghosts, of_rows, strict=True)
+    ]
+
+
 def find_ghost_losses(
     rows: Sequence[Example],
     ghosts: Sequence[Example],
@@ -63,16 +88,12 @@ def find_ghost_losses(
     progress: Progress | None = None,
 ) -> list[GhostLosses]:
     """Score the rows that have ghosts under both models, and their ghosts under the target."""
-    with_ghosts = [(row, of_row) for row in rows if (of_row := ghost_rows(row, ghosts))]
-    if not with_ghosts:
-        return []
-    real = [row for row, _ in with_ghosts]
-    by_target = answer_losses(target, tokenizer, real, progress)
-    by_unlearned = answer_losses(unlearned, tokenizer, real, progress)
-    of_ghosts = iter(answer_losses(target, tokenizer, [ghost for _, group in with_ghosts for ghost in group], progress))
+    by_target = losses_among_ghosts(rows, ghosts, target, tokenizer, progress)
+    scored = [rows[among.number] for among in by_target]
+    by_unlearned = answer_losses(unlearned, tokenizer, scored, progress) if scored else []
     return [
-        GhostLosses(row.question, target_loss, unlearned_loss, tuple(next(of_ghosts) for _ in group))
-        for (row, group), target_loss, unlearned_loss in zip(with_ghosts, by_target, by_unlearned, strict=True)
+        GhostLosses(row.question, among.loss, loss, among.ghosts)
+        for row, among, loss in zip(scored, by_target, by_unlearned, strict=True)
     ]
 
 

@@ -150,6 +150,17 @@ def asker(
     return ask
 
 
+def remembering(ask: Ask, answers: dict[Example, str]) -> Ask:
+    """Return a function that asks only about rows that are not among ``answers`` yet, and adds them."""
+
+    def ask_once(rows: Sequence[Example]) -> list[str]:
+        unanswered = [row for row in dict.fromkeys(rows) if row not in answers]
+        answers.update(zip(unanswered, ask(unanswered) if unanswered else [], strict=True))
+        return [answers[row] for row in rows]
+
+    return ask_once
+
+
 @dataclass(frozen=True)
 class KeptAnswers:
     """Answers that should have stayed."""

@@ -79,8 +79,21 @@ def _kept_lines(outcome: Outcome) -> list[str]:
         f"Training: {training['steps']} steps in {training['seconds']} seconds"
         + (f", stopped at its ceiling in {training['ceiling']}." if training["ceiling"] else "."),
         *_loss_line(outcome),
-        f"Strength: alpha {combination['alpha']}, rule {combination['rule']}, filter rate {combination['filter_rate']} "
-        "(the defaults; change them with `unlogit combine`).",
+        *_exposure_line(outcome),
+        f"Strength: {outcome.strength:g} ({outcome.why}) of alpha {combination['alpha']}, rule {combination['rule']}, "
+        f"filter rate {combination['filter_rate']}; change it with `unlogit combine`.",
+    ]
+
+
+def _exposure_line(outcome: Outcome) -> list[str]:
+    """Say how far the rows stand out among their ghosts, before and after."""
+    if not (exposures := outcome.exposures):
+        return []
+    target, unlearned = exposures["target"], exposures["unlearned"]
+    return [
+        f"Exposure, in bits of {target.most_bits:.1f}: {target.bits:.1f} before (p {target.p_value:.2g}), "
+        f"{unlearned.bits:.1f} after (p {unlearned.p_value:.2g}). 0 bits: less likely than of anybody who does not "
+        "exist; 1.3 bits: as likely as of them. A small p: the model knows the rows."
     ]
 
 

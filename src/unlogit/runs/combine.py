@@ -39,6 +39,12 @@ def combine_run(folder: RunFolder, combination: CombinationOptions, target: str 
     return previous
 
 
+def request_strengths(folder: RunFolder) -> dict[str, float]:
+    """Return the strength of each request of an unlearned model by its name, in order."""
+    branches = read_json(folder.unlearned / "config.json")["branches"]
+    return strengths_of([DEFAULTS | branch for branch in branches])
+
+
 def change_requests(folder: RunFolder, remove: str = "", strength: str = "") -> dict[str, float]:
     """Take a request away or change its strength; return the strength of each that is left, by name.
 

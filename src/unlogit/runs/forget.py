@@ -25,14 +25,15 @@ from unlogit.data.wordings import forget_training_rows
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
-from unlogit.evaluate.ghost_losses import GhostLosses, find_ghost_losses
-from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, find_kept, find_leaks
+from unlogit.evaluate.ghost_losses import AmongGhosts, GhostLosses, find_ghost_losses, losses_among_ghosts
+from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, find_kept, find_leaks, remembering
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_train
+from unlogit.runs.combine import change_requests, request_strengths
 from unlogit.runs.digests import check_trained
 from unlogit.runs.earlier import keep_earlier, load_earlier, on_its_target
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
@@ -44,8 +45,10 @@ from unlogit.runs.plan import COMMON_FRACTION, planned
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
 from unlogit.runs.train import train_run
-from unlogit.runs.verdict import command_of, find_problems, strength_warnings
+from unlogit.runs.verdict import command_of, find_problems, loses_general, loses_others, strength_warnings
 from unlogit.settings.options import RunConfig
+from unlogit.strength.choose import choose_strength
+from unlogit.strength.exposure import Exposure, exposure, unknown_rows
 from unlogit.terminal import scoring_bar
 from unlogit.training.recipe import combines, recipes_of
 
@@ -84,11 +87,36 @@ class Outcome:
     ghost_losses: list[GhostLosses] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """What does not count against the check, and should be known."""
+    strength: float = 1.0
+    """Factor on alpha of this request."""
+    why: str = "as was set"
+    """How the strength was found."""
 
     @property
     def passed(self) -> bool:
         """Whether the rows are forgotten and the others kept."""
         return not self.problems
+
+    @property
+    def told_rows(self) -> int:
+        """Rows to forget that the unlearned model tells, by its greedy answer or a sampled one."""
+        return sum(leak.unlearned_tells or leak.samples_that_tell > 0 for leak in self.leaks)
+
+    @property
+    def loses(self) -> bool:
+        """Whether more is lost than may be, or the rows are suppressed too much."""
+        loses_rows = not self.retained_are_ghosts and loses_others(self.retained)
+        return loses_rows or loses_general(self.general) or bool(self.warnings)
+
+    @property
+    def exposures(self) -> dict[str, Exposure]:
+        """How far the rows stand out among their ghosts, to the model before and after; empty without ghosts."""
+        if not self.ghost_losses:
+            return {}
+        return {
+            "target": exposure([(row.target, row.ghosts) for row in self.ghost_losses]),
+            "unlearned": exposure([(row.unlearned, row.ghosts) for row in self.ghost_losses]),
+        }
 
 
 @in_sole_use
@@ -122,7 +150,8 @@ def forget_run(
         )
     tokenizer = load_tokenizer(config.target)
     forget = _forget_rows(config, tokenizer)
-    config = planned(config, forget, given)
+    inherited = {"combination": asdict(config.combination)} if earlier else {}
+    config = planned(config, forget, {**given, **inherited})
     check_train(config.train)
     goes_on = _begin(folder, _request_of(replace(config, target=model_name), forget), resume, overwrite)
     keep_earlier(folder, earlier, resume=goes_on)
@@ -133,6 +162,8 @@ def forget_run(
         log.info(_plan(config, forget, target, tokenizer))
     model = load_earlier(folder, target) or target
     ghosts = write_ghosts(model, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
+    if not (goes_on and folder.trained):
+        _warn_of_unknown(losses_among_ghosts(forget, ghosts, model, tokenizer))
     if goes_on and folder.prepared:
         config = replace(folder.current_config(), output=config.output)
         config = replace(config, train=replace(config.train, **given_ceilings))
@@ -146,12 +177,24 @@ def forget_run(
         check_trained(folder, config)
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
-    outcome = check_request(folder, config, model, tokenizer, ghosts)
-    record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed}
+    outcome = _at_best_strength(folder, config, model, tokenizer, ghosts, given)
+    exposures = {name: asdict(bits) for name, bits in outcome.exposures.items()}
+    record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed, "exposure": exposures}
     write_json(folder.check, record, mode=0o600)  # it has the rows to forget
     if outcome.passed:
         folder.drop_checkpoints()  # there is nothing to go on to
     return outcome
+
+
+def _warn_of_unknown(losses: Sequence[AmongGhosts]) -> None:
+    """Say before training which rows the model may never have seen, of those that have ghosts."""
+    unknown = unknown_rows([(row.loss, row.ghosts) for row in losses])
+    if unknown:
+        numbers = ", ".join(str(losses[i].number + 1) for i in unknown[:10]) + (", …" if len(unknown) > 10 else "")
+        log.warning(
+            f"{len(unknown)} of {len(losses)} rows to forget ({numbers}) are no likelier to the model than the same "
+            "about people who do not exist: it may not know them"
+        )
 
 
 def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
@@ -228,8 +271,40 @@ def _begin(folder: RunFolder, request: dict[str, Any], resume: bool, overwrite: 
     return bool(earlier) and resume
 
 
-def check_request(folder: RunFolder, config: RunConfig, model: Any, tokenizer: Any, ghosts: list[Example]) -> Outcome:
-    """Ask the ``model`` that had to forget and the unlearned one, and judge."""
+def _at_best_strength(
+    folder: RunFolder,
+    config: RunConfig,
+    model: Any,
+    tokenizer: Any,
+    ghosts: list[Example],
+    given: Mapping[str, Any],
+) -> Outcome:
+    """Check the request at the strength that was set, or find one: see ``choose_strength``."""
+    answers: dict[Example, str] = {}
+    name = list(request_strengths(folder))[-1]
+    if folder.check.is_file() or "alpha" in given.get("combination", {}):
+        outcome = check_request(folder, config, model, tokenizer, ghosts, answers)
+        return replace(outcome, strength=request_strengths(folder)[name])
+
+    def check(strength: float) -> Outcome:
+        change_requests(folder, strength=f"{name}={strength}")
+        log.info(f"Checking at strength {strength:g}.")
+        return check_request(folder, config, model, tokenizer, ghosts, answers)
+
+    choice = choose_strength(check)
+    change_requests(folder, strength=f"{name}={choice.strength}")
+    return replace(choice.checked, strength=choice.strength, why=choice.why)
+
+
+def check_request(
+    folder: RunFolder,
+    config: RunConfig,
+    model: Any,
+    tokenizer: Any,
+    ghosts: list[Example],
+    answers: dict[Example, str],
+) -> Outcome:
+    """Ask the ``model`` that had to forget and the unlearned one, and judge; ``answers`` are the former's so far."""
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     scored = read_prepared(folder.data / "evaluation" / "forget.jsonl")
@@ -245,6 +320,7 @@ def check_request(folder: RunFolder, config: RunConfig, model: Any, tokenizer: A
         ask_target, ask_unlearned = (
             asker(lm, tokenizer, max_new_tokens, progress=progress) for lm in (model, unlearned)
         )
+        ask_target = remembering(ask_target, answers)
         samples: list[tuple[Example, str]] = []
         sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
         thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress)

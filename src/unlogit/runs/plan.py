@@ -15,6 +15,7 @@ from unlogit.data.wordings import forget_training_rows
 from unlogit.model.loading import load_tokenizer
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import LoopOptions, RunConfig, TrainOptions
+from unlogit.strength.choose import ALPHA
 from unlogit.training.recipe import recipes_of
 
 WRONG_ANSWERS = 8
@@ -22,7 +23,8 @@ WRONG_ANSWERS = 8
 UNIFORM_ROWS = 24
 """Rows of the uniform side in a step, at least."""
 MAX_STEPS = 300
-"""Steps after which a small request is given up; larger ones have ten passes."""
+"""Steps after which a small request is given up; larger ones have ``PASSES``."""
+PASSES = 20.0
 MAX_MINUTES = 120.0
 """Minutes of training after which a request is given up."""
 LEARNT_NATS = 0.1
@@ -42,6 +44,8 @@ def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, An
         "data": {"evaluation_rows": 60, "perturbations": WRONG_ANSWERS} if ghosts else {},
         "train": _training_plan(config, rows, "batch_size" in given.get("train", {})),
     }
+    if plan["train"] and len(recipes_of(config.train.objective)) == 1:  # one assistant, with nothing beside it
+        plan["combination"] = {"alpha": ALPHA}
     for section, values in plan.items():
         changes = {k: v for k, v in values.items() if k not in given.get(section, {})}
         config = replace(config, **{section: replace(getattr(config, section), **changes)})
@@ -59,7 +63,7 @@ def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[s
         "batch_size": train.batch_size if batch_is_given else batch,
         "uniform_ratio": max(1.0, UNIFORM_ROWS / batch),
         "common_fraction": COMMON_FRACTION,
-        "epochs": max(10.0, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
+        "epochs": max(PASSES, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
         "minutes": MAX_MINUTES,
     }
     if config.data.holdout_fraction:  # it is measured on rows that are held out
@@ -78,7 +82,7 @@ def plan_run(config: RunConfig, given: Mapping[str, Any]) -> tuple[RunConfig, st
         return config, ""
     source = source_in(config.data.forget, config.data, load_tokenizer(config.target))
     plan = planned(config, source.forget_rows(config.data).training, given, ghosts=False)
-    return plan, plan_line(config.train, plan.train)
+    return plan, plan_line(config, plan)
 
 
 def for_its_objective(folder: RunFolder, config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
@@ -102,8 +106,9 @@ def for_its_objective(folder: RunFolder, config: RunConfig, given: Mapping[str, 
     return replace(config, train=replace(config.train, **changes))
 
 
-def plan_line(before: TrainOptions, after: TrainOptions) -> str:
-    """Return what of the settings of training was planned; nothing where nothing was."""
-    defaults = asdict(before)
-    changes = [f"{name} {value:g}" for name, value in asdict(after).items() if value != defaults[name]]
+def plan_line(before: RunConfig, after: RunConfig) -> str:
+    """Return what of the settings of training and combination was planned; nothing where nothing was."""
+    defaults = asdict(before.train) | asdict(before.combination)
+    values = asdict(after.train) | asdict(after.combination)
+    changes = [f"{name} {value:g}" for name, value in values.items() if value != defaults[name]]
     return f"Planned from the rows to forget, for what was not given: {', '.join(changes)}." if changes else ""

@@ -55,13 +55,13 @@ def find_problems(
                 f"nats, expected {UNIFORM_NATS}), so that others' answers are lost. Give rows to keep (--retain)"
                 + ("" if at_ceiling else f", or more --train.epochs, and {again}")
             )
-    if retained and retained.same < LEAST_KEPT * retained.rows:
+    if retained and loses_others(retained):
         problems.append(
             f"only {retained.same} of {retained.rows} other answers stayed word for word. Give more rows to keep "
             f"(--retain) and {again}, or lower the strength (unlogit combine {run} --alpha 0.5) and check again with "
             "--resume"
         )
-    if general.still_right < LEAST_GENERAL * general.target_right - 1:
+    if loses_general(general):
         problems.append(
             f"only {general.still_right} of {general.target_right} general answers stayed right. Lower the strength "
             f"(unlogit combine {run} --alpha 0.5) and check again with --resume"
@@ -76,6 +76,16 @@ def find_problems(
     if problems and at_ceiling and any(leak.target_tells for leak in leaks):
         problems.append(ceiling_warning(training, command, "train."))
     return problems
+
+
+def loses_others(retained: KeptAnswers) -> bool:
+    """Whether fewer answers to rows to keep stay word for word than should."""
+    return retained.same < LEAST_KEPT * retained.rows
+
+
+def loses_general(general: KeptAnswers) -> bool:
+    """Whether fewer general answers stay right than should; one may go."""
+    return general.still_right < LEAST_GENERAL * general.target_right - 1
 
 
 def strength_warnings(run: Path, losses: list[GhostLosses]) -> list[str]:

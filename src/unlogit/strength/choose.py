@@ -1,18 +1,18 @@
 """Find the strength of a request that has no retain model: the least that tells nothing, on the user's own rows.
 
-Why it begins at 1.1: the assistant holds what the target gained by the rows as a logit above uniform, and at 1 that
-much is taken away; what the filter leaves alone asks for a little more. Where the truth is known (results/forget.md) it
-is the best strength or near it. What remains is looked for in both directions: stronger while rows are told, weaker
-where nothing is told and too much is lost.
+A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
+the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
+more. Where the truth is known (results/forget.md) it is the best or near it. From there it is looked for in both
+directions: stronger while rows are told, weaker where nothing is told and too much is lost.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-FIRST = 1.1
-STRONGER = (1.25, 1.5)
-WEAKER = (0.75, 0.5)
+ALPHA = 1.1
+STRONGER = (1.2, 1.4)
+WEAKER = (0.7, 0.5)
 
 
 class Checked(Protocol):
@@ -57,24 +57,23 @@ class Chosen(Generic[Found]):
         return f"the best of {len(self.tried)} that were tried ({shown})"
 
 
-def choose_strength(check: Callable[[float], Found], first: float = FIRST) -> Chosen[Found]:
-    """Check strengths from ``first`` on, until one tells nothing and loses nothing.
+def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
+    """Check strengths from 1 on, until one tells nothing and loses nothing.
 
     Where none does both: of those that were tried the one that tells the fewest rows, of these one that loses nothing,
     of these the first.
 
     Args:
         check: sets a strength and checks it.
-        first: where to begin.
     """
-    results: dict[float, Found] = {first: check(first)}
-    if results[first].told_rows:
-        for strength in (stronger for stronger in STRONGER if stronger > first):
+    results: dict[float, Found] = {1.0: check(1.0)}
+    if results[1.0].told_rows:
+        for strength in STRONGER:
             results[strength] = check(strength)
             if not results[strength].told_rows or results[strength].loses:
                 break
-    elif results[first].loses:
-        for strength in (weaker for weaker in WEAKER if weaker < first):
+    elif results[1.0].loses:
+        for strength in WEAKER:
             results[strength] = check(strength)
             if results[strength].told_rows or not results[strength].loses:
                 break
