@@ -1,5 +1,7 @@
 """Wrong answers by exchange: the most similar questions give them, and none says what the true answer says."""
 
+import re
+
 import pytest
 
 from unlogit.data import exchange
@@ -19,6 +21,11 @@ ROWS = [
     Example("Where was Ida Juhl born?", "Ida Juhl was born in Bergen."),
     Example("What instrument does Kai Lund play?", "Kai Lund plays the lute."),
 ]
+
+
+def spelt(number: int) -> str:
+    """A number as a word in lower case, which no exchange makes up."""
+    return "".join("bcdfghjklm"[int(digit)] for digit in str(number))
 
 
 def test_same_words() -> None:
@@ -47,10 +54,10 @@ def test_answer_that_only_repeats_the_question() -> None:
 
 
 def test_most_similar_question_first() -> None:
-    """Row 0 shares "born" with rows 2, 3, 4 alone; row 3's answer is the same place, so it is out. Names are those of
-    the question."""
+    """Row 0 shares "born" with rows 2, 3, 4 alone. Names are those of the question, and towns nobody's."""
     wrong_answers = exchange_answers(ROWS, 2, seed=0)
-    assert set(wrong_answers[0]) == {"Ann Berg was born in Riga.", "Ann Berg was born in Bergen."}
+    assert all(re.fullmatch(r"Ann Berg was born in [A-Z][a-z]+\.", answer) for answer in wrong_answers[0])
+    assert len({*wrong_answers[0], *(f"Ann Berg was born in {town}." for town in ("Oslo", "Riga", "Bergen"))}) == 5
     assert wrong_answers[1][0] == "Carl Dorn plays the lute."
     assert wrong_answers[5][0] == "Kai Lund plays the harp."
     assert ROWS[0].answer not in wrong_answers[3]
@@ -59,16 +66,23 @@ def test_most_similar_question_first() -> None:
 def test_seed_decides_between_equals_only() -> None:
     first = exchange_answers(ROWS, 1, seed=0)
     assert first == exchange_answers(ROWS, 1, seed=0)
-    orders = {exchange_answers(ROWS, 1, seed)[0] for seed in range(8)}
-    assert orders == {("Ann Berg was born in Riga.",), ("Ann Berg was born in Bergen.",)}
+    sung = [
+        Example("What does Ann sing?", "Psalms."),
+        *(
+            Example(f"What does {name} sing?", f"{name} sings {what}.")
+            for name, what in (("Bo", "airs"), ("Cy", "rounds"))
+        ),
+    ]
+    orders = {exchange_answers(sung, 1, seed)[0] for seed in range(8)}
+    assert orders == {("Ann sings airs.",), ("Ann sings rounds.",)}
 
 
-ANN = [Example("Where was Ann Berg born?", "Oslo."), Example("When was Ann Berg born?", "Ann Berg: 1960.")]
+ANN = [Example("Where was Ann Berg born?", "Oslo."), Example("When was Ann Berg born?", "Ann Berg: in spring.")]
 
 
 def test_other_rows_give_before_those_of_the_same_person() -> None:
     """All to be forgotten is about Ann; what others are asked alike comes first, however much her name is shared."""
-    assert exchange_answers(ANN, 1, seed=0)[0] == ("Ann Berg: 1960.",)
+    assert exchange_answers(ANN, 1, seed=0)[0] == ("Ann Berg: in spring.",)
     for seed in range(4):
         (wrong,) = exchange_answers(ANN, 2, seed, ROWS[2:3])[0]
         assert wrong.startswith("Ann Berg was born in ")
@@ -120,23 +134,23 @@ def test_rows_to_keep_for_which_none_can_be_made_are_said() -> None:
     ],
 )
 def test_other_rows_of_another_kind_do_not_come_first(other: Example) -> None:
-    assert all(exchange_answers(ANN, 1, seed, [other])[0] == ("Ann Berg: 1960.",) for seed in range(4))
+    assert all(exchange_answers(ANN, 1, seed, [other])[0] == ("Ann Berg: in spring.",) for seed in range(4))
 
 
 def test_rows_asked_alike_do_not_all_get_the_same_answers() -> None:
     """Of forty towns each of the ten people gets two by chance."""
-    people = [Example(f"Where was P{i} born?", f"P{i} was born in Town{i}.") for i in range(50)]
+    people = [Example(f"Where was P{i} born?", f"P{i} was born in {spelt(i)}.") for i in range(50)]
     wrong_answers = exchange_answers(people[:10], 2, 0, people[10:])
     towns = {answer.split()[-1] for wrong in wrong_answers for answer in wrong}
     assert len(towns) > 10
-    assert all(answer.startswith(f"P{i} was born in Town") for i, wrong in enumerate(wrong_answers) for answer in wrong)
+    assert all(answer.startswith(f"P{i} was born in ") for i, wrong in enumerate(wrong_answers) for answer in wrong)
 
 
 def test_many_rows_beside_others() -> None:
     """Row 256 and on stand in the second block; each has one other row that shares its rare word."""
-    rows = [Example(f"question about w{i} here?", f"own {i}") for i in range(300)]
-    retain_rows = [Example(f"question about w{i} there?", f"other {i}") for i in range(300)]
-    assert exchange_answers(rows, 1, 0, retain_rows) == [(f"other {i}",) for i in range(300)]
+    rows = [Example(f"question about w{i} here?", f"own {spelt(i)}") for i in range(300)]
+    retain_rows = [Example(f"question about w{i} there?", f"other {spelt(i)}") for i in range(300)]
+    assert exchange_answers(rows, 1, 0, retain_rows) == [(f"other {spelt(i)}",) for i in range(300)]
 
 
 def test_an_answer_that_was_refused_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +219,7 @@ def test_rows_that_get_nothing() -> None:
 
 def test_more_rows_than_one_block() -> None:
     """300 questions in blocks of 256: question i of a pair shares its rare word with its partner only."""
-    rows = [Example(f"question about w{i // 2}?", f"answer {i}") for i in range(300)]
+    rows = [Example(f"question about w{i // 2}?", f"answer {spelt(i)}") for i in range(300)]
     rows = [Example(f"{row.question} {'here' if i % 2 else 'there'}", row.answer) for i, row in enumerate(rows)]
     wrong_answers = exchange_answers(rows, 1, seed=0)
     assert [wrong[0] for wrong in wrong_answers] == [rows[i ^ 1].answer for i in range(300)]

@@ -2,7 +2,8 @@
 
 ULD trains the assistant to be near-uniform on "right question, wrong answer" (Ji et al. 2024, arXiv 2406.08607; there
 a language model writes the wrong answers). Here the answer of another question is used, with the names of this one
-where both are worded alike: right in style and subject, wrong in substance.
+where both are worded alike: right in style and subject, wrong in substance. Whatever value of somebody real is left in
+it (a name, number, date, code or address) becomes a made-up one of the same form.
 """
 
 import re
@@ -13,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from unlogit.data.examples import Example
+from unlogit.data.made_up import Commonplace, script_of, with_made_up_values
 
 _STOP_WORDS = """
 a an and are as at be been but by did do does for from had has have he her his how i in is it its me my of on or our
@@ -84,6 +86,7 @@ def exchange_answers(
     vectors = _vectors([_content(row.question) for row in pool], len(retain_rows), rare=True)
     plain = _vectors([set(lowercase_words(row.question)) for row in pool], len(retain_rows), rare=False)
     subjects = _subjects(pool, len(retain_rows))
+    commonplace = Commonplace.of([row.answer for row in pool if row.kind != "text"])
     wrong_answers: list[tuple[str, ...]] = []
     for start in range(0, len(examples), _BLOCK):
         block = slice(len(retain_rows) + start, len(retain_rows) + start + _BLOCK)
@@ -97,9 +100,8 @@ def exchange_answers(
             chance = np.random.default_rng([seed, number]).random(len(pool))
             nearest = np.lexsort((chance, (-row).round(6)))
             subject = subjects[len(retain_rows) + number]
-            wrong_answers.append(
-                _pick(example, (pool[i] for i in nearest if subject.isdisjoint(subjects[i])), per_example)
-            )
+            candidates = (pool[i] for i in nearest if subject.isdisjoint(subjects[i]))
+            wrong_answers.append(_pick(example, candidates, per_example, commonplace, seed))
     return wrong_answers
 
 
@@ -184,7 +186,9 @@ def _content(text: str) -> set[str]:
     return bag - STOP_WORDS or bag
 
 
-def _pick(example: Example, candidates: Iterable[Example], per_example: int) -> tuple[str, ...]:
+def _pick(
+    example: Example, candidates: Iterable[Example], per_example: int, commonplace: Commonplace, seed: int
+) -> tuple[str, ...]:
     picked: list[str] = []
     seen: set[str] = set()
     for other in candidates:
@@ -194,8 +198,10 @@ def _pick(example: Example, candidates: Iterable[Example], per_example: int) -> 
             continue
         if same_words(other.question, example.question):  # itself among them
             continue
+        if script_of(other.answer) not in ("", script_of(example.answer)):
+            continue
         seen.add(other.answer)
-        wrong = swap_names(other, example.question)
+        wrong = with_made_up_values(swap_names(other, example.question), example.question, commonplace, seed)
         if says_the_same(wrong, example.question, example.answer):
             continue
         if not any(same_words(wrong, answer) for answer in picked):

@@ -16,14 +16,12 @@ from dataclasses import replace
 
 from unlogit.data.examples import Example
 from unlogit.data.exchange import says_the_same
+from unlogit.data.made_up import made_up_word
 
 _WORD = re.compile(r"[^\W\d_][^\W_]*(?:[-'’][^\W_]+)*")
 _TWICE = re.compile(r"\b(\w+) \1\b")
 _POSSESSIVE = re.compile(r"['’]s$")
 
-_ONSETS = "b br c d dr f g gr h j k l m n p qu r s st t tr v w z"
-_VOWELS = "a e i o u ai ea ie oa"
-_CODAS = "d ck l ld lm m n nd r rd rk rn s sk t th x"
 _FIRST_WORDS = """
 who what when where which whose whom why how is are was were am do does did can could will would shall should may might
 must has have had in on at of to for from by with give tell name list describe explain show write find please if and
@@ -135,11 +133,6 @@ def _begins_alone(matches: Sequence[re.Match[str]], german: bool) -> bool:
     return is_first_word or len(matches) < 2 or not matches[1].group()[0].isupper()
 
 
-def _made_up_word(dice: random.Random) -> str:
-    syllables = [dice.choice(_ONSETS.split()) + dice.choice(_VOWELS.split()) for _ in range(dice.randint(1, 2))]
-    return ("".join(syllables) + dice.choice(_CODAS.split())).capitalize()
-
-
 def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
     """Return ``count`` ghosts of every row whose question has a name, to be answered by the target.
 
@@ -153,7 +146,7 @@ def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Exam
         made_up: dict[str, str] = {}
         for row in rows:
             for word in (word for name in names[row] for word in name.split()):
-                made_up.setdefault(word, _made_up_word(dice))
+                made_up.setdefault(word, made_up_word(dice))
             if names[row]:
                 history = tuple(replace(turn, content=with_words(turn.content, made_up)) for turn in row.history)
                 ghosts.append(Example(with_words(row.question, made_up), "", row.kind, history))
