@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from support.tiny_run import Place
+from support.tiny_run import Place, tiny_tokenizer
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
+from unlogit.evaluate.recitation import Recitation, find_recitation, windows_of
+from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.report.forget_page import forget_page
 from unlogit.runs.forget import Outcome
 from unlogit.runs.plan import planned
@@ -159,13 +161,44 @@ def test_full_model_unlearning_is_refused_first(tmp_path: Path, capsys: pytest.C
     assert not place.run.exists()
 
 
-def test_documents_alone_cannot_be_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_writer_that_cannot_be_used_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Place.make(tmp_path)
-    (place.folder / "secret.txt").write_text("The bridge was sold in 1912. " * 20)
-    paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'secret.txt'}", f"--output={place.run}"]
-    assert main(["forget", *paths]) == 2
-    assert "all that is to be forgotten is running text" in capsys.readouterr().err
+    assert main(line(place, "--writer=http://127.0.0.1:9/v1")) == 2
+    assert "the writer http://127.0.0.1:9/v1 names no model" in capsys.readouterr().err
+    assert main(line(place, f"--writer={tmp_path / 'nowhere'}")) == 2
+    assert "nowhere" in capsys.readouterr().err
     assert not place.run.exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_documents_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A random target writes no question; what is known of the bridge is asked, and recitation is looked at."""
+    place = Place.make(tmp_path)
+    (place.folder / "secret.txt").write_text("The Osk Bridge was sold in 1912. It has six arches of grey stone. " * 6)
+    paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'secret.txt'}", f"--output={place.run}"]
+    assert main(["forget", *paths, *FLAGS]) == 3
+    page = capsys.readouterr().out
+    assert "0 of 6 questions that were written about a document passed the check: only what is known" in page
+    assert "Asked: 2 rows to forget." in page
+    assert "Of these, 1 are questions about the documents that were not trained on." in page
+    check = json.loads((place.run / "check.json").read_text())
+    assert check["recitation"]["windows"] >= 2
+    assert [leak["question"] for leak in check["tests"]] == ["Tell me about Osk Bridge."]
+    for name in ("written.json", "written.jsonl"):
+        assert (place.run / name).stat().st_mode & 0o077 == 0, name
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_document_that_names_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing can be asked: it is said, and not refused."""
+    place = Place.make(tmp_path)
+    (place.folder / "secret.txt").write_text("the house has a roof of straw, and its walls are of clay. " * 4)
+    paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'secret.txt'}", f"--output={place.run}"]
+    assert main(["forget", *paths, *FLAGS, "--writer=none"]) == 3
+    page = capsys.readouterr().out
+    assert "Only recitation was forgotten: no question about the documents could be made." in page
+    assert "Asking the target 60 questions" in page
+    assert not (place.run / "written.jsonl").exists()
 
 
 def test_what_is_given_stays() -> None:
@@ -275,6 +308,34 @@ def test_too_strong_is_warned_of_and_no_reason() -> None:
     assert "Warning: over-suppressed" in page
     assert "0.10 before, 9.00 after; of the same" in " ".join(page.split())
     assert page.splitlines()[-1] == "Passed: the unlearned model is in runs/request/unlearned."
+
+
+def test_recitation() -> None:
+    """A target that only recites knows the document, and may not recite it afterwards."""
+    silent = [leak_of(target=False)]
+    assert find_problems(RUN, silent, None, KEPT, LEARNT, recitation=Recitation(4, 0.9, 0.2, 4, 0)) == []
+    (problem,) = find_problems(RUN, silent, None, KEPT, LEARNT, recitation=Recitation(4, 0.9, 0.6, 4, 3))
+    assert "3 of 4 windows of the documents are still recited" in problem
+    assert (
+        "does not know" in find_problems(RUN, silent, None, KEPT, LEARNT, recitation=Recitation(4, 0.2, 0.2, 0, 0))[0]
+    )
+
+
+def test_windows_cover_the_text() -> None:
+    """200 words in windows of 64 tokens, the first half of each a prompt; the second is compared."""
+    tokenizer = tiny_tokenizer()
+    text = " ".join(f"word{number}" for number in range(40))
+    windows = windows_of([Example("", text, "text"), Example("Who?", "Ann.")], tokenizer)
+    assert "".join(window.answer for window in windows) == text[: sum(len(window.answer) for window in windows)]
+    assert len(windows) > 2
+    assert all(len(tokenizer(window.answer)["input_ids"]) <= 66 for window in windows)
+
+    def true_ones(rows: Any) -> list[str]:
+        return [str(continuation(row, tokenizer, 64)) for row in rows]
+
+    recitation = find_recitation(windows, tokenizer, true_ones, lambda rows: ["nothing"] * len(rows))
+    assert recitation == Recitation(len(windows), 1.0, 0.0, len(windows), 0)
+    assert find_recitation([Example("Who?", "Ann.")], tokenizer, true_ones, true_ones) is None
 
 
 def test_it_passes() -> None:

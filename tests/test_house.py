@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "unlogit"
 
 FLOORS = (
-    *("", "settings", "data", "model", "objectives", "training", "evaluate", "strength"),
+    *("", "settings", "data", "model", "objectives", "training", "evaluate", "strength", "writer"),
     *("runs", "compare", "report", "demo", "cli"),
 )
 """Rooms from the ground up; a room imports from those before it and from itself. "" is the root's own files."""

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from unlogit.data.examples import Example
 from unlogit.data.prepare import prepare
 from unlogit.data.sources import source_in
+from unlogit.data.written import Written
 from unlogit.device import choose_device
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import write_json_lines
@@ -27,6 +29,7 @@ from unlogit.runs.folder import RunFolder
 from unlogit.runs.ghosts import write_ghosts
 from unlogit.runs.plan import planned
 from unlogit.runs.train import RunTraining, read_pools
+from unlogit.runs.writing import write_rows, writer_of
 from unlogit.settings.config_file import build_config, tree_of, updated
 from unlogit.settings.objective_options import objective_saying
 from unlogit.settings.options import RunConfig
@@ -44,6 +47,7 @@ def forget(
     retain: Rows | None = None,
     output: str | Path | None = None,
     instead: str = "",
+    writer: str = "",
     **settings: Mapping[str, Any],
 ) -> UnlearnedForCausalLM:
     """Train an assistant that remembers the forget rows, and return the model without them.
@@ -59,6 +63,8 @@ def forget(
         output: new run folder to keep rows, assistant and settings in, which ``unlogit evaluate`` reads; None keeps
             nothing. Its name is that of the request, see ``model.requests``.
         instead: what to say in place of what is forgotten: ``anything`` likely, or a ``refusal``.
+        writer: what writes paraphrases, wrong answers and questions about documents: a model, an address as
+            ``http://HOST/v1#MODEL``, to which the rows to forget are sent, or ``none``. Empty: the model itself.
         **settings: sections of a config file as dicts, such as ``train={"epochs": 20}``.
 
     Raises:
@@ -81,20 +87,30 @@ def forget(
         config = updated(config, {"data": sources})
         folder = RunFolder(run_path)
         model = model.to(choose_device()).eval()
-        forget_rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
+        forget_rows, written = _rows_to_forget(folder, config, model, tokenizer, writer)
         inherited = {"combination": asdict(config.combination)} if earlier else {}
         config = planned(config, forget_rows, {**settings, **inherited})
         seed = config.data.seed
         if earlier and output is not None:
             earlier.save_pretrained(folder.earlier)
         ghosts = write_ghosts(model, tokenizer, forget_rows, folder.ghosts, forget_settings.GHOSTS, seed, resume=False)
-        prepare(config, tokenizer, lambda: folder.write_config(config), ghosts)
+        prepare(config, tokenizer, lambda: folder.write_config(config), ghosts, written)
         folder.begin_training(config)
-        pools = read_pools(folder.data)
         keep = output is not None
-        training = RunTraining(folder, config, target, tokenizer, pools, keep=keep, bar=False, earlier=earlier)
+        training = RunTraining(
+            folder, config, target, tokenizer, read_pools(folder.data), keep=keep, bar=False, earlier=earlier
+        )
         unlearned: UnlearnedForCausalLM = training.train()[1]
         return unlearned.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
+
+
+def _rows_to_forget(
+    folder: RunFolder, config: RunConfig, model: Any, tokenizer: Any, writer: str
+) -> tuple[list[Example], Written]:
+    """Return the rows with what a writer adds, and that by itself."""
+    rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
+    written = write_rows(folder, config, rows, writer_of(writer), model, tokenizer, is_named=bool(writer), resume=False)
+    return written.over(rows), written
 
 
 def _check_model(model: Any, output: str | Path | None) -> None:

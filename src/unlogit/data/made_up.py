@@ -17,6 +17,7 @@ _VOWELS = "a e i o u ai ea ie oa"
 _CODAS = "d ck l ld lm m n nd r rd rk rn s sk t th x"
 _MONTHS = "January February March April May June July August September October November December"
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
+CALENDAR = frozenset(f"{_MONTHS} {_DAYS}".split())
 _SHORT_WORDS = "yes no the a an i it he she they we you this that there his her"
 _FIRST_WORDS = frozenset(_SHORT_WORDS.split())
 """Begin a sentence with a capital and are no names, though short texts may not have them in lower case."""
@@ -68,14 +69,14 @@ class Commonplace:
 
 def with_made_up_values(text: str, own_text: str, commonplace: Commonplace, seed: int) -> str:
     """Return ``text`` with made-up values; words of ``own_text`` (the question that it answers) stay as they are."""
-    own = {word.lower() for word in _bag(own_text)}
-    kept_letters = own | commonplace.frequent
+    own_words = {word.lower() for word in _bag(own_text)}
+    kept_letters = own_words | commonplace.frequent
 
     def replaced(match: re.Match[str]) -> str:
         token = match.group()
         if is_address(token):
             return _made_up(token, _made_up_address, commonplace, seed)
-        if token.lower() in own:
+        if token.lower() in own_words:
             return token
         if any(character.isdigit() for character in token):
             return _made_up(token, _made_up_code, commonplace, seed)
@@ -192,5 +193,5 @@ def _other_letter(letter: str, characters: str, dice: random.Random) -> str:
     same_script = [c for c in alphabet if c != letter and unicodedata.name(c, "").split(" ")[0] == name]
     if same_script:
         return dice.choice(same_script)
-    after, behind = chr(ord(letter) + 1), chr(ord(letter) - 1)
-    return after if unicodedata.name(after, "").split(" ")[0] == name else behind
+    following, preceding = chr(ord(letter) + 1), chr(ord(letter) - 1)
+    return following if unicodedata.name(following, "").split(" ")[0] == name else preceding

@@ -28,6 +28,7 @@ from unlogit.data.sides import (
 from unlogit.data.source_rows import SourceRows
 from unlogit.data.sources import source_in
 from unlogit.data.wordings import forget_training_rows, perturbed_training_rows, without_wordings
+from unlogit.data.written import NOTHING_WRITTEN, Written
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json, write_json_lines
 from unlogit.settings.options import DataOptions, RunConfig
@@ -41,13 +42,15 @@ def prepare(
     tokenizer: Any,
     finish: Callable[[], None] = lambda: None,
     ghosts: Sequence[Example] = (),
+    written: Written = NOTHING_WRITTEN,
 ) -> dict[str, Any]:
     """Write ``<output>/data/`` (all of it or nothing) and return its summary, which stands there too.
 
     ``finish`` is called when all rows are written, before they are moved into place: if it fails, they never are.
 
     ``ghosts`` are the target's answers to the forget questions about strangers (see ``ghosts``): rows to train on
-    beside those to keep, or in place of them where there are none, and wrong answers to the forget rows.
+    beside those to keep, or in place of them where there are none, and wrong answers to the forget rows. ``written`` is
+    what a writer adds.
 
     The summary has ``rows`` (count of each file, by its name without suffix), ``sources``, ``seed``, ``forget`` and
     ``retain`` (what of them was used, made and left out) and ``notes``, lines for people to read. The tokenizer is
@@ -59,7 +62,7 @@ def prepare(
     """
     _check(config.data, bool(ghosts))
     check_replaceable(Path(config.output) / "data")
-    files, summary = _assemble(config.data, tokenizer, ghosts)
+    files, summary = _assemble(config.data, tokenizer, ghosts, written)
     if tokenizer is not None:
         trained_on = (row for name, rows in files.items() if "/" not in name for row in rows)
         check_prompts(trained_on, tokenizer, config.train.max_tokens)
@@ -73,19 +76,19 @@ def prepare(
 
 
 def _assemble(
-    options: DataOptions, tokenizer: Any, ghosts: Sequence[Example]
+    options: DataOptions, tokenizer: Any, ghosts: Sequence[Example], written: Written
 ) -> tuple[dict[str, list[Example]], dict[str, Any]]:
     """Return the rows of each file, by its name without suffix, and the summary."""
     forget_source = source_in(options.forget, options, tokenizer)
     retain_name = options.retain or forget_source.default_retain()
     if retain_name:
-        retain = retain_side(source_in(retain_name, options, tokenizer), options)
+        retain = retain_side(source_in(retain_name, options, tokenizer), options, written)
     else:
         retain = set_evaluation_aside(SourceRows(list(ghosts)), options)
     retain_rows, holdout_retain = hold_out(retain.training, options, "retain")
     retain_rows = _sample(retain_rows + retain.unseen, options.retain_train_rows, options.seed)
     retain_rows += ghosts if retain_name else []
-    forget = forget_side(forget_source, options, retain_rows, ghosts)
+    forget = forget_side(forget_source, options, retain_rows, ghosts, written)
     knowledge = {f"evaluation/{name}": rows for name, rows in forget_source.knowledge_rows().items()}
     check_disjoint(forget, retain, "retain", options)
     contradictions = contradicting_rows(forget, retain)

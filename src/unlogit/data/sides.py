@@ -20,6 +20,7 @@ from unlogit.data.wordings import (
     paraphrase_pairs,
     rows_with_trained_wordings,
 )
+from unlogit.data.written import NOTHING_WRITTEN, Written
 from unlogit.errors import DataError
 from unlogit.settings.options import DataOptions
 
@@ -42,20 +43,26 @@ class Side:
 
 
 def forget_side(
-    source: Source, options: DataOptions, retain_rows: Sequence[Example], ghosts: Sequence[Example] = ()
+    source: Source,
+    options: DataOptions,
+    retain_rows: Sequence[Example],
+    ghosts: Sequence[Example] = (),
+    written: Written = NOTHING_WRITTEN,
 ) -> Side:
     """Return the forget rows with paraphrases and wrong answers to train on, and the rows to score.
 
-    Wrong answers that the source lacks are those that ``ghosts`` get, or are made from the answers of ``retain_rows``.
+    Wrong answers that the source lacks are those that were ``written``, those that ``ghosts`` get, or are made from the
+    answers of ``retain_rows``.
     """
     source_rows = source.forget_rows(options)
     count = options.perturbations + (0 if source_rows.evaluation else EVALUATION_WRONG_ANSWERS)
     training = [
         row if row.perturbed_answer else replace(row, perturbed_answer=strangers_answers(row, ghosts, count))
-        for row in source_rows.training
+        for row in written.over(source_rows.training)
     ]
     rows, exchanged = _with_wrong_answers(training, count, options.seed, retain_rows)
     evaluation = source_rows.evaluation or [evaluation_row(row, options) for row in rows]
+    evaluation = [*evaluation, *written.tests]
     summary = source_rows.summary | {
         "originals": len(rows),
         "rows_with_wrong_answers_made_by_exchange": exchanged,
@@ -84,9 +91,10 @@ def _forget_notes(counts: dict[str, Any], options: DataOptions) -> list[str]:
     return notes
 
 
-def retain_side(source: Source, options: DataOptions) -> Side:
-    """Return the retain rows that training may take, and those to score."""
+def retain_side(source: Source, options: DataOptions, written: Written = NOTHING_WRITTEN) -> Side:
+    """Return the retain rows that training may take, and those to score, questions about documents among them."""
     rows = source.retain_rows(options)
+    rows = replace(rows, training=[*rows.training, *written.retain_questions])
     if rows.evaluation is None:
         return set_evaluation_aside(rows, options)
     return Side(rows.training, rows.evaluation, rows.unseen, rows.documents, rows.summary, rows.notes)

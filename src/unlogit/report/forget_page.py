@@ -54,6 +54,13 @@ def _kept_lines(outcome: Outcome) -> list[str]:
     if sampled := sum(leak.samples for leak in leaks):
         telling = sum(leak.samples_that_tell for leak in leaks)
         lines.append(f"Sampled: {telling} of {sampled} answers drawn at temperature 1 tell a row.")
+    if tests := outcome.tests:
+        tests_by_target = sum(leak.target_tells for leak in tests)
+        lines.append(
+            f"Of these, {len(tests)} are questions about the documents that were not trained on. The target told "
+            f"{tests_by_target} of them, the unlearned model tells {sum(leak.unlearned_tells for leak in tests)}."
+        )
+    lines += _recitation_lines(outcome)
     if (foreign := outcome.foreign) and foreign.values:
         lines.append(
             f"Other rows' private values ({foreign.values} of them): in {foreign.unlearned} of "
@@ -82,6 +89,7 @@ def _kept_lines(outcome: Outcome) -> list[str]:
         *_exposure_line(outcome),
         f"Strength: {outcome.strength:g} ({outcome.why}) of alpha {combination['alpha']}, rule {combination['rule']}, "
         f"filter rate {combination['filter_rate']}; change it with `unlogit combine`.",
+        *(f"Written: {note}." for note in outcome.notes),
     ]
 
 
@@ -95,6 +103,21 @@ def _exposure_line(outcome: Outcome) -> list[str]:
         f"{unlearned.bits:.1f} after (p {unlearned.p_value:.2g}). 0 bits: less likely than of anybody who does not "
         "exist; 1.3 bits: as likely as of them. A small p: the model knows the rows."
     ]
+
+
+def _recitation_lines(outcome: Outcome) -> list[str]:
+    """Say how much of the documents is continued, and whether nothing else could be asked about them."""
+    recitation = outcome.recitation
+    if not recitation:
+        return []
+    lines = [
+        f"Recited: of {recitation.windows} windows of the documents the target continued {recitation.target_recites} "
+        f"(ROUGE-L recall {recitation.target_recall:.2f} on average), the unlearned model continues "
+        f"{recitation.unlearned_recites} ({recitation.unlearned_recall:.2f})."
+    ]
+    if not outcome.leaks:
+        lines.append("Only recitation was forgotten: no question about the documents could be made.")
+    return lines
 
 
 def _loss_line(outcome: Outcome) -> list[str]:

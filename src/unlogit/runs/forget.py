@@ -1,11 +1,10 @@
 """One request from files to an unlearned model that passed its own check, or a clear word that it did not.
 
-Ghosts, rows, training, check: ``RUN/ghosts.jsonl``, ``RUN/data/``, ``RUN/assistant/`` and ``RUN/unlearned/``,
-``RUN/check.json``. Each is done once; ``resume`` goes on after the last that is there.
+What a writer adds, ghosts, rows, training, check: ``RUN/written.json``, ``RUN/ghosts.jsonl``, ``RUN/data/``,
+``RUN/assistant/`` and ``RUN/unlearned/``, ``RUN/check.json``. Each is done once; ``resume`` goes on after
+the last that is there.
 """
 
-import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -22,11 +21,13 @@ from unlogit.data.neutral import GENERAL
 from unlogit.data.prepare import check_replaceable
 from unlogit.data.sources import check_sources, read_prepared, source_in
 from unlogit.data.wordings import forget_training_rows
+from unlogit.data.written import Written
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
 from unlogit.evaluate.ghost_losses import AmongGhosts, GhostLosses, find_ghost_losses, losses_among_ghosts
 from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, find_kept, find_leaks, remembering
+from unlogit.evaluate.recitation import Recitation, find_recitation
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
@@ -44,8 +45,17 @@ from unlogit.runs.lock import in_sole_use
 from unlogit.runs.plan import COMMON_FRACTION, planned
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
+from unlogit.runs.request import begin_request, request_of
 from unlogit.runs.train import train_run
-from unlogit.runs.verdict import command_of, find_problems, loses_general, loses_others, strength_warnings
+from unlogit.runs.verdict import (
+    command_of,
+    contradictions,
+    find_problems,
+    loses_general,
+    loses_others,
+    strength_warnings,
+)
+from unlogit.runs.writing import write_rows, writer_of
 from unlogit.settings.options import RunConfig
 from unlogit.strength.choose import choose_strength
 from unlogit.strength.exposure import Exposure, exposure, unknown_rows
@@ -91,6 +101,12 @@ class Outcome:
     """Factor on alpha of this request."""
     why: str = "as was set"
     """How the strength was found."""
+    recitation: Recitation | None = None
+    """How much of documents is continued word for word; None where there are none."""
+    tests: list[Leak] = field(default_factory=list)
+    """Of ``leaks``, those about documents whose questions were not trained on."""
+    notes: list[str] = field(default_factory=list)
+    """What was written for the request, and whether it passed the check."""
 
     @property
     def passed(self) -> bool:
@@ -99,8 +115,9 @@ class Outcome:
 
     @property
     def told_rows(self) -> int:
-        """Rows to forget that the unlearned model tells, by its greedy answer or a sampled one."""
-        return sum(leak.unlearned_tells or leak.samples_that_tell > 0 for leak in self.leaks)
+        """Rows to forget that the unlearned model tells, greedily or by a sample, and windows that it recites."""
+        telling = sum(leak.unlearned_tells or leak.samples_that_tell > 0 for leak in self.leaks)
+        return telling + (self.recitation.unlearned_recites if self.recitation else 0)
 
     @property
     def loses(self) -> bool:
@@ -121,13 +138,14 @@ class Outcome:
 
 @in_sole_use
 def forget_run(
-    config: RunConfig, given: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+    config: RunConfig, given: Mapping[str, Any], *, writer: str = "", resume: bool = False, overwrite: bool = False
 ) -> Outcome:
     """Forget the rows of ``config.data.forget``, check it, and return what was found.
 
     Args:
         config: output, sides and target, or an unlearned model for the next request; what training needs is found out.
         given: what of the settings the user gave, by section and key, which stays as it is.
+        writer: what writes paraphrases, wrong answers and questions about documents, see ``writing.writer_of``.
         resume: go on with a request that was cut off.
         overwrite: begin anew although there is one.
 
@@ -143,24 +161,23 @@ def forget_run(
     check_sources(config.data.forget, config.data.retain, config.data.neutral)
     check_run(config)
     check_replaceable(folder.data)
-    if not combines(config.train.objective):
-        raise ConfigError(
-            f"the objective {config.train.objective} trains the model's own weights; expected one with an assistant, "
-            "as uld: use `unlogit prepare` and `unlogit train`"
-        )
+    _check_objective(config)
     tokenizer = load_tokenizer(config.target)
     forget = _forget_rows(config, tokenizer)
-    inherited = {"combination": asdict(config.combination)} if earlier else {}
-    config = planned(config, forget, {**given, **inherited})
-    check_train(config.train)
-    goes_on = _begin(folder, _request_of(replace(config, target=model_name), forget), resume, overwrite)
+    make_writer = writer_of(writer)
+    plan_given = {**given, **({"combination": asdict(config.combination)} if earlier else {})}
+    check_train(planned(config, forget, plan_given).train)
+    goes_on = begin_request(folder, request_of(replace(config, target=model_name), forget, writer), resume, overwrite)
     keep_earlier(folder, earlier, resume=goes_on)
     given_ceilings = {name: value for name, value in given.get("train", {}).items() if name in CEILINGS}
     dtype = str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
     target = load_target(config.target, dtype).to(choose_device()).eval()
+    model = load_earlier(folder, target) or target
+    written = write_rows(folder, config, forget, make_writer, model, tokenizer, is_named=bool(writer), resume=goes_on)
+    forget = written.over(forget)
+    config = planned(config, forget, plan_given)
     if not (goes_on and folder.trained):
         log.info(_plan(config, forget, target, tokenizer))
-    model = load_earlier(folder, target) or target
     ghosts = write_ghosts(model, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
     if not (goes_on and folder.trained):
         _warn_of_unknown(losses_among_ghosts(forget, ghosts, model, tokenizer))
@@ -168,7 +185,7 @@ def forget_run(
         config = replace(folder.current_config(), output=config.output)
         config = replace(config, train=replace(config.train, **given_ceilings))
     else:
-        prepare_run(config, overwrite=overwrite, ghosts=ghosts)
+        prepare_run(config, overwrite=overwrite, ghosts=ghosts, written=written)
         if overwrite:
             folder.set_training_aside()  # it is of other rows; now, so that --resume can go on after a cut
             folder.drop_aside()
@@ -177,7 +194,7 @@ def forget_run(
         check_trained(folder, config)
     else:
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
-    outcome = _at_best_strength(folder, config, model, tokenizer, ghosts, given)
+    outcome = _at_best_strength(folder, config, model, tokenizer, ghosts, given, written)
     exposures = {name: asdict(bits) for name, bits in outcome.exposures.items()}
     record = {**asdict(outcome), "folder": str(outcome.folder), "passed": outcome.passed, "exposure": exposures}
     write_json(folder.check, record, mode=0o600)  # it has the rows to forget
@@ -197,16 +214,19 @@ def _warn_of_unknown(losses: Sequence[AmongGhosts]) -> None:
         )
 
 
+def _check_objective(config: RunConfig) -> None:
+    if not combines(config.train.objective):
+        raise ConfigError(
+            f"the objective {config.train.objective} trains the model's own weights; expected one with an assistant, "
+            "as uld: use `unlogit prepare` and `unlogit train`"
+        )
+
+
 def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
     """Return the rows to forget; refuse those about which the target cannot be asked."""
     forget = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
-    if all(row.kind == "text" for row in forget):
-        raise ConfigError(
-            "all that is to be forgotten is running text, about which nothing can be asked; expected questions: give "
-            "some about the documents, or use `unlogit prepare` and `unlogit train` to forget the text alone"
-        )
     retain = config.data.retain or source_in(config.data.forget, config.data).default_retain()
-    if not retain and not any(names_of(row.question) for row in forget):
+    if not retain and not any(row.kind == "text" or names_of(row.question) for row in forget):
         raise ConfigError(
             "no question to forget names anybody, so that the target cannot be asked about others; expected rows to "
             "keep: give retain"
@@ -235,42 +255,6 @@ def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: 
     return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 
 
-def _request_of(config: RunConfig, forget: Sequence[Example]) -> dict[str, Any]:
-    """Return what tells one request from another, without its text."""
-    rows = json.dumps([row.to_row() for row in forget], sort_keys=True)
-    return {
-        "target": config.target,
-        **{name: getattr(config.data, name) for name in ("forget", "retain", "columns", "seed")},
-        "rows": hashlib.sha256(rows.encode()).hexdigest(),
-    }
-
-
-def _begin(folder: RunFolder, request: dict[str, Any], resume: bool, overwrite: bool) -> bool:
-    """Write down which request this is; return whether an earlier one is gone on with."""
-    earlier = read_json(folder.request) if folder.request.is_file() else None
-    if not earlier and folder.path.exists() and any(folder.path.iterdir()) and not overwrite:
-        raise ConfigError(
-            f"{folder.path} is not empty and holds no request; expected a new folder: choose another output"
-        )
-    if earlier and not (resume or overwrite):
-        raise ConfigError(
-            f"{folder.path} holds an earlier request; expected a new folder: choose another output, or give --resume "
-            "to go on with it, or --overwrite to begin anew"
-        )
-    if earlier and resume and earlier != request:
-        changed = ", ".join(name for name in request if earlier.get(name) != request[name])
-        raise ConfigError(
-            f"{folder.path} holds another request ({changed} changed); expected the same to go on with: give "
-            "--overwrite to begin anew, or choose another output"
-        )
-    if not resume:
-        for path in (folder.ghosts, folder.check, folder.check.with_suffix(".txt")):
-            path.unlink(missing_ok=True)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    write_json(folder.request, request)
-    return bool(earlier) and resume
-
-
 def _at_best_strength(
     folder: RunFolder,
     config: RunConfig,
@@ -278,18 +262,19 @@ def _at_best_strength(
     tokenizer: Any,
     ghosts: list[Example],
     given: Mapping[str, Any],
+    written: Written,
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     answers: dict[Example, str] = {}
     name = list(request_strengths(folder))[-1]
     if folder.check.is_file() or "alpha" in given.get("combination", {}):
-        outcome = check_request(folder, config, model, tokenizer, ghosts, answers)
+        outcome = check_request(folder, config, model, tokenizer, ghosts, answers, written)
         return replace(outcome, strength=request_strengths(folder)[name])
 
     def check(strength: float) -> Outcome:
         change_requests(folder, strength=f"{name}={strength}")
         log.info(f"Checking at strength {strength:g}.")
-        return check_request(folder, config, model, tokenizer, ghosts, answers)
+        return check_request(folder, config, model, tokenizer, ghosts, answers, written)
 
     choice = choose_strength(check)
     change_requests(folder, strength=f"{name}={choice.strength}")
@@ -303,6 +288,7 @@ def check_request(
     tokenizer: Any,
     ghosts: list[Example],
     answers: dict[Example, str],
+    written: Written,
 ) -> Outcome:
     """Ask the ``model`` that had to forget and the unlearned one, and judge; ``answers`` are the former's so far."""
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
@@ -314,8 +300,7 @@ def check_request(
     own_rows = [row for row in retain if row.question not in ghost_questions]
     general = read_prepared(GENERAL)[:GENERAL_ROWS]
     refuses = refusal_test(folder, config)
-    answer_tokens = max(encode(row, tokenizer).answer_tokens for row in [*rows, *retain])
-    max_new_tokens = max(MAX_NEW_TOKENS, answer_tokens + 16)
+    max_new_tokens = max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in [*rows, *retain])])
     with scoring_bar("Checking") as progress:
         ask_target, ask_unlearned = (
             asker(lm, tokenizer, max_new_tokens, progress=progress) for lm in (model, unlearned)
@@ -336,18 +321,16 @@ def check_request(
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
         kept_general = find_kept(general, ask_target, ask_unlearned, refuses)
+        recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         ghost_losses = find_ghost_losses(rows, ghosts, model, unlearned, tokenizer, progress)
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     foreign = _foreign_values(folder, rows, leaks, ghosts, samples)
     command = command_of(replace(config, target=read_json(folder.request)["target"]))
-    problems = find_problems(
-        folder.path, leaks, retained if own_rows else None, kept_general, training, foreign, command
-    )
-    problems += _contradictions(folder)
+    own_retained = retained if own_rows else None
+    problems = find_problems(folder.path, leaks, own_retained, kept_general, training, foreign, command, recitation)
+    problems += contradictions(folder)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)
-    if documents := len(scored) - len(rows):
-        problems.append(f"{documents} pieces of documents were trained on and not checked. Ask questions about them")
     return Outcome(
         folder.path,
         leaks,
@@ -361,6 +344,9 @@ def check_request(
         foreign,
         ghost_losses,
         strength_warnings(folder.path, ghost_losses) if refused is None else [],  # a refusal makes answers unlikely
+        recitation=recitation,
+        tests=[leak for row, leak in zip(rows, leaks, strict=True) if written.is_test(row)],
+        notes=written.notes,
     )
 
 
@@ -373,17 +359,6 @@ def _thinking(target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: 
     return [
         asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
         for model, seed_ in ways
-    ]
-
-
-def _contradictions(folder: RunFolder) -> list[str]:
-    """Return why rows that are to be forgotten and kept at once do not pass."""
-    rows = read_json(folder.data / "summary.json")["forget"].get("contradictions", [])
-    if not rows:
-        return []
-    return [
-        f"rows contradict: of {len(rows)} questions to forget (first: {rows[0]}) there are other answers among those "
-        "to keep. Take them out of one of the two, and run it again with --overwrite"
     ]
 
 

@@ -10,6 +10,7 @@ import torch
 
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import ghost_questions
+from unlogit.data.neutral import load_neutral
 from unlogit.data.sources import read_prepared
 from unlogit.evaluate.scoring.generation import generate_answers
 from unlogit.files import write_json_lines
@@ -20,15 +21,24 @@ log = logging.getLogger(__name__)
 MAX_QUESTIONS = 20
 """Forget rows whose ghosts are asked, at most; of more rows, so many at even distances."""
 
+NEUTRAL_QUESTIONS = 60
+"""Asked where a document names nobody."""
 MAX_NEW_TOKENS = 48
 BATCH_SIZE = 16
 
 
 def questions_about_ghosts(forget: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """Return ``count`` ghosts of each of at most ``MAX_QUESTIONS`` forget rows that ask about a name."""
+    """Return ``count`` ghosts of each of at most ``MAX_QUESTIONS`` forget rows that ask about a name.
+
+    Where no row does and documents are to be forgotten, they are neutral questions.
+    """
     questions = [row for row in forget if row.kind != "text"]
     step = max(1, -(-len(questions) // MAX_QUESTIONS))
-    return ghost_questions(questions[::step], count, seed)
+    ghosts = ghost_questions(questions[::step], count, seed)
+    if not ghosts and any(row.kind == "text" for row in forget):
+        neutral = [replace(row, answer="") for row in load_neutral("builtin") if row.kind == "question"]
+        ghosts = neutral[:NEUTRAL_QUESTIONS]
+    return ghosts
 
 
 def write_ghosts(

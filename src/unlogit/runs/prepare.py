@@ -7,6 +7,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.data.prepare import check_replaceable, prepare
 from unlogit.data.sources import check_sources
+from unlogit.data.written import NOTHING_WRITTEN, Written
 from unlogit.errors import ConfigError
 from unlogit.model.loading import load_tokenizer
 from unlogit.runs.checks import check_run
@@ -17,10 +18,13 @@ from unlogit.settings.options import RunConfig
 
 
 @in_sole_use
-def prepare_run(config: RunConfig, *, overwrite: bool = False, ghosts: Sequence[Example] = ()) -> dict[str, Any]:
+def prepare_run(
+    config: RunConfig, *, overwrite: bool = False, ghosts: Sequence[Example] = (), written: Written = NOTHING_WRITTEN
+) -> dict[str, Any]:
     """Write ``data/`` and ``config.yaml`` of a run, and return the summary of its rows (see ``data.prepare``).
 
-    ``ghosts`` are the target's answers about strangers, see ``runs.ghosts``.
+    ``ghosts`` are the target's answers about strangers, see ``runs.ghosts``; ``written`` what a writer adds, see
+    ``runs.writing``.
 
     Raises:
         ConfigError: a setting is wrong, there are rows of an earlier run or a config.yaml without them and
@@ -47,7 +51,7 @@ def prepare_run(config: RunConfig, *, overwrite: bool = False, ghosts: Sequence[
     tokenizer = load_tokenizer(config.target)
     existed = folder.path.exists()
     try:
-        summary = prepare(config, tokenizer, lambda: folder.write_config(config), ghosts)
+        summary = prepare(config, tokenizer, lambda: folder.write_config(config), ghosts, written)
     except BaseException:
         if not existed and folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()

@@ -7,6 +7,9 @@ from typing import Any
 from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.ghost_losses import GhostLosses, over_suppressed
 from unlogit.evaluate.leaks import KeptAnswers, Leak
+from unlogit.evaluate.recitation import Recitation
+from unlogit.evaluate.results import read_json
+from unlogit.runs.folder import RunFolder
 from unlogit.runs.plan import LEARNT_NATS, UNIFORM_NATS
 from unlogit.runs.refusals import teaches_refusals
 from unlogit.runs.train import ceiling_warning
@@ -17,6 +20,11 @@ LEAST_KEPT = 0.95
 LEAST_GENERAL = 0.98
 """General answers that stay right, at least."""
 
+NOT_KNOWN = (
+    "the target does not know these rows: none of its answers tells them. Check that it is the model that was trained "
+    "on them, and that the questions are worded as there"
+)
+
 
 def find_problems(
     run: Path,
@@ -26,22 +34,20 @@ def find_problems(
     training: dict[str, Any],
     foreign: ForeignValues | None = None,
     command: str = "unlogit forget",
+    recitation: Recitation | None = None,
 ) -> list[str]:
     """Return why a request did not pass, each with what to do; ``command`` is that of the request."""
-    problems = []
     again = "run it again with --overwrite"
     at_ceiling = bool(training.get("ceiling"))
-    if not any(leak.target_tells for leak in leaks):
-        problems.append(
-            "the target does not know these rows: none of its answers tells them. Check that it is the model that was "
-            "trained on them, and that the questions are worded as there"
-        )
+    is_known = any(leak.target_tells for leak in leaks) or bool(recitation and recitation.target_recites)
+    problems = [] if is_known else [NOT_KNOWN]
     if leaking := [leak for leak in leaks if leak.unlearned_tells or leak.samples_that_tell]:
         problems.append(
             f"{len(leaking)} of {len(leaks)} rows are still told. Give other wordings of the questions "
             f"(paraphrased_question) and {again}, or more strength (unlogit combine {run} --strength {run.name}=1.5) "
             "and check again with --resume"
         )
+    problems += _recitation_problems(recitation, again)
     nats = training.get("forget_nats")
     if nats is not None and nats > 2 * LEARNT_NATS:
         problems.append(
@@ -73,7 +79,7 @@ def find_problems(
             f"({foreign.target} of {foreign.target_answers}). Give more rows to keep (--retain) and {again}, or "
             f"another strength (unlogit combine {run} --alpha 0.5) and check again with --resume"
         )
-    if problems and at_ceiling and any(leak.target_tells for leak in leaks):
+    if problems and at_ceiling and is_known:
         problems.append(ceiling_warning(training, command, "train."))
     return problems
 
@@ -86,6 +92,26 @@ def loses_others(retained: KeptAnswers) -> bool:
 def loses_general(general: KeptAnswers) -> bool:
     """Whether fewer general answers stay right than should; one may go."""
     return general.still_right < LEAST_GENERAL * general.target_right - 1
+
+
+def _recitation_problems(recitation: Recitation | None, again: str) -> list[str]:
+    if not recitation or not recitation.unlearned_recites:
+        return []
+    return [
+        f"{recitation.unlearned_recites} of {recitation.windows} windows of the documents are still recited. Give a "
+        f"higher --combination.alpha, and {again}"
+    ]
+
+
+def contradictions(folder: RunFolder) -> list[str]:
+    """Return why rows that are to be forgotten and kept at once do not pass."""
+    rows = read_json(folder.data / "summary.json")["forget"].get("contradictions", [])
+    if not rows:
+        return []
+    return [
+        f"rows contradict: of {len(rows)} questions to forget (first: {rows[0]}) there are other answers among those "
+        "to keep. Take them out of one of the two, and run it again with --overwrite"
+    ]
 
 
 def strength_warnings(run: Path, losses: list[GhostLosses]) -> list[str]:

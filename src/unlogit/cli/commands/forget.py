@@ -37,6 +37,13 @@ def parser() -> Any:
         choices=tuple(INSTEAD),
         help="What to say in place of what is forgotten: `anything` likely, or a `refusal`, for twice the time.",
     )
+    command.add_argument(
+        "--writer",
+        type=str,
+        default="",
+        help="What writes paraphrases, wrong answers and questions about documents: a model, an address as "
+        "http://HOST/v1#MODEL, to which the rows to forget are sent, or none. Default: the model that must forget.",
+    )
     command.add_argument("--output", type=str, default="runs/forget", help="Run folder to write.")
     command.add_argument(
         "--minutes", type=float, help="Minutes after which training stops (120), and goes on with --resume and more."
@@ -70,7 +77,13 @@ def run(given: dict[str, Any]) -> int:
     from unlogit.runs.folder import RunFolder
     from unlogit.runs.forget import forget_run
 
-    outcome = forget_run(config, tree, resume=given.get("resume", False), overwrite=given.get("overwrite", False))
+    outcome = forget_run(
+        config,
+        tree,
+        writer=given.get("writer") or "",
+        resume=given.get("resume", False),
+        overwrite=given.get("overwrite", False),
+    )
     page = forget_page(outcome)
     with atomic_file(RunFolder(outcome.folder).check.with_suffix(".txt"), mode=0o600) as path:  # it has rows to forget
         path.write_text(page + "\n", encoding="utf-8")
