@@ -16,7 +16,7 @@ from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
 from unlogit.evaluate.recitation import Recitation, find_recitation, windows_of
 from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.report.forget_page import forget_page
-from unlogit.runs.forget import Outcome
+from unlogit.runs.outcome import Outcome
 from unlogit.runs.plan import planned
 from unlogit.runs.verdict import command_of, find_problems, strength_warnings
 from unlogit.settings.options import DataOptions, RunConfig

@@ -63,8 +63,7 @@ def forget(
         output: new run folder to keep rows, assistant and settings in, which ``unlogit evaluate`` reads; None keeps
             nothing. Its name is that of the request, see ``model.requests``.
         instead: what to say in place of what is forgotten: ``anything`` likely, or a ``refusal``.
-        writer: what writes paraphrases, wrong answers and questions about documents: a model, an address as
-            ``http://HOST/v1#MODEL``, to which the rows to forget are sent, or ``none``. Empty: the model itself.
+        writer: what writes wordings and questions, see ``--writer``; an endpoint gets the rows. Empty: the model.
         **settings: sections of a config file as dicts, such as ``train={"epochs": 20}``.
 
     Raises:
@@ -96,10 +95,8 @@ def forget(
         ghosts = write_ghosts(model, tokenizer, forget_rows, folder.ghosts, forget_settings.GHOSTS, seed, resume=False)
         prepare(config, tokenizer, lambda: folder.write_config(config), ghosts, written)
         folder.begin_training(config)
-        keep = output is not None
-        training = RunTraining(
-            folder, config, target, tokenizer, read_pools(folder.data), keep=keep, bar=False, earlier=earlier
-        )
+        pools, keep = read_pools(folder.data), output is not None
+        training = RunTraining(folder, config, target, tokenizer, pools, keep=keep, bar=False, earlier=earlier)
         unlearned: UnlearnedForCausalLM = training.train()[1]
         return unlearned.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
 

@@ -6,7 +6,7 @@ It fits 80 columns, and breaks no word.
 from textwrap import fill
 
 from unlogit.evaluate.leaks import Leak
-from unlogit.runs.forget import Outcome
+from unlogit.runs.outcome import Outcome
 
 SHOWN_ROWS = 20
 COLUMNS = 80

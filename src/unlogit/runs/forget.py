@@ -8,7 +8,7 @@ the last that is there.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from unlogit.data.written import Written
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
-from unlogit.evaluate.ghost_losses import AmongGhosts, GhostLosses, find_ghost_losses, losses_among_ghosts
-from unlogit.evaluate.leaks import Ask, KeptAnswers, Leak, alternating, asker, find_kept, find_leaks, remembering
-from unlogit.evaluate.recitation import Recitation, find_recitation
+from unlogit.evaluate.ghost_losses import AmongGhosts, find_ghost_losses, losses_among_ghosts
+from unlogit.evaluate.leaks import Ask, Leak, alternating, asker, find_kept, find_leaks, remembering
+from unlogit.evaluate.recitation import find_recitation
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
@@ -42,6 +42,7 @@ from unlogit.runs.folder import CEILINGS, RunFolder
 from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
 from unlogit.runs.ghosts import MAX_NEW_TOKENS as GHOST_TOKENS
 from unlogit.runs.lock import in_sole_use
+from unlogit.runs.outcome import Outcome
 from unlogit.runs.plan import COMMON_FRACTION, planned
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
@@ -51,14 +52,12 @@ from unlogit.runs.verdict import (
     command_of,
     contradictions,
     find_problems,
-    loses_general,
-    loses_others,
     strength_warnings,
 )
 from unlogit.runs.writing import write_rows, writer_of
 from unlogit.settings.options import RunConfig
 from unlogit.strength.choose import choose_strength
-from unlogit.strength.exposure import Exposure, exposure, unknown_rows
+from unlogit.strength.exposure import unknown_rows
 from unlogit.terminal import scoring_bar
 from unlogit.training.recipe import combines, recipes_of
 
@@ -75,67 +74,6 @@ THOUGHT_TOKENS = 256
 GENERAL_ROWS = 60
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a request came to."""
-
-    folder: Path
-    leaks: list[Leak]
-    retained: KeptAnswers
-    """Answers to the rows to keep that are scored, or to ghosts where there are none."""
-    retained_are_ghosts: bool
-    """A stranger's number is made up digit by digit, and changes easily: ghosts are shown, not judged."""
-    general: KeptAnswers
-    combination: dict[str, Any]
-    training: dict[str, Any]
-    refused: int | None
-    """Rows to forget that are answered with a refusal; None where that was not asked for."""
-    problems: list[str]
-    """Why the check was not passed; empty where it was."""
-    foreign: ForeignValues | None = None
-    """How often answers hold another row's private value."""
-    ghost_losses: list[GhostLosses] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    """What does not count against the check, and should be known."""
-    strength: float = 1.0
-    """Factor on alpha of this request."""
-    why: str = "as was set"
-    """How the strength was found."""
-    recitation: Recitation | None = None
-    """How much of documents is continued word for word; None where there are none."""
-    tests: list[Leak] = field(default_factory=list)
-    """Of ``leaks``, those about documents whose questions were not trained on."""
-    notes: list[str] = field(default_factory=list)
-    """What was written for the request, and whether it passed the check."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the rows are forgotten and the others kept."""
-        return not self.problems
-
-    @property
-    def told_rows(self) -> int:
-        """Rows to forget that the unlearned model tells, greedily or by a sample, and windows that it recites."""
-        telling = sum(leak.unlearned_tells or leak.samples_that_tell > 0 for leak in self.leaks)
-        return telling + (self.recitation.unlearned_recites if self.recitation else 0)
-
-    @property
-    def loses(self) -> bool:
-        """Whether more is lost than may be, or the rows are suppressed too much."""
-        loses_rows = not self.retained_are_ghosts and loses_others(self.retained)
-        return loses_rows or loses_general(self.general) or bool(self.warnings)
-
-    @property
-    def exposures(self) -> dict[str, Exposure]:
-        """How far the rows stand out among their ghosts, to the model before and after; empty without ghosts."""
-        if not self.ghost_losses:
-            return {}
-        return {
-            "target": exposure([(row.target, row.ghosts) for row in self.ghost_losses]),
-            "unlearned": exposure([(row.unlearned, row.ghosts) for row in self.ghost_losses]),
-        }
-
-
 @in_sole_use
 def forget_run(
     config: RunConfig, given: Mapping[str, Any], *, writer: str = "", resume: bool = False, overwrite: bool = False
@@ -150,18 +88,14 @@ def forget_run(
         overwrite: begin anew although there is one.
 
     Raises:
-        ConfigError: a setting is wrong, or there is a request and neither ``resume`` nor ``overwrite``, or another
-            one and ``resume``.
+        ConfigError: a setting is wrong, or the folder holds a request without ``resume`` or ``overwrite``, or another.
         DataError: rows cannot be read or used.
         ModelError: the target cannot be used.
     """
     folder = RunFolder(Path(config.output))
     model_name = config.target
     config, earlier = on_its_target(config, given)
-    check_sources(config.data.forget, config.data.retain, config.data.neutral)
-    check_run(config)
-    check_replaceable(folder.data)
-    _check_objective(config)
+    _check_before(folder, config)
     tokenizer = load_tokenizer(config.target)
     forget = _forget_rows(config, tokenizer)
     make_writer = writer_of(writer)
@@ -214,7 +148,11 @@ def _warn_of_unknown(losses: Sequence[AmongGhosts]) -> None:
         )
 
 
-def _check_objective(config: RunConfig) -> None:
+def _check_before(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse what can be seen before anything is loaded."""
+    check_sources(config.data.forget, config.data.retain, config.data.neutral)
+    check_run(config)
+    check_replaceable(folder.data)
     if not combines(config.train.objective):
         raise ConfigError(
             f"the objective {config.train.objective} trains the model's own weights; expected one with an assistant, "
@@ -293,19 +231,12 @@ def check_request(
     """Ask the ``model`` that had to forget and the unlearned one, and judge; ``answers`` are the former's so far."""
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
-    scored = read_prepared(folder.data / "evaluation" / "forget.jsonl")
-    rows = [row for row in scored if row.kind != "text"]
-    retain = [row for row in read_prepared(folder.data / "evaluation" / "retain.jsonl") if row.kind != "text"]
-    ghost_questions = {row.question for row in ghosts}
-    own_rows = [row for row in retain if row.question not in ghost_questions]
-    general = read_prepared(GENERAL)[:GENERAL_ROWS]
+    scored, rows, retain, own_rows = _scored_rows(folder, ghosts)
     refuses = refusal_test(folder, config)
     max_new_tokens = max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in [*rows, *retain])])
     with scoring_bar("Checking") as progress:
-        ask_target, ask_unlearned = (
-            asker(lm, tokenizer, max_new_tokens, progress=progress) for lm in (model, unlearned)
-        )
-        ask_target = remembering(ask_target, answers)
+        ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
+        ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), answers)
         samples: list[tuple[Example, str]] = []
         sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
         thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress)
@@ -320,14 +251,14 @@ def check_request(
             thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
-        kept_general = find_kept(general, ask_target, ask_unlearned, refuses)
+        kept_general = find_kept(read_prepared(GENERAL)[:GENERAL_ROWS], ask_target, ask_unlearned, refuses)
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         ghost_losses = find_ghost_losses(rows, ghosts, model, unlearned, tokenizer, progress)
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     foreign = _foreign_values(folder, rows, leaks, ghosts, samples)
     command = command_of(replace(config, target=read_json(folder.request)["target"]))
-    own_retained = retained if own_rows else None
-    problems = find_problems(folder.path, leaks, own_retained, kept_general, training, foreign, command, recitation)
+    judged = retained if own_rows else None
+    problems = find_problems(folder.path, leaks, judged, kept_general, training, foreign, command, recitation)
     problems += contradictions(folder)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)
@@ -360,6 +291,15 @@ def _thinking(target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: 
         asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
         for model, seed_ in ways
     ]
+
+
+def _scored_rows(folder: RunFolder, ghosts: Sequence[Example]) -> tuple[list[Example], ...]:
+    """Return what is scored: rows to forget, the questions among them, questions to keep, and of these no ghosts."""
+    scored = read_prepared(folder.data / "evaluation" / "forget.jsonl")
+    retain = [row for row in read_prepared(folder.data / "evaluation" / "retain.jsonl") if row.kind != "text"]
+    ghost_questions = {row.question for row in ghosts}
+    rows = [row for row in scored if row.kind != "text"]
+    return scored, rows, retain, [row for row in retain if row.question not in ghost_questions]
 
 
 def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
