@@ -8,7 +8,7 @@ from support.tiny_run import Place
 from unlogit.cli.main import main
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.config_file import read_config, read_yaml
-from unlogit.settings.options import TrainOptions
+from unlogit.settings.options import CombinationOptions, TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +51,7 @@ def test_another_objective_is_not_trained_by_the_plan(tmp_path: Path) -> None:
     assert main(["train", str(place.run), *flags]) == 0
     train = options(place)
     assert (train.epochs, train.batch_size, train.minutes, train.stop_uniform_kl) == (None, 16, 0.0, 0.0)
+    assert RunFolder(place.run).read_config().combination.alpha == CombinationOptions.alpha
     assert main(["train", str(place.run), *flags, "--overwrite", "--epochs=2", "--objective=simnpo"]) == 0
     assert options(place).epochs == 2.0
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from unlogit.data.examples import Example
-from unlogit.data.sources import read_prepared, source_in
+from unlogit.data.sources import check_sources, read_prepared, source_in
 from unlogit.data.wordings import forget_training_rows
 from unlogit.model.loading import load_tokenizer
 from unlogit.runs.folder import RunFolder
-from unlogit.settings.options import LoopOptions, RunConfig, TrainOptions
+from unlogit.settings.options import CombinationOptions, LoopOptions, RunConfig, TrainOptions
 from unlogit.strength.choose import ALPHA
 from unlogit.training.recipe import recipes_of
 
@@ -44,12 +44,18 @@ def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, An
         "data": {"evaluation_rows": 60, "perturbations": WRONG_ANSWERS} if ghosts else {},
         "train": _training_plan(config, rows, "batch_size" in given.get("train", {})),
     }
-    if plan["train"] and len(recipes_of(config.train.objective)) == 1:  # one assistant, with nothing beside it
+    if _has_planned_strength(config.train.objective):
         plan["combination"] = {"alpha": ALPHA}
     for section, values in plan.items():
         changes = {k: v for k, v in values.items() if k not in given.get(section, {})}
         config = replace(config, **{section: replace(getattr(config, section), **changes)})
     return config
+
+
+def _has_planned_strength(objective: str) -> bool:
+    """Whether what is combined is one assistant with a uniform side, and nothing beside it."""
+    first, *others_after = recipes_of(objective)
+    return not others_after and first.combines and not first.full_model_rates and len(first.sides) > 1
 
 
 def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[str, Any]:
@@ -80,6 +86,7 @@ def plan_run(config: RunConfig, given: Mapping[str, Any]) -> tuple[RunConfig, st
     """
     if not config.data.forget:
         return config, ""
+    check_sources(config.data.forget, config.data.retain, config.data.neutral)  # before anything slow
     source = source_in(config.data.forget, config.data, load_tokenizer(config.target))
     plan = planned(config, source.forget_rows(config.data).training, given, ghosts=False)
     return plan, plan_line(config, plan)
@@ -103,7 +110,10 @@ def for_its_objective(folder: RunFolder, config: RunConfig, given: Mapping[str, 
     planned_names = [name for name, value in earlier.items() if getattr(recorded.train, name) == value]
     values = {name: getattr(TrainOptions(), name) for name in planned_names} | _training_plan(config, rows, False)
     changes = {name: values[name] for name in planned_names if name not in given}
-    return replace(config, train=replace(config.train, **changes))
+    combination = config.combination
+    if combination.alpha == ALPHA and not _has_planned_strength(config.train.objective):
+        combination = replace(combination, alpha=CombinationOptions.alpha)
+    return replace(config, train=replace(config.train, **changes), combination=combination)
 
 
 def plan_line(before: RunConfig, after: RunConfig) -> str:
