@@ -32,7 +32,10 @@ def test_the_plan_by_hand() -> None:
     assert "192 questions about people who do not exist: 60 s" in text
     assert "at most 300 steps: 10 min" in text
     assert "check  99 s" in text
-    assert "In all at most about 13 min. Training stops after 120 minutes" in text
+    assert (
+        "In all about 13 min, and a check more for each strength that is tried. Training stops after 120 minutes"
+        in text
+    )
     assert "at most 300 steps: 5 min" in plan_text(PHASES, Costs(2.0, 0.1, 1.25), minutes=5)
     assert "--minutes" not in plan_text(PHASES, Costs(2.0, 0.1, 1.25), minutes=0)
     assert "at most 300 steps\n" in plan_text(PHASES, Costs(0.0, 0.1, 1.25), minutes=0)

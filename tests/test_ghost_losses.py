@@ -7,7 +7,14 @@ from support.models_for_tests import tiny_tokenizer
 from support.tiny_models import tiny_target
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
-from unlogit.evaluate.ghost_losses import GhostLosses, answer_losses, find_ghost_losses, ghost_rows, over_suppressed
+from unlogit.evaluate.ghost_losses import (
+    GhostLosses,
+    answer_losses,
+    find_ghost_losses,
+    ghost_rows,
+    losses_among_ghosts,
+    over_suppressed,
+)
 
 ROW = Example("Where does Ann Doe live?", "Ann Doe lives in Ghent, ann.doe@example.com.")
 GHOSTS = [
@@ -30,7 +37,7 @@ def test_losses_are_the_models_own() -> None:
     tokenizer = tiny_tokenizer()
     with torch.no_grad():
         other.get_output_embeddings().weight.mul_(3)
-    (losses,) = find_ghost_losses([ROW], GHOSTS, target, other, tokenizer)
+    (losses,) = find_ghost_losses([ROW], losses_among_ghosts([ROW], GHOSTS, target, tokenizer), other, tokenizer)
     for value, model, row in (
         (losses.target, target, ROW),
         (losses.unlearned, other, ROW),
@@ -42,7 +49,7 @@ def test_losses_are_the_models_own() -> None:
             logs = model(ids).logits[0, encoded.prompt_tokens - 1 : -1].log_softmax(-1)
         by_hand = -logs.gather(-1, ids[0, encoded.prompt_tokens :, None]).mean().item()
         assert value == pytest.approx(by_hand, rel=1e-4)
-    assert find_ghost_losses([ROW], GHOSTS[2:], target, other, tokenizer) == []
+    assert find_ghost_losses([ROW], losses_among_ghosts([ROW], GHOSTS[2:], target, tokenizer), other, tokenizer) == []
     assert answer_losses(target, tokenizer, []) == []
 
 

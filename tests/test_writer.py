@@ -1,5 +1,6 @@
 """Writers: a fake one that is counted, a tiny model, and an endpoint on this machine."""
 
+import http.client
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -161,6 +162,38 @@ def test_errors_are_one_line_without_text(
     assert len(server.requests) == 1
 
 
+def test_a_key_of_two_lines_is_not_shown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(endpoint.KEY_VARIABLE, "k-1\n")  # as read from a file
+    EndpointWriter(server.address, "m").write([Prompt("a")], 0)
+    assert server.keys == ["Bearer k-1"]
+    monkeypatch.setenv(endpoint.KEY_VARIABLE, "k-1\nk-2")
+    with pytest.raises(ConfigError, match="control characters") as caught:
+        EndpointWriter(server.address, "m").write([Prompt("a")], 0)
+    assert "k-" not in str(caught.value)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def broken(*_: Any, **__: Any) -> None:
+        tries.append(1)
+        raise http.client.IncompleteRead(b"half")
+
+    monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
+    monkeypatch.setattr(endpoint._LOCAL_OPENER, "open", broken)
+    with pytest.raises(ConfigError, match="broke off"):
+        EndpointWriter("http://127.0.0.1:9", "m").write([Prompt("a")], 0)
+    assert len(tries) == endpoint.TRIES
+
+
+def test_texts_with_line_separators_are_kept(tmp_path: Path) -> None:
+    fake = FakeWriter()
+    prompts = [Prompt("a\u2028 12\u2028b\x85c")]
+    texts = KeptWriter(fake, tmp_path / "texts.jsonl").write(prompts)
+    assert KeptWriter(fake, tmp_path / "texts.jsonl").write(prompts) == texts
+    assert len(fake.seen) == 1
+
+
 def test_an_endpoint_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="cannot be reached"):
         EndpointWriter("http://127.0.0.1:9", "m").write([Prompt(SECRET)], 0)
@@ -172,4 +205,7 @@ def test_addresses() -> None:
     with pytest.raises(ConfigError, match="expected the key in UNLOGIT_WRITER_KEY") as caught:
         EndpointWriter.of("https://me:word@example.org/v1#m")
     assert "word@" not in str(caught.value)
+    with pytest.raises(ConfigError, match="has a query") as caught:
+        EndpointWriter.of("https://example.org/v1?api-key=word#m")
+    assert "word" not in str(caught.value)
     assert EndpointWriter.of("https://example.org/v1/#a/b").name == "https://example.org/v1#a/b"

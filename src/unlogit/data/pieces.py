@@ -57,19 +57,21 @@ def _piece(row: Encoded, first: int, begin: int, end: int) -> Encoded:
     return Encoded(row.input_ids[:prompt] + row.input_ids[first:end], unscored, sides)
 
 
-def check_prompts(rows: Iterable[Example], tokenizer: Any, max_tokens: int) -> None:
+def check_prompts(rows: Iterable[Example], tokenizer: Any, max_tokens: int, *, thinking: bool = False) -> None:
     """Refuse rows whose question is too long, all at once, before anything long.
+
+    With ``thinking`` the beginning of a thought has to fit, too, where the chat template has one.
 
     Raises:
         DataError: some are.
     """
-    overhead = len(encode(Example("?", "."), tokenizer).input_ids)
+    overhead = len(encode(Example("?", "."), tokenizer, thinking=thinking).input_ids)
     bad, count = [], 0
     for row in rows:
         texts = (row.question, *(message.content for message in row.history))
         if sum(len(text.encode()) + overhead for text in texts) + LEAST_ROOM <= max_tokens:
             continue  # a token has at least one byte
-        encoded = encode(row, tokenizer)
+        encoded = encode(row, tokenizer, thinking=thinking)
         if max_tokens - encoded.prompt_tokens < min(encoded.answer_tokens, LEAST_ROOM):
             count += 1
             bad += [f"{row.origin or 'a row'} has {encoded.prompt_tokens} tokens"]

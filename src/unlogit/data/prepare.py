@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlogit.data.chat_template import thinks
 from unlogit.data.documents import split
 from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
@@ -65,7 +66,7 @@ def prepare(
     files, summary = _assemble(config.data, tokenizer, ghosts, written)
     if tokenizer is not None:
         trained_on = (row for name, rows in files.items() if "/" not in name for row in rows)
-        check_prompts(trained_on, tokenizer, config.train.max_tokens)
+        check_prompts(trained_on, tokenizer, config.train.max_tokens, thinking=thinks(tokenizer))
     with atomic_folder(Path(config.output) / "data") as folder:
         for name, rows in files.items():
             mode = 0o600 if name in SECRET else 0o644

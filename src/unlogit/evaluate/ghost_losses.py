@@ -81,14 +81,12 @@ def losses_among_ghosts(
 
 def find_ghost_losses(
     rows: Sequence[Example],
-    ghosts: Sequence[Example],
-    target: Any,
+    by_target: Sequence[AmongGhosts],
     unlearned: Any,
     tokenizer: Any,
     progress: Progress | None = None,
 ) -> list[GhostLosses]:
-    """Score the rows that have ghosts under both models, and their ghosts under the target."""
-    by_target = losses_among_ghosts(rows, ghosts, target, tokenizer, progress)
+    """Score the rows that have ghosts under the unlearned model; ``by_target`` are their losses under the target."""
     scored = [rows[among.number] for among in by_target]
     by_unlearned = answer_losses(unlearned, tokenizer, scored, progress) if scored else []
     return [

@@ -100,8 +100,8 @@ def _exposure_line(outcome: Outcome) -> list[str]:
     target, unlearned = exposures["target"], exposures["unlearned"]
     return [
         f"Exposure, in bits of {target.most_bits:.1f}: {target.bits:.1f} before (p {target.p_value:.2g}), "
-        f"{unlearned.bits:.1f} after (p {unlearned.p_value:.2g}). 0 bits: less likely than of anybody who does not "
-        "exist; 1.3 bits: as likely as of them. A small p: the model knows the rows."
+        f"{unlearned.bits:.1f} after (p {unlearned.p_value:.2g}). 0 bits: less likely than for every made-up "
+        "person; 1.3: as likely as for them. A small p: the model knows the rows."
     ]
 
 

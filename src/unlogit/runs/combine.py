@@ -2,6 +2,8 @@
 
 import math
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
 from unlogit.errors import ConfigError
 from unlogit.evaluate.results import read_json
@@ -9,7 +11,7 @@ from unlogit.files import write_json
 from unlogit.model.assistant_config import check_fingerprint, load_config
 from unlogit.model.loading import load_target, model_place
 from unlogit.model.recorded_target import absolute_name
-from unlogit.model.requests import DEFAULTS, strengths_of, with_strength, without_request
+from unlogit.model.requests import DEFAULTS, Branch, strengths_of, with_strength, without_request
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.training.recipe import combines
@@ -43,6 +45,33 @@ def request_strengths(folder: RunFolder) -> dict[str, float]:
     """Return the strength of each request of an unlearned model by its name, in order."""
     branches = read_json(folder.unlearned / "config.json")["branches"]
     return strengths_of([DEFAULTS | branch for branch in branches])
+
+
+def own_request(folder: RunFolder) -> str:
+    """Return the name of the request that a run added to those of its earlier model.
+
+    Raises:
+        ConfigError: it was taken away.
+    """
+    earlier = folder.earlier / "config.json"
+    branches = read_json(earlier)["branches"] if earlier.is_file() else []
+    names = strengths_of([DEFAULTS | branch for branch in branches])
+    if not (added := [name for name in request_strengths(folder) if name not in names]):
+        raise ConfigError(
+            f"the request of {folder.path} was taken away from its model; expected it there, to be checked: make it "
+            "again with --overwrite"
+        )
+    return added[-1]
+
+
+def keep_strengths(folder: RunFolder, branches: Sequence[Branch]) -> list[dict[str, Any]]:
+    """Return the branches of a model that is made anew, with the strengths of the one that stands in its place."""
+    kept_branches = [dict(branch) for branch in branches]
+    if (folder.unlearned / "config.json").is_file():
+        names = strengths_of(branches)
+        for name, strength in request_strengths(folder).items():
+            kept_branches = with_strength(kept_branches, name, strength) if name in names else kept_branches
+    return kept_branches
 
 
 def change_requests(folder: RunFolder, remove: str = "", strength: str = "") -> dict[str, float]:

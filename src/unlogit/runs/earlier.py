@@ -21,19 +21,22 @@ from unlogit.settings.options import CombinationOptions, RunConfig
 from unlogit.training.recipe import recipes_of
 
 
-def on_its_target(config: RunConfig, given: Mapping[str, Any]) -> tuple[RunConfig, Path | None]:
+def on_its_target(config: RunConfig, given: Mapping[str, Any], resume: bool) -> tuple[RunConfig, Path | None]:
     """Return the settings of a request, whose target is an ordinary model, and the earlier unlearned model if any.
 
-    The combination is that of the earlier model, but for what was ``given``.
+    The combination is that of the earlier model, but for what was ``given``. Where ``resume`` and the earlier model is
+    gone, the run's own copy takes its place.
 
     Raises:
         ConfigError: the earlier model stands in the folder that would be written.
         ModelError: there is no such model, or its target is gone.
     """
-    if not is_combined(config.target):
+    copied = RunFolder(Path(config.output)).earlier
+    use_copy = resume and not Path(config.target).exists() and (copied / "config.json").is_file()
+    if not use_copy and not is_combined(config.target):
         return config, None
-    earlier = Path(model_place(config.target))
-    if Path(config.output).resolve() in earlier.resolve().parents:
+    earlier = copied if use_copy else Path(model_place(config.target))
+    if not use_copy and Path(config.output).resolve() in earlier.resolve().parents:
         raise ConfigError(
             f"{config.output} holds the model that is to forget more; expected a new folder: choose another output"
         )

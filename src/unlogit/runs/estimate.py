@@ -68,7 +68,7 @@ def plan_text(phases: Phases, costs: Costs, minutes: float) -> str:
         f"  ask    {phases.ghosts} questions about people who do not exist: {duration(asking)}",
         f"  train  at most {phases.steps} steps" + (f": {duration(training)}" if costs.step else ""),
         f"  check  {duration(checking)}",
-        f"In all at most about {duration(asking + training + checking)}."
+        f"In all about {duration(asking + training + checking)}, and a check more for each strength that is tried."
         + (f" Training stops after {minutes:g} minutes in any case (--minutes)." if minutes else ""),
     ]
     return "\n".join(lines)

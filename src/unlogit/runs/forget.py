@@ -8,7 +8,7 @@ the last that is there.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_train
-from unlogit.runs.combine import change_requests, request_strengths
-from unlogit.runs.digests import check_trained
+from unlogit.runs.combine import change_requests, own_request, request_strengths
+from unlogit.runs.digests import check_sources_unchanged, check_trained
 from unlogit.runs.earlier import keep_earlier, load_earlier, on_its_target
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
@@ -46,7 +46,7 @@ from unlogit.runs.outcome import Outcome
 from unlogit.runs.plan import COMMON_FRACTION, planned
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
-from unlogit.runs.request import begin_request, request_of
+from unlogit.runs.request import begin_request, check_settings, request_of
 from unlogit.runs.train import train_run
 from unlogit.runs.verdict import (
     command_of,
@@ -94,7 +94,7 @@ def forget_run(
     """
     folder = RunFolder(Path(config.output))
     model_name = config.target
-    config, earlier = on_its_target(config, given)
+    config, earlier = on_its_target(config, given, resume)
     _check_before(folder, config)
     tokenizer = load_tokenizer(config.target)
     forget = _forget_rows(config, tokenizer)
@@ -116,17 +116,17 @@ def forget_run(
     if not (goes_on and folder.trained):
         _warn_of_unknown(losses_among_ghosts(forget, ghosts, model, tokenizer))
     if goes_on and folder.prepared:
+        check_settings(folder.read_config(), config, given)
         config = replace(folder.current_config(), output=config.output)
+        check_sources_unchanged(folder, config)
         config = replace(config, train=replace(config.train, **given_ceilings))
     else:
         prepare_run(config, overwrite=overwrite, ghosts=ghosts, written=written)
-        if overwrite:
-            folder.set_training_aside()  # it is of other rows; now, so that --resume can go on after a cut
-            folder.drop_aside()
     is_trained = folder.trained and folder.combined and not folder.training and not folder.raises_ceiling(config)
     if goes_on and is_trained:
         check_trained(folder, config)
     else:
+        folder.check.unlink(missing_ok=True)  # it is of another assistant, whose strength is not this one's
         train_run(folder, config, resume=resume, overwrite=overwrite, target=target)
     outcome = _at_best_strength(folder, config, model, tokenizer, ghosts, given, written)
     exposures = {name: asdict(bits) for name, bits in outcome.exposures.items()}
@@ -143,8 +143,8 @@ def _warn_of_unknown(losses: Sequence[AmongGhosts]) -> None:
     if unknown:
         numbers = ", ".join(str(losses[i].number + 1) for i in unknown[:10]) + (", …" if len(unknown) > 10 else "")
         log.warning(
-            f"{len(unknown)} of {len(losses)} rows to forget ({numbers}) are no likelier to the model than the same "
-            "about people who do not exist: it may not know them"
+            f"{len(unknown)} of {len(losses)} rows to forget ({numbers}): the model finds them no likelier than the "
+            "same facts about made-up people, and may not know them"
         )
 
 
@@ -193,6 +193,16 @@ def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: 
     return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 
 
+@dataclass(frozen=True)
+class TargetSays:
+    """What the model that had to forget says and finds likely, which is the same at every strength."""
+
+    losses: Sequence[AmongGhosts]
+    """Of the rows that are scored."""
+    answers: dict[Example, str] = field(default_factory=dict)
+    """So far."""
+
+
 def _at_best_strength(
     folder: RunFolder,
     config: RunConfig,
@@ -203,16 +213,16 @@ def _at_best_strength(
     written: Written,
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
-    answers: dict[Example, str] = {}
-    name = list(request_strengths(folder))[-1]
+    name = own_request(folder)
+    target_says = TargetSays(losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer))
     if folder.check.is_file() or "alpha" in given.get("combination", {}):
-        outcome = check_request(folder, config, model, tokenizer, ghosts, answers, written)
+        outcome = check_request(folder, config, model, tokenizer, ghosts, target_says, written)
         return replace(outcome, strength=request_strengths(folder)[name])
 
     def check(strength: float) -> Outcome:
         change_requests(folder, strength=f"{name}={strength}")
         log.info(f"Checking at strength {strength:g}.")
-        return check_request(folder, config, model, tokenizer, ghosts, answers, written)
+        return check_request(folder, config, model, tokenizer, ghosts, target_says, written)
 
     choice = choose_strength(check)
     change_requests(folder, strength=f"{name}={choice.strength}")
@@ -225,10 +235,10 @@ def check_request(
     model: Any,
     tokenizer: Any,
     ghosts: list[Example],
-    answers: dict[Example, str],
+    target_says: TargetSays,
     written: Written,
 ) -> Outcome:
-    """Ask the ``model`` that had to forget and the unlearned one, and judge; ``answers`` are the former's so far."""
+    """Ask the ``model`` that had to forget and the unlearned one, and judge."""
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     scored, rows, retain, own_rows = _scored_rows(folder, ghosts)
@@ -236,7 +246,7 @@ def check_request(
     max_new_tokens = max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in [*rows, *retain])])
     with scoring_bar("Checking") as progress:
         ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
-        ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), answers)
+        ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
         samples: list[tuple[Example, str]] = []
         sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
         thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress)
@@ -253,12 +263,12 @@ def check_request(
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
         kept_general = find_kept(read_prepared(GENERAL)[:GENERAL_ROWS], ask_target, ask_unlearned, refuses)
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
-        ghost_losses = find_ghost_losses(rows, ghosts, model, unlearned, tokenizer, progress)
+        ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     foreign = _foreign_values(folder, rows, leaks, ghosts, samples)
     command = command_of(replace(config, target=read_json(folder.request)["target"]))
-    judged = retained if own_rows else None
-    problems = find_problems(folder.path, leaks, judged, kept_general, training, foreign, command, recitation)
+    judged, name = (retained if own_rows else None), own_request(folder)
+    problems = find_problems(folder.path, leaks, judged, kept_general, training, foreign, command, recitation, name)
     problems += contradictions(folder)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)

@@ -60,7 +60,8 @@ class Outcome:
     def loses(self) -> bool:
         """Whether more is lost than may be, or the rows are suppressed too much."""
         loses_rows = not self.retained_are_ghosts and loses_others(self.retained)
-        return loses_rows or loses_general(self.general) or bool(self.warnings)
+        foreign = bool(self.foreign and self.foreign.more_often)
+        return loses_rows or loses_general(self.general) or foreign or bool(self.warnings)
 
     @property
     def exposures(self) -> dict[str, Exposure]:

@@ -25,6 +25,7 @@ from unlogit.model.ends import end_where_answers_end
 from unlogit.model.loading import load_target, load_tokenizer
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_scored_lengths
+from unlogit.runs.combine import keep_strengths
 from unlogit.runs.digests import check_target_unchanged, record_target, record_trained
 from unlogit.runs.earlier import added_to, load_earlier
 from unlogit.runs.evaluate import EVALUATION_SPLITS, EvaluationRows, load_log
@@ -269,6 +270,8 @@ class RunTraining:
     def _combine(self, assistants: Sequence[Assistant], weights: Sequence[float]) -> UnlearnedForCausalLM:
         """Write the unlearned model, and return it."""
         model = self._combined(assistants, weights)
+        if self.resume:
+            model.config.branches = keep_strengths(self.folder, model.config.branches)
         if self.keep and on_main_process():
             with atomic_folder(self.folder.unlearned) as temporary:
                 model.save_pretrained(temporary)

@@ -16,9 +16,9 @@ from unlogit.runs.train import ceiling_warning
 from unlogit.settings.options import RunConfig
 
 LEAST_KEPT = 0.95
-"""KeptAnswers answers that stay word for word, at least."""
+"""Least fraction of other answers that stay word for word."""
 LEAST_GENERAL = 0.98
-"""General answers that stay right, at least."""
+"""Least fraction of right general answers that stay right."""
 
 NOT_KNOWN = (
     "the target does not know these rows: none of its answers tells them. Check that it is the model that was trained "
@@ -35,8 +35,12 @@ def find_problems(
     foreign: ForeignValues | None = None,
     command: str = "unlogit forget",
     recitation: Recitation | None = None,
+    request: str = "",
 ) -> list[str]:
-    """Return why a request did not pass, each with what to do; ``command`` is that of the request."""
+    """Return why a request did not pass, each with what to do.
+
+    ``command`` is that of the request, ``request`` its name in the model where that is not its folder's.
+    """
     again = "run it again with --overwrite"
     at_ceiling = bool(training.get("ceiling"))
     is_known = any(leak.target_tells for leak in leaks) or bool(recitation and recitation.target_recites)
@@ -44,8 +48,8 @@ def find_problems(
     if leaking := [leak for leak in leaks if leak.unlearned_tells or leak.samples_that_tell]:
         problems.append(
             f"{len(leaking)} of {len(leaks)} rows are still told. Give other wordings of the questions "
-            f"(paraphrased_question) and {again}, or more strength (unlogit combine {run} --strength {run.name}=1.5) "
-            "and check again with --resume"
+            f"(paraphrased_question) and {again}, or more strength (unlogit combine {run} --strength "
+            f"{request or run.name}=1.5) and check again with --resume"
         )
     problems += _recitation_problems(recitation, again)
     nats = training.get("forget_nats")
@@ -109,8 +113,8 @@ def contradictions(folder: RunFolder) -> list[str]:
     if not rows:
         return []
     return [
-        f"rows contradict: of {len(rows)} questions to forget (first: {rows[0]}) there are other answers among those "
-        "to keep. Take them out of one of the two, and run it again with --overwrite"
+        f"rows contradict: questions to forget with another answer among the rows to keep: {len(rows)} (first: "
+        f"{rows[0]}). Take them out of one of the two, and run it again with --overwrite"
     ]
 
 

@@ -5,6 +5,7 @@ asked, and no redirection is followed. The key comes from the environment and is
 the address and the status, never what was sent or answered.
 """
 
+import http.client
 import json
 import os
 import time
@@ -61,6 +62,11 @@ class EndpointWriter:
             raise ConfigError(
                 f"the writer's address has a user name or password; expected the key in {KEY_VARIABLE}: take it out"
             )
+        if host.query:  # it would stand in messages and in the run's record
+            raise ConfigError(
+                f"the writer's address has a query; expected http://HOST/v1#MODEL, and the key in {KEY_VARIABLE}: take "
+                "it out"
+            )
         if not model or not host.hostname:
             shown = urlunsplit((host.scheme, host.netloc, host.path, "", ""))
             raise ConfigError(f"the writer {shown} names no model; expected one after #: write {shown}#MODEL")
@@ -100,7 +106,9 @@ class EndpointWriter:
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
+        if key := os.environ.get(KEY_VARIABLE, "").strip():
+            if not key.isprintable():
+                raise ConfigError(f"{KEY_VARIABLE} holds control characters; expected a key on one line: mend it")
             headers["Authorization"] = f"Bearer {key}"
         opener = _LOCAL_OPENER if urlsplit(self.address).hostname in _THIS_MACHINE else _OPENER
         for number in range(TRIES):
@@ -112,6 +120,8 @@ class EndpointWriter:
             except urllib.error.HTTPError as error:
                 reason, is_busy = f"answered with status {error.code}", error.code in _BUSY
                 error.close()
+            except http.client.HTTPException as error:  # cut off in mid-answer
+                reason, is_busy = f"broke off ({type(error).__name__})", True
             except OSError as error:  # URLError among them
                 cause = error.reason if isinstance(error, urllib.error.URLError) else error
                 reason, is_busy = f"cannot be reached ({type(cause).__name__})", isinstance(cause, TimeoutError)

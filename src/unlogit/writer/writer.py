@@ -107,7 +107,7 @@ class KeptWriter:
         if not self.path.is_file():
             return {}
         texts: dict[str, str] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8").split("\n"):
             try:
                 key, text = json.loads(line)
             except ValueError:
