@@ -251,6 +251,7 @@ def run_methods(
     processes = Processes()
 
     def run_one(run: tuple[Method, int, RunFolder]) -> str:
+        """Train and score one method with one seed; return what went wrong, or nothing."""
         method, seed, folder = run
         name, started = f"{method.name}, seed {seed}", time.monotonic()
         config = comparison.config_of(method, seed, folder)

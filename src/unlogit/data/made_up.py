@@ -73,6 +73,7 @@ def with_made_up_values(text: str, own_text: str, commonplace: Commonplace, seed
     kept_letters = own_words | commonplace.frequent
 
     def replaced(match: re.Match[str]) -> str:
+        """Return what stands in place of one token."""
         token = match.group()
         if is_address(token):
             return _made_up(token, _made_up_address, commonplace, seed)

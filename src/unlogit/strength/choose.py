@@ -2,7 +2,7 @@
 
 A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
 the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
-more. Where the truth is known (results/forget.md) it is the best or near it. From there it is looked for in both
+more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
 directions: stronger while rows are told, weaker where nothing is told and too much is lost.
 """
 
