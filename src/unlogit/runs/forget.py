@@ -25,6 +25,7 @@ from unlogit.data.written import Written
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
 from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
+from unlogit.evaluate.forms import find_form_fit
 from unlogit.evaluate.ghost_losses import AmongGhosts, find_ghost_losses, losses_among_ghosts
 from unlogit.evaluate.leaks import Ask, Leak, alternating, asker, find_kept, find_leaks, remembering
 from unlogit.evaluate.recitation import find_recitation
@@ -288,6 +289,9 @@ def check_request(
         recitation=recitation,
         tests=[leak for row, leak in zip(rows, leaks, strict=True) if written.is_test(row)],
         notes=written.notes,
+        form=find_form_fit(
+            rows, [leak.target_answer for leak in leaks], [leak.unlearned_answer for leak in leaks], ghosts
+        ),
     )
 
 
