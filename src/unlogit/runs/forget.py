@@ -32,6 +32,7 @@ from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer
+from unlogit.model.requests import with_strength
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.checks import check_run, check_train
 from unlogit.runs.combine import change_requests, own_request, request_strengths
@@ -201,6 +202,8 @@ class TargetSays:
     """Of the rows that are scored."""
     answers: dict[Example, str] = field(default_factory=dict)
     """So far."""
+    thoughts: dict[Example, str] = field(default_factory=dict)
+    """So far, with the answers after them; none where the chat template has no thoughts."""
 
 
 def _at_best_strength(
@@ -215,14 +218,16 @@ def _at_best_strength(
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
     target_says = TargetSays(losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer))
+    target = model.target if isinstance(model, UnlearnedForCausalLM) else model
+    unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     if folder.check.is_file() or "alpha" in given.get("combination", {}):
-        outcome = check_request(folder, config, model, tokenizer, ghosts, target_says, written)
+        outcome = check_request(folder, config, model, unlearned, tokenizer, ghosts, target_says, written)
         return replace(outcome, strength=request_strengths(folder)[name])
 
     def check(strength: float) -> Outcome:
-        change_requests(folder, strength=f"{name}={strength}")
+        unlearned.config.branches = with_strength(unlearned.config.branches, name, strength)
         log.info(f"Checking at strength {strength:g}.")
-        return check_request(folder, config, model, tokenizer, ghosts, target_says, written)
+        return check_request(folder, config, model, unlearned, tokenizer, ghosts, target_says, written)
 
     choice = choose_strength(check)
     change_requests(folder, strength=f"{name}={choice.strength}")
@@ -233,14 +238,13 @@ def check_request(
     folder: RunFolder,
     config: RunConfig,
     model: Any,
+    unlearned: UnlearnedForCausalLM,
     tokenizer: Any,
     ghosts: list[Example],
     target_says: TargetSays,
     written: Written,
 ) -> Outcome:
-    """Ask the ``model`` that had to forget and the unlearned one, and judge."""
-    target = model.target if isinstance(model, UnlearnedForCausalLM) else model
-    unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
+    """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
     scored, rows, retain, own_rows = _scored_rows(folder, ghosts)
     refuses = refusal_test(folder, config)
     max_new_tokens = max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in [*rows, *retain])])
@@ -249,7 +253,7 @@ def check_request(
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
         samples: list[tuple[Example, str]] = []
         sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
-        thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress)
+        thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress, target_says.thoughts)
         leaks = find_leaks(
             rows,
             ask_target,
@@ -291,16 +295,19 @@ def check_request(
     )
 
 
-def _thinking(target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any) -> list[Ask]:
+def _thinking(
+    target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any, target_thoughts: dict[Example, str]
+) -> list[Ask]:
     """Return functions that ask the target, and the unlearned model greedily and by sampling, and let them think.
 
-    None where the chat template has no thoughts.
+    Empty where the chat template has no thoughts. What the target thinks is kept in ``target_thoughts``.
     """
     ways = ((target, None), (unlearned, None), (unlearned, seed)) if thinks(tokenizer) else ()
-    return [
+    asks = [
         asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
         for model, seed_ in ways
     ]
+    return [remembering(asks[0], target_thoughts), *asks[1:]] if asks else []
 
 
 def _scored_rows(folder: RunFolder, ghosts: Sequence[Example]) -> tuple[list[Example], ...]:
