@@ -98,7 +98,7 @@ def forget(
         pools, keep = read_pools(folder.data), output is not None
         training = RunTraining(folder, config, target, tokenizer, pools, keep=keep, bar=False, earlier=earlier)
         unlearned: UnlearnedForCausalLM = training.train()[1]
-        return unlearned.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
+        return unlearned
 
 
 def _rows_to_forget(
