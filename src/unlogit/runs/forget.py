@@ -31,9 +31,10 @@ from unlogit.evaluate.recitation import find_recitation
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
-from unlogit.model.loading import load_target, load_tokenizer
+from unlogit.model.loading import embedding_rows_of, load_target, load_tokenizer
 from unlogit.model.requests import with_strength
 from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.model.vocabulary import check_readable
 from unlogit.runs.checks import check_run, check_train
 from unlogit.runs.combine import change_requests, own_request, request_strengths
 from unlogit.runs.digests import check_sources_unchanged, check_trained
@@ -162,8 +163,9 @@ def _check_before(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
-    """Return the rows to forget; refuse those about which the target cannot be asked."""
+    """Return the rows to forget; refuse those that the target cannot read, or be asked about."""
     forget = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
+    check_readable(forget, tokenizer, embedding_rows_of(config.target))
     retain = config.data.retain or source_in(config.data.forget, config.data).default_retain()
     if not retain and not any(row.kind == "text" or names_of(row.question) for row in forget):
         raise ConfigError(
