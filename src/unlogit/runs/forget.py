@@ -39,6 +39,13 @@ from unlogit.runs.checks import check_run, check_train
 from unlogit.runs.combine import change_requests, own_request, request_strengths
 from unlogit.runs.digests import check_sources_unchanged, check_trained
 from unlogit.runs.earlier import keep_earlier, load_earlier, on_its_target
+from unlogit.runs.earlier_rows import (
+    EarlierRequest,
+    ask_again,
+    earlier_requests,
+    rows_of,
+    told_again_problems,
+)
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
 from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
@@ -202,6 +209,10 @@ class TargetSays:
 
     losses: Sequence[AmongGhosts]
     """Of the rows that are scored."""
+    ghosts: Sequence[Example]
+    """With its answers."""
+    earlier: Sequence[EarlierRequest]
+    """What it had forgotten before."""
     answers: dict[Example, str] = field(default_factory=dict)
     """So far."""
     thoughts: dict[Example, str] = field(default_factory=dict)
@@ -219,17 +230,18 @@ def _at_best_strength(
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
-    target_says = TargetSays(losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer))
+    losses = losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
+    target_says = TargetSays(losses, ghosts, earlier_requests(folder))
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     if folder.check.is_file() or "alpha" in given.get("combination", {}):
-        outcome = check_request(folder, config, model, unlearned, tokenizer, ghosts, target_says, written)
+        outcome = check_request(folder, config, model, unlearned, tokenizer, target_says, written)
         return replace(outcome, strength=request_strengths(folder)[name])
 
     def check(strength: float) -> Outcome:
         unlearned.config.branches = with_strength(unlearned.config.branches, name, strength)
         log.info(f"Checking at strength {strength:g}.")
-        return check_request(folder, config, model, unlearned, tokenizer, ghosts, target_says, written)
+        return check_request(folder, config, model, unlearned, tokenizer, target_says, written)
 
     choice = choose_strength(check)
     change_requests(folder, strength=f"{name}={choice.strength}")
@@ -242,14 +254,13 @@ def check_request(
     model: Any,
     unlearned: UnlearnedForCausalLM,
     tokenizer: Any,
-    ghosts: list[Example],
     target_says: TargetSays,
     written: Written,
 ) -> Outcome:
     """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
-    scored, rows, retain, own_rows = _scored_rows(folder, ghosts)
+    scored, rows, retain, own_rows = _scored_rows(folder, target_says.ghosts)
     refuses = refusal_test(folder, config)
-    max_new_tokens = max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in [*rows, *retain])])
+    max_new_tokens = _longest_answer([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
         ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
@@ -262,20 +273,21 @@ def check_request(
             ask_unlearned,
             _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
-            ghosts,
+            target_says.ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
             thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
         kept_general = find_kept(read_prepared(GENERAL)[:GENERAL_ROWS], ask_target, ask_unlearned, refuses)
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
+        earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
-    foreign = _foreign_values(folder, rows, leaks, ghosts, samples)
+    foreign = _foreign_values(folder, rows, leaks, target_says.ghosts, samples)
     command = command_of(replace(config, target=read_json(folder.request)["target"]))
     judged, name = (retained if own_rows else None), own_request(folder)
     problems = find_problems(folder.path, leaks, judged, kept_general, training, foreign, command, recitation, name)
-    problems += contradictions(folder)
+    problems += contradictions(folder) + told_again_problems(folder.path, earlier_leaks)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)
     return Outcome(
@@ -294,7 +306,13 @@ def check_request(
         recitation=recitation,
         tests=[leak for row, leak in zip(rows, leaks, strict=True) if written.is_test(row)],
         notes=written.notes,
+        earlier=earlier_leaks,
     )
+
+
+def _longest_answer(rows: Sequence[Example], tokenizer: Any) -> int:
+    """Return how many tokens an answer may have, so that each of these rows could be told whole."""
+    return max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in rows)])
 
 
 def _thinking(

@@ -8,6 +8,7 @@ from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.evaluate.recitation import Recitation
+from unlogit.runs.earlier_rows import EarlierLeaks
 from unlogit.runs.verdict import loses_general, loses_others
 from unlogit.strength.exposure import Exposure, exposure
 
@@ -44,6 +45,8 @@ class Outcome:
     """Of ``leaks``, those about documents whose questions were not trained on."""
     notes: list[str] = field(default_factory=list)
     """What was written for the request, and whether it passed the check."""
+    earlier: list[EarlierLeaks] = field(default_factory=list)
+    """What came of asking about the requests that the model had forgotten before."""
 
     @property
     def passed(self) -> bool:
@@ -58,10 +61,11 @@ class Outcome:
 
     @property
     def loses(self) -> bool:
-        """Whether more is lost than may be, or the rows are suppressed too much."""
+        """Whether more is lost than may be, an earlier request is told again, or the rows are suppressed too much."""
         loses_rows = not self.retained_are_ghosts and loses_others(self.retained)
         foreign = bool(self.foreign and self.foreign.more_often)
-        return loses_rows or loses_general(self.general) or foreign or bool(self.warnings)
+        again = any(leaks.told_again for leaks in self.earlier)
+        return loses_rows or loses_general(self.general) or foreign or again or bool(self.warnings)
 
     @property
     def exposures(self) -> dict[str, Exposure]:
