@@ -63,7 +63,7 @@ from unlogit.runs.verdict import (
     find_problems,
     strength_warnings,
 )
-from unlogit.runs.writing import write_rows, writer_of
+from unlogit.runs.writing import WRITTEN, write_rows, writer_of
 from unlogit.settings.options import RunConfig
 from unlogit.strength.choose import choose_strength
 from unlogit.strength.exposure import unknown_rows
@@ -107,7 +107,7 @@ def forget_run(
     _check_before(folder, config)
     tokenizer = load_tokenizer(config.target)
     forget = _forget_rows(config, tokenizer)
-    make_writer = writer_of(writer)
+    make_writer = writer_of(writer, is_done=resume and (folder.path / WRITTEN).is_file())
     plan_given = {**given, **({"combination": asdict(config.combination)} if earlier else {})}
     check_train(planned(config, forget, plan_given).train)
     goes_on = begin_request(folder, request_of(replace(config, target=model_name), forget, writer), resume, overwrite)
