@@ -133,8 +133,11 @@ def forget(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("quick")
-def test_forget_asks_both_ways(tmp_path: Path) -> None:
+def test_forget_asks_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the plan counts both ways: one pass takes as many steps as it says."""
     run = forget(tmp_path)
+    shown = capsys.readouterr().out
+    assert f"train  at most {json.loads((run / 'check.json').read_text())['training']['steps']} steps" in shown
     leaks = json.loads((run / "check.json").read_text())["leaks"]
     assert all(leak["thought"] for leak in leaks)
     assert any(leak["thought"] != leak["unlearned_answer"] for leak in leaks)

@@ -14,7 +14,7 @@ from typing import Any
 
 from unlogit.data.chat_template import thinks
 from unlogit.data.content_words import common_words
-from unlogit.data.encode import encode
+from unlogit.data.encode import encode, has_thought
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import names_of
 from unlogit.data.neutral import GENERAL
@@ -65,7 +65,7 @@ from unlogit.runs.verdict import (
 )
 from unlogit.runs.writing import WRITTEN, write_rows, writer_of
 from unlogit.settings.options import RunConfig
-from unlogit.strength.choose import choose_strength
+from unlogit.strength.choose import STRONGER, WEAKER, choose_strength
 from unlogit.strength.exposure import unknown_rows
 from unlogit.terminal import scoring_bar
 from unlogit.training.recipe import combines, recipes_of
@@ -120,7 +120,7 @@ def forget_run(
     forget = written.over(forget)
     config = planned(config, forget, plan_given)
     if not (goes_on and folder.trained):
-        log.info(_plan(config, forget, target, tokenizer))
+        log.info(_plan(folder, config, forget, target, tokenizer, given))
     ghosts = write_ghosts(model, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
     if not (goes_on and folder.trained):
         _warn_of_unknown(losses_among_ghosts(forget, ghosts, model, tokenizer))
@@ -182,23 +182,43 @@ def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
     return forget
 
 
-def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: Any) -> str:
+def _plan(
+    folder: RunFolder,
+    config: RunConfig,
+    forget: Sequence[Example],
+    target: Any,
+    tokenizer: Any,
+    given: Mapping[str, Any],
+) -> str:
     """Return what is going to be done and how long it may take, in words."""
     questions = [row for row in forget if row.kind != "text"]
     ghosts = len(questions_about_ghosts(forget, GHOSTS, config.data.seed))
-    check_rows = len(questions) + config.data.evaluation_rows + GENERAL_ROWS
+    rows = forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases)
+    steps = 0
+    for recipe in recipes_of(config.train.objective):
+        ways = sum(2 if recipe.thinks and has_thought(row, tokenizer) else 1 for row in rows)
+        steps += math.ceil((config.train.epochs or 1) * math.ceil(ways / config.train.batch_size))
+    longest = _longest_answer(questions, tokenizer)
+
+    def tokens(answers: int, thoughts: int) -> int:
+        """Return the tokens of so many answers with and without a thought, a batch at once."""
+        return math.ceil(answers / BATCH_SIZE) * longest + math.ceil(thoughts / BATCH_SIZE) * THOUGHT_TOKENS
+
+    earlier = rows_of(earlier_requests(folder))
+    thoughts = len(questions) + len(earlier) if thinks(tokenizer) else 0
     samples = len(questions) * (SAMPLES if len(questions) <= FEW_ROWS else 0)
-    rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
-    assistants = len(recipes_of(config.train.objective))
+    thinking_samples = samples // 2 if thoughts else 0
+    answers = len(questions) + len(earlier) + config.data.evaluation_rows + GENERAL_ROWS
+    target_tokens = tokens(answers, thoughts)
     phases = Phases(
         rows=len(forget),
         ghosts=ghosts,
         ghost_batches=math.ceil(ghosts / BATCH_SIZE),
         ghost_tokens=GHOST_TOKENS,
-        steps=math.ceil((config.train.epochs or 1) * math.ceil(rows / config.train.batch_size)) * assistants,
-        target_batches=math.ceil(check_rows / BATCH_SIZE),
-        unlearned_batches=math.ceil((check_rows + samples) / BATCH_SIZE),
-        check_tokens=MAX_NEW_TOKENS,
+        steps=steps,
+        target_tokens=target_tokens,
+        unlearned_tokens=target_tokens + tokens(samples - thinking_samples, thinking_samples),
+        strengths=1 if "alpha" in given.get("combination", {}) else 1 + max(len(STRONGER), len(WEAKER)),
     )
     return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 
