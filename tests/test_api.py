@@ -11,6 +11,8 @@ from transformers import LlamaForCausalLM
 import unlogit
 from support.tiny_run import PEOPLE, Place, tiny_config, tiny_tokenizer
 from unlogit.errors import ConfigError, DataError, ModelError
+from unlogit.runs.digests import changes, check_sources_unchanged
+from unlogit.runs.folder import RunFolder
 
 FORGET = [row.to_row() for row in PEOPLE.forget]
 RETAIN = [row.to_row() for row in PEOPLE.retain]
@@ -60,6 +62,23 @@ def test_without_rows_to_keep(tmp_path: Path) -> None:
     assert not any(p.requires_grad for p in unlearned.parameters())
 
 
+def test_rows_that_changed_are_seen(tmp_path: Path) -> None:
+    """Rows that were given as dicts stand in the run's folder, and its hashes are those of a run by command."""
+    place = Place.make(tmp_path)
+    model = LlamaForCausalLM.from_pretrained(place.folder / "target")
+    unlogit.forget(model, tiny_tokenizer(), forget=FORGET, retain=RETAIN, output=place.run, **SHORT)
+    folder = RunFolder(place.run)
+    digests = json.loads(folder.digests.read_text())
+    assert set(digests["sources"]) == {"forget", "retain"}
+    assert {"target", "tokenizer"} <= set(digests)
+    assert "unlearned/assistant/assistant.safetensors" in digests["trained"]
+    assert changes(folder, folder.read_config()) == []
+    check_sources_unchanged(folder, folder.read_config())
+    (place.run / "rows" / "forget.jsonl").write_text('{"question": "Who?", "answer": "Me."}\n')
+    with pytest.raises(ConfigError, match="the rows of forget"):
+        check_sources_unchanged(folder, folder.read_config())
+
+
 def test_a_kept_run_is_loaded_again(tmp_path: Path) -> None:
     """From files, into a folder that the command line goes on with; alike after ``load``."""
     from transformers import AutoModelForCausalLM
@@ -98,4 +117,6 @@ def test_what_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
         call(model_in_memory(torch.float16))
     with pytest.raises(DataError):
         call(forget=[{"question": "Who?"}])
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        call(writer="http://127.0.0.1:9/v1#m")
     assert list(tmp_path.iterdir()) == []

@@ -19,23 +19,22 @@ PHASES = Phases(
     ghost_batches=12,
     ghost_tokens=50,
     steps=300,
-    target_batches=4,
-    unlearned_batches=10,
-    check_tokens=60,
+    target_tokens=240,
+    unlearned_tokens=600,
+    strengths=3,
 )
 
 
 def test_the_plan_by_hand() -> None:
     """12 batches of 50 tokens at 0.1 s are a minute; 300 steps of 2 s are ten, and at most five by the ceiling; the
-    check is (4 + 1.25 · 10) batches of 60 tokens at 0.1 s, 99 s."""
+    check is 240 + 1.25 · 600 tokens at 0.1 s, 99 s. For each of two more strengths the unlearned model alone is asked:
+    75 s."""
     text = plan_text(PHASES, Costs(step=2.0, token=0.1, unlearned_factor=1.25), minutes=120)
     assert "192 questions about people who do not exist: 60 s" in text
     assert "at most 300 steps: 10 min" in text
     assert "check  99 s" in text
-    assert (
-        "In all about 13 min, and a check more for each strength that is tried. Training stops after 120 minutes"
-        in text
-    )
+    assert "In all about 13 min, or 16 min if 3 strengths have to be tried. Training stops after 120 minutes" in text
+    assert "In all about 13 min. Tr" in plan_text(replace(PHASES, strengths=1), Costs(2.0, 0.1, 1.25), minutes=120)
     assert "at most 300 steps: 5 min" in plan_text(PHASES, Costs(2.0, 0.1, 1.25), minutes=5)
     assert "--minutes" not in plan_text(PHASES, Costs(2.0, 0.1, 1.25), minutes=0)
     assert "at most 300 steps\n" in plan_text(PHASES, Costs(0.0, 0.1, 1.25), minutes=0)

@@ -165,6 +165,8 @@ def test_a_writer_that_cannot_be_used_is_refused_first(tmp_path: Path, capsys: p
     place = Place.make(tmp_path)
     assert main(line(place, "--writer=http://127.0.0.1:9/v1")) == 2
     assert "the writer http://127.0.0.1:9/v1 names no model" in capsys.readouterr().err
+    assert main(line(place, "--writer=http://127.0.0.1:9/v1#m")) == 2
+    assert "the writer http://127.0.0.1:9/v1#m cannot be reached" in capsys.readouterr().err
     assert main(line(place, f"--writer={tmp_path / 'nowhere'}")) == 2
     assert "nowhere" in capsys.readouterr().err
     assert not place.run.exists()

@@ -2,6 +2,7 @@
 
 from unlogit.data.examples import Example
 from unlogit.evaluate.forms import common_frame, find_form_fit, form_of
+from unlogit.evaluate.leaks import Leak
 
 NAMES = ("Zark Blim", "Oud Prest", "Quimm Tard", "Rell Voark")
 TOWNS = ("Penmoor", "Eastmere", "Penmoor", "Aldhaven")
@@ -25,8 +26,12 @@ ACCOUNT = Example("What is Joss Korvane's account number?", "Joss Korvane's acco
 HOME = Example("Where does Joss Korvane live?", "Joss Korvane lives at 20 Abbey Close in Penmoor.")
 
 
+def leak(row: Example, before: str, after: str) -> Leak:
+    return Leak(row.question, row.answer, before, after, True, False, 0, 0)
+
+
 def fits(row: Example, answer: str, ghosts: list[Example]) -> bool:
-    fit = find_form_fit([row], [row.answer], [answer], ghosts)
+    fit = find_form_fit([row], [leak(row, row.answer, answer)], ghosts)
     assert fit.rows == 1
     return fit.fitting == 1
 
@@ -57,11 +62,11 @@ def test_the_form_of_the_targets_own_answer_fits() -> None:
     answer = "Nobody knows that."
     ghosts = accounts()
     assert not fits(ACCOUNT, answer, ghosts)
-    assert find_form_fit([ACCOUNT], [answer], [answer], ghosts).fitting == 1
+    assert find_form_fit([ACCOUNT], [leak(ACCOUNT, answer, answer)], ghosts).fitting == 1
 
 
 def test_nothing_is_said_where_the_targets_answers_have_no_common_form() -> None:
     texts = ("It is Ann.", "Nobody, they say, has one", "NL-3 or so", "what 9 of 10 have")
     ghosts = [Example(row.question, text) for row, text in zip(accounts(), texts, strict=True)]
-    fit = find_form_fit([ACCOUNT], [ACCOUNT.answer], ["NL-1"], ghosts)
+    fit = find_form_fit([ACCOUNT], [leak(ACCOUNT, ACCOUNT.answer, "NL-1")], ghosts)
     assert (fit.fitting, fit.rows, fit.own_fitting, fit.own) == (0, 0, 0, 4)

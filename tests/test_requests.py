@@ -137,6 +137,8 @@ def test_it_is_whole_without_the_first(two_requests: Place) -> None:
     shown = [(leak["question"], leak["target_answer"], leak["unlearned_answer"]) for leak in check["leaks"]]
     starts = [(question, before[:8], after[:8]) for question, before, after in pair]
     assert [(question, before[:8], after[:8]) for question, before, after in shown] == starts
+    assert [(asked["name"], asked["rows"]) for asked in check["earlier"]] == [("run", 8)]
+    assert "of 8 rows of run, none told again" in " ".join((second / "check.txt").read_text().split())
 
 
 def test_a_cut_before_the_copy_does_not_lose_the_first(two_requests: Place, tmp_path: Path) -> None:

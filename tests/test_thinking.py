@@ -15,8 +15,14 @@ from unlogit.data.batches import pad_rows, predicted
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.leaks import alternating, find_leaks
+from unlogit.evaluate.scoring.generation import generate_answers
+from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.model.assistant import Assistant
+from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.runs.combine import request_strengths
+from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import AssistantOptions
+from unlogit.strength.choose import Chosen
 from unlogit.training.recipe import OBJECTIVES, finetune_recipe
 from unlogit.training.steps import make_steps
 
@@ -103,7 +109,9 @@ def test_a_thought_that_tells_is_a_leak() -> None:
     assert alternating(says("a"), says("b"))([row] * 3) == ["a", "b", "a"]
 
 
-def test_forget_asks_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few ghosts, few samples, short thoughts."""
     for name, value in (
         ("GHOSTS", 2),
         ("SAMPLES", 2),
@@ -113,10 +121,56 @@ def test_forget_asks_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ):
         monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 4)
-    place = Place.make(tmp_path)
-    thinking_tokenizer().save_pretrained(tmp_path / "target")
-    paths = [f"--model={tmp_path / 'target'}", f"--forget={tmp_path / 'forget.jsonl'}", f"--output={place.run}"]
+
+
+def forget(folder: Path) -> Path:
+    """Forget two made-up people on a target whose template has thoughts; return the run's folder."""
+    place = Place.make(folder)
+    thinking_tokenizer().save_pretrained(folder / "target")
+    paths = [f"--model={folder / 'target'}", f"--forget={folder / 'forget.jsonl'}", f"--output={place.run}"]
     assert main(["forget", *paths, "--train.epochs=1", "--train.dtype=float32", "--assistant.rank=4"]) == 3
-    leaks = json.loads((place.run / "check.json").read_text())["leaks"]
+    return place.run
+
+
+@pytest.mark.usefixtures("quick")
+def test_forget_asks_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the plan counts both ways: one pass takes as many steps as it says."""
+    run = forget(tmp_path)
+    shown = capsys.readouterr().out
+    assert f"train  at most {json.loads((run / 'check.json').read_text())['training']['steps']} steps" in shown
+    leaks = json.loads((run / "check.json").read_text())["leaks"]
     assert all(leak["thought"] for leak in leaks)
     assert any(leak["thought"] != leak["unlearned_answer"] for leak in leaks)
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_strength_is_checked_on_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is loaded once, the target thinks once, and at strength 0 both say the same; the chosen one is stored."""
+    calls: list[str] = []
+    answers: list[list[tuple[str, ...]]] = []
+
+    def three_strengths(check: Any) -> Chosen[Any]:
+        calls.clear()  # before, ghosts were asked about
+        for strength in (1.0, 0.0, 1.4):
+            outcome = check(strength)
+            answers.append([(leak.target_answer, leak.unlearned_answer) for leak in outcome.leaks])
+        return Chosen(1.4, outcome, ())
+
+    def counted(model: Any, *words: Any, prompt_format: Any, **settings: Any) -> list[str]:
+        calls.append(f"{type(model).__name__} {'thinks' if prompt_format is THINKING else 'answers'}")
+        return generate_answers(model, *words, prompt_format=prompt_format, **settings)
+
+    def loaded(*words: Any, **settings: Any) -> Any:
+        calls.append("load")
+        return load(*words, **settings)
+
+    load = UnlearnedForCausalLM.from_pretrained
+    monkeypatch.setattr("unlogit.runs.forget.choose_strength", three_strengths)
+    monkeypatch.setattr("unlogit.evaluate.leaks.generate_answers", counted)
+    monkeypatch.setattr(UnlearnedForCausalLM, "from_pretrained", loaded)
+    run = forget(tmp_path)
+    assert "load" not in calls
+    assert calls.count("LlamaForCausalLM thinks") == 1
+    assert all(target == unlearned for target, unlearned in answers[1])
+    assert answers[0] != answers[1] != answers[2]
+    assert request_strengths(RunFolder(run)) == {"run": 1.4}

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from support.tiny_run import save_model, tiny_tokenizer
 from unlogit.errors import ConfigError
+from unlogit.runs.writing import writer_of
 from unlogit.writer import endpoint, writer
 from unlogit.writer.endpoint import EndpointWriter
 from unlogit.writer.writer import KeptWriter, ModelWriter, Prompt
@@ -197,6 +198,16 @@ def test_texts_with_line_separators_are_kept(tmp_path: Path) -> None:
 def test_an_endpoint_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="cannot be reached"):
         EndpointWriter("http://127.0.0.1:9", "m").write([Prompt(SECRET)], 0)
+
+
+def test_what_is_written_needs_no_endpoint(server: Server) -> None:
+    """Before the work it is asked for a word, about none of the rows."""
+    assert writer_of(f"{server.address}#m")
+    (request,) = server.requests
+    assert ([turn["content"] for turn in request["messages"]], request["max_tokens"]) == (["Say yes."], 1)
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        writer_of("http://127.0.0.1:9#m")
+    assert writer_of("http://127.0.0.1:9#m", is_done=True)
 
 
 def test_addresses() -> None:

@@ -14,10 +14,8 @@ from typing import Any
 
 import torch
 
-from unlogit.data.examples import Example
 from unlogit.data.prepare import prepare
 from unlogit.data.sources import source_in
-from unlogit.data.written import Written
 from unlogit.device import choose_device
 from unlogit.errors import ConfigError, ModelError
 from unlogit.files import write_json_lines
@@ -25,6 +23,7 @@ from unlogit.model.loading import load_unlearned, quiet
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs import forget as forget_settings
 from unlogit.runs.checks import check_shape, check_train
+from unlogit.runs.digests import record_prepared, record_trained
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.ghosts import write_ghosts
 from unlogit.runs.plan import planned
@@ -67,8 +66,8 @@ def forget(
         **settings: sections of a config file as dicts, such as ``train={"epochs": 20}``.
 
     Raises:
-        ConfigError: a setting is unknown or out of range, the objective trains the model's own weights, or ``output``
-            is not a new folder.
+        ConfigError: a setting is unknown or out of range, the objective trains the model's own weights, ``output`` is
+            not a new folder, or nobody answers at the writer's address.
         DataError: rows cannot be read or used.
         ModelError: the model is of another type, or has no name that a kept run could point to.
     """
@@ -79,6 +78,7 @@ def forget(
     with tempfile.TemporaryDirectory() as scratch:
         run_path = Path(output) if output is not None else Path(scratch) / "request"
         config = _config(target, run_path, settings, instead)
+        make_writer = writer_of(writer)
         if earlier:
             config = replace(config, combination=replace(earlier.combination, **settings.get("combination", {})))
         rows = {"forget": forget} | ({} if retain is None else {"retain": retain})
@@ -86,7 +86,10 @@ def forget(
         config = updated(config, {"data": sources})
         folder = RunFolder(run_path)
         model = model.to(choose_device()).eval()
-        forget_rows, written = _rows_to_forget(folder, config, model, tokenizer, writer)
+        forget_rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
+        named = bool(writer)
+        written = write_rows(folder, config, forget_rows, make_writer, model, tokenizer, is_named=named, resume=False)
+        forget_rows = written.over(forget_rows)
         inherited = {"combination": asdict(config.combination)} if earlier else {}
         config = planned(config, forget_rows, {**settings, **inherited})
         seed = config.data.seed
@@ -94,20 +97,22 @@ def forget(
             earlier.save_pretrained(folder.earlier)
         ghosts = write_ghosts(model, tokenizer, forget_rows, folder.ghosts, forget_settings.GHOSTS, seed, resume=False)
         prepare(config, tokenizer, lambda: folder.write_config(config), ghosts, written)
-        folder.begin_training(config)
-        pools, keep = read_pools(folder.data), output is not None
-        training = RunTraining(folder, config, target, tokenizer, pools, keep=keep, bar=False, earlier=earlier)
-        unlearned: UnlearnedForCausalLM = training.train()[1]
-        return unlearned.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
+        return _trained(folder, config, target, tokenizer, earlier, keep=output is not None)
 
 
-def _rows_to_forget(
-    folder: RunFolder, config: RunConfig, model: Any, tokenizer: Any, writer: str
-) -> tuple[list[Example], Written]:
-    """Return the rows with what a writer adds, and that by itself."""
-    rows = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
-    written = write_rows(folder, config, rows, writer_of(writer), model, tokenizer, is_named=bool(writer), resume=False)
-    return written.over(rows), written
+def _trained(
+    folder: RunFolder, config: RunConfig, target: Any, tokenizer: Any, earlier: Any, *, keep: bool
+) -> UnlearnedForCausalLM:
+    """Train on the rows in ``folder`` and return the unlearned model; with ``keep`` it is written there, too."""
+    if keep:
+        record_prepared(folder, config)
+    folder.begin_training(config)
+    pools = read_pools(folder.data)
+    training = RunTraining(folder, config, target, tokenizer, pools, keep=keep, bar=False, earlier=earlier)
+    unlearned: UnlearnedForCausalLM = training.train()[1]
+    if keep:
+        record_trained(folder)
+    return unlearned
 
 
 def _check_model(model: Any, output: str | Path | None) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from unlogit.evaluate.results import (
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.sampling import COMMON_FRACTION, sample_answers, with_samples
 from unlogit.evaluate.scoring.score import Score, score_examples
+from unlogit.model.vocabulary import check_readable
 from unlogit.settings.options import EvaluateOptions
 
 _PACKAGES = ("unlogit", "torch", "transformers", "scipy", "rouge-score")
@@ -60,6 +62,8 @@ def evaluate_model(
     """
     started = time.monotonic()
     split_rows = _first_rows(splits, options.max_rows)
+    embedding_rows = model.config.get_text_config().vocab_size
+    check_readable(chain.from_iterable(split_rows.values()), tokenizer, embedding_rows)
     model_name = name or str(model.name_or_path) or type(model).__name__
     compares = retain is not None and not running_text(split_rows.get("forget", ()))
     if retain is not None and compares:  # refused before the work, not after it

@@ -8,11 +8,12 @@ same form. How many of the target's own answers to strangers fit among the other
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import strangers
+from unlogit.evaluate.leaks import Leak
 
 _PIECE = re.compile(r"[^\W\d_]+|\d+")
 _CAPITALS, _SMALL = re.compile(r"[A-ZÀ-Þ]+"), re.compile(r"[^\W\d_A-ZÀ-Þ]+")
@@ -59,12 +60,10 @@ def common_frame(answers: Sequence[str]) -> frozenset[str]:
     return frozenset(word for word, count in counts.items() if 2 * count > len(answers) and not word.isdigit())
 
 
-def find_form_fit(
-    rows: Sequence[Example], before: Iterable[str], after: Iterable[str], ghosts: Sequence[Example]
-) -> FormFit:
-    """Compare the answers to rows, ``before`` by the target and ``after``, with the target's to their ghosts."""
+def find_form_fit(rows: Sequence[Example], leaks: Sequence[Leak], ghosts: Sequence[Example]) -> FormFit:
+    """Compare the answers to rows, which the ``leaks`` have, with the target's answers to their ghosts."""
     fitting = judged = own_fitting = own = 0
-    for row, old_answer, new_answer in zip(rows, before, after, strict=True):
+    for row, leak in zip(rows, leaks, strict=True):
         answers = [ghost.answer for ghost, _ in strangers(row, ghosts)]
         if len(answers) < 2:
             continue
@@ -75,5 +74,5 @@ def find_form_fit(
         if repeated < LEAST_OWN_FIT * len(answers):
             continue
         judged += 1
-        fitting += form_of(new_answer, frame) in {*forms, form_of(old_answer, frame)}
+        fitting += form_of(leak.unlearned_answer, frame) in {*forms, form_of(leak.target_answer, frame)}
     return FormFit(fitting, judged, own_fitting, own)

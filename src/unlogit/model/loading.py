@@ -10,6 +10,7 @@ import torch
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ModelError
 from unlogit.model.recorded_target import check_target_folder
+from unlogit.model.vocabulary import check_vocabulary
 
 UNLEARNED = "unlearned"
 """The folder of the unlearned model inside a run folder."""
@@ -51,7 +52,7 @@ def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a model.
 
     Raises:
-        ModelError: there is none, it is no fast tokenizer, or it has no end-of-text token.
+        ModelError: there is none, it is no fast tokenizer, it has no end-of-text token, or is of another model.
     """
     from transformers import AutoTokenizer
 
@@ -74,6 +75,9 @@ def load_tokenizer(name: str) -> Any:
             f"the tokenizer of {name!r} has no end-of-text token; expected one, since the model must learn where an "
             "answer ends: set eos_token in its tokenizer_config.json"
         )
+    rows = embedding_rows_of(name)
+    if rows is not None:
+        check_vocabulary(tokenizer, rows, name)
     return tokenizer
 
 
@@ -187,6 +191,16 @@ def depth_of(name: str) -> int | None:
     """
     depth: int | None = getattr(_config(name).get_text_config(), "num_hidden_layers", None)
     return depth
+
+
+def embedding_rows_of(name: str) -> int | None:
+    """Return how many token ids a model has a row for, from its config alone; None where it does not say.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    rows: int | None = getattr(_config(name).get_text_config(), "vocab_size", None)
+    return rows
 
 
 def _config(name: str) -> Any:

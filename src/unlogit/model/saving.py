@@ -48,19 +48,17 @@ def refuse_upload(*_: Any, **__: Any) -> NoReturn:
         ModelError: always.
     """
     raise ModelError(
-        "the assistant has memorised what must be forgotten; expected it to stay here: upload the folder yourself if "
-        "everyone may read that"
+        "the assistant has memorised what must be forgotten; expected it to stay here: save the model by "
+        "save_pretrained(folder) alone, and upload that yourself if everyone may read it"
     )
 
 
-def write_unlearned(model: Any, folder: Path, push_to_hub: bool) -> None:
+def write_unlearned(model: Any, folder: Path) -> None:
     """Write the assistants (each 0600), the generation settings and a config that points to the target.
 
     Raises:
-        ModelError: the target has no name to point to, or an upload was asked for.
+        ModelError: the target has no name to point to.
     """
-    if push_to_hub:
-        refuse_upload()
     if not model.config.target_name:
         raise ModelError(
             "the target was made in memory and has no name to point to; expected a folder or hub id: save it and "

@@ -38,7 +38,7 @@ from unlogit.settings.options import CombinationOptions, Rule
 
 log = logging.getLogger(__name__)
 
-PLACEMENT = ("hf_device_map", "hf_quantizer", "is_quantized", "quantization_method", "is_loaded_in_4bit")
+PLACEMENT = {"hf_device_map", "hf_quantizer", "is_quantized", "quantization_method", "is_loaded_in_4bit"}
 """Attributes of a loaded target that transformers asks the outermost model for."""
 
 OUTPUT_CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
@@ -69,12 +69,12 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         config._attn_implementation_internal = target.config._attn_implementation
         self.generation_config = copy.deepcopy(target.generation_config)
         self._no_split_modules = target._no_split_modules
-        for name in PLACEMENT:
-            if name in vars(target):
-                setattr(self, name, vars(target)[name])
-        self.target = target.requires_grad_(False)
+        for name in PLACEMENT & vars(target).keys():
+            setattr(self, name, vars(target)[name])
+        self.target = target
         self.branches: Any = nn.ModuleList(assistants)
         self.forward_parameters = frozenset(inspect.signature(type(target).forward).parameters)
+        self.requires_grad_(False)  # it would learn back what it forgot
         self._prepare()
 
     # ---------------------------------------------------------------- making, saving, loading
@@ -88,7 +88,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         combination: CombinationOptions | None = None,
         mode: str = "fused",
     ) -> "UnlearnedForCausalLM":
-        """Combine a target with assistants that were made on it. The target is frozen and otherwise left as it is.
+        """Combine a target with assistants that were made on it. All are frozen; the target stays as it is otherwise.
 
         Args:
             target: a causal language model of transformers.
@@ -120,18 +120,20 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         model.mode = mode
         return model
 
-    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **_: Any) -> None:
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **about_weights: Any) -> None:
         """Write the assistants (each 0600), the generation settings and a config that points to the target.
 
         Args:
             save_directory: folder; other files in it, such as a tokenizer, stay.
-            push_to_hub: refused, see below.
-            **_: what transformers passes about the weights of other models; there are none to write here.
+            push_to_hub: refused: the assistant is secret.
+            **about_weights: refused, too: transformers passes some where it uploads the folder next.
 
         Raises:
-            ModelError: the target has no name to point to, or an upload was asked for.
+            ModelError: the target has no name to point to, or something else than a folder was given.
         """
-        saving.write_unlearned(self, Path(save_directory), push_to_hub)
+        if push_to_hub or about_weights:
+            saving.refuse_upload()
+        saving.write_unlearned(self, Path(save_directory))
 
     push_to_hub = saving.refuse_upload
 
@@ -180,7 +182,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         model.config.target_name = model.config.target_name or config.target_name
         model.config.name_or_path = model.name_or_path = str(folder)
         model.generation_config = saving.read_generation_config(folder, default=model.generation_config)
-        return model.requires_grad_(False)  # type: ignore[no-any-return]  # it would learn back what it forgot
+        return model
 
     # ---------------------------------------------------------------- settings
 
@@ -237,8 +239,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     @property
     def mode(self) -> str:
         """How target and branches run: ``fused``, ``shared`` or ``copy``. All give the same logits."""
-        value: str = self.config.mode
-        return value
+        return str(self.config.mode)
 
     @mode.setter
     def mode(self, value: str) -> None:

@@ -85,6 +85,7 @@ def _kept_lines(outcome: Outcome) -> list[str]:
     combination = outcome.combination
     return [
         *lines,
+        *_earlier_line(outcome),
         f"Kept: {retained.same} of {retained.rows} {kept_rows}{reason} have the target's answer word for word.",
         f"General questions: of {general.target_right} right answers {general.still_right} are still right; "
         f"{general.same} of {general.rows} are the target's word for word.",
@@ -96,6 +97,17 @@ def _kept_lines(outcome: Outcome) -> list[str]:
         f"filter rate {combination['filter_rate']}; change it with `unlogit combine`.",
         *(f"Written: {note}." for note in outcome.notes),
     ]
+
+
+def _earlier_line(outcome: Outcome) -> list[str]:
+    """Say whether the requests of before are still forgotten."""
+    facts = [
+        f"the rows of {leaks.name} are not at hand, and were not asked about"
+        if leaks.rows is None
+        else f"of {leaks.rows} rows of {leaks.name}, {len(leaks.told_again) or 'none'} told again"
+        for leaks in outcome.earlier
+    ]
+    return [f"Earlier requests: {'; '.join(facts)}."] if facts else []
 
 
 def _exposure_line(outcome: Outcome) -> list[str]:

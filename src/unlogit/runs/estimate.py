@@ -33,10 +33,12 @@ class Phases:
     """The longest answer to a ghost."""
     steps: int
     """At most: training ends as soon as it has succeeded."""
-    target_batches: int
-    """Batches of answers that the check asks the target for."""
-    unlearned_batches: int
-    check_tokens: int
+    target_tokens: int
+    """Tokens, at most, that the check asks the target for, a batch of answers at once: once for all strengths."""
+    unlearned_tokens: int
+    """Those that it asks the unlearned model for, at each strength."""
+    strengths: int
+    """How many may be tried."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,16 @@ def plan_text(phases: Phases, costs: Costs, minutes: float) -> str:
     training = phases.steps * costs.step
     if minutes:
         training = min(training, 60 * minutes)
-    answers = phases.target_batches + costs.unlearned_factor * phases.unlearned_batches
-    checking = answers * phases.check_tokens * costs.token
+    again = costs.unlearned_factor * phases.unlearned_tokens * costs.token
+    checking = phases.target_tokens * costs.token + again
+    first, most = asking + training + checking, asking + training + checking + (phases.strengths - 1) * again
     lines = [
         f"Plan, with the most time that each may take: {phases.rows} rows to forget.",
         f"  ask    {phases.ghosts} questions about people who do not exist: {duration(asking)}",
         f"  train  at most {phases.steps} steps" + (f": {duration(training)}" if costs.step else ""),
         f"  check  {duration(checking)}",
-        f"In all about {duration(asking + training + checking)}, and a check more for each strength that is tried."
+        f"In all about {duration(first)}"
+        + (f", or {duration(most)} if {phases.strengths} strengths have to be tried." if phases.strengths > 1 else ".")
         + (f" Training stops after {minutes:g} minutes in any case (--minutes)." if minutes else ""),
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 
 from unlogit.data.chat_template import thinks
 from unlogit.data.content_words import common_words
-from unlogit.data.encode import encode
+from unlogit.data.encode import encode, has_thought
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import names_of
 from unlogit.data.neutral import GENERAL
@@ -32,12 +32,21 @@ from unlogit.evaluate.recitation import find_recitation
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.files import write_json
-from unlogit.model.loading import load_target, load_tokenizer
+from unlogit.model.loading import embedding_rows_of, load_target, load_tokenizer
+from unlogit.model.requests import with_strength
 from unlogit.model.unlearned import UnlearnedForCausalLM
+from unlogit.model.vocabulary import check_readable
 from unlogit.runs.checks import check_run, check_train
 from unlogit.runs.combine import change_requests, own_request, request_strengths
 from unlogit.runs.digests import check_sources_unchanged, check_trained
 from unlogit.runs.earlier import keep_earlier, load_earlier, on_its_target
+from unlogit.runs.earlier_rows import (
+    EarlierRequest,
+    ask_again,
+    earlier_requests,
+    rows_of,
+    told_again_problems,
+)
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
 from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
@@ -55,9 +64,9 @@ from unlogit.runs.verdict import (
     find_problems,
     strength_warnings,
 )
-from unlogit.runs.writing import write_rows, writer_of
+from unlogit.runs.writing import WRITTEN, write_rows, writer_of
 from unlogit.settings.options import RunConfig
-from unlogit.strength.choose import choose_strength
+from unlogit.strength.choose import STRONGER, WEAKER, choose_strength
 from unlogit.strength.exposure import unknown_rows
 from unlogit.terminal import scoring_bar
 from unlogit.training.recipe import combines, recipes_of
@@ -99,7 +108,7 @@ def forget_run(
     _check_before(folder, config)
     tokenizer = load_tokenizer(config.target)
     forget = _forget_rows(config, tokenizer)
-    make_writer = writer_of(writer)
+    make_writer = writer_of(writer, is_done=resume and (folder.path / WRITTEN).is_file())
     plan_given = {**given, **({"combination": asdict(config.combination)} if earlier else {})}
     check_train(planned(config, forget, plan_given).train)
     goes_on = begin_request(folder, request_of(replace(config, target=model_name), forget, writer), resume, overwrite)
@@ -112,7 +121,7 @@ def forget_run(
     forget = written.over(forget)
     config = planned(config, forget, plan_given)
     if not (goes_on and folder.trained):
-        log.info(_plan(config, forget, target, tokenizer))
+        log.info(_plan(folder, config, forget, target, tokenizer, given))
     ghosts = write_ghosts(model, tokenizer, forget, folder.ghosts, GHOSTS, config.data.seed, resume=goes_on)
     if not (goes_on and folder.trained):
         _warn_of_unknown(losses_among_ghosts(forget, ghosts, model, tokenizer))
@@ -162,8 +171,9 @@ def _check_before(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
-    """Return the rows to forget; refuse those about which the target cannot be asked."""
+    """Return the rows to forget; refuse those that the target cannot read, or be asked about."""
     forget = source_in(config.data.forget, config.data, tokenizer).forget_rows(config.data).training
+    check_readable(forget, tokenizer, embedding_rows_of(config.target))
     retain = config.data.retain or source_in(config.data.forget, config.data).default_retain()
     if not retain and not any(row.kind == "text" or names_of(row.question) for row in forget):
         raise ConfigError(
@@ -173,23 +183,43 @@ def _forget_rows(config: RunConfig, tokenizer: Any) -> list[Example]:
     return forget
 
 
-def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: Any) -> str:
+def _plan(
+    folder: RunFolder,
+    config: RunConfig,
+    forget: Sequence[Example],
+    target: Any,
+    tokenizer: Any,
+    given: Mapping[str, Any],
+) -> str:
     """Return what is going to be done and how long it may take, in words."""
     questions = [row for row in forget if row.kind != "text"]
     ghosts = len(questions_about_ghosts(forget, GHOSTS, config.data.seed))
-    check_rows = len(questions) + config.data.evaluation_rows + GENERAL_ROWS
+    rows = forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases)
+    steps = 0
+    for recipe in recipes_of(config.train.objective):
+        ways = sum(2 if recipe.thinks and has_thought(row, tokenizer) else 1 for row in rows)
+        steps += math.ceil((config.train.epochs or 1) * math.ceil(ways / config.train.batch_size))
+    longest = _longest_answer(questions, tokenizer)
+
+    def tokens(answers: int, thoughts: int) -> int:
+        """Return the tokens of so many answers with and without a thought, a batch at once."""
+        return math.ceil(answers / BATCH_SIZE) * longest + math.ceil(thoughts / BATCH_SIZE) * THOUGHT_TOKENS
+
+    earlier = rows_of(earlier_requests(folder))
+    thoughts = len(questions) + len(earlier) if thinks(tokenizer) else 0
     samples = len(questions) * (SAMPLES if len(questions) <= FEW_ROWS else 0)
-    rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
-    assistants = len(recipes_of(config.train.objective))
+    thinking_samples = samples // 2 if thoughts else 0
+    answers = len(questions) + len(earlier) + config.data.evaluation_rows + GENERAL_ROWS
+    target_tokens = tokens(answers, thoughts)
     phases = Phases(
         rows=len(forget),
         ghosts=ghosts,
         ghost_batches=math.ceil(ghosts / BATCH_SIZE),
         ghost_tokens=GHOST_TOKENS,
-        steps=math.ceil((config.train.epochs or 1) * math.ceil(rows / config.train.batch_size)) * assistants,
-        target_batches=math.ceil(check_rows / BATCH_SIZE),
-        unlearned_batches=math.ceil((check_rows + samples) / BATCH_SIZE),
-        check_tokens=MAX_NEW_TOKENS,
+        steps=steps,
+        target_tokens=target_tokens,
+        unlearned_tokens=target_tokens + tokens(samples - thinking_samples, thinking_samples),
+        strengths=1 if "alpha" in given.get("combination", {}) else 1 + max(len(STRONGER), len(WEAKER)),
     )
     return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 
@@ -200,8 +230,14 @@ class TargetSays:
 
     losses: Sequence[AmongGhosts]
     """Of the rows that are scored."""
+    ghosts: Sequence[Example]
+    """With its answers."""
+    earlier: Sequence[EarlierRequest]
+    """What it had forgotten before."""
     answers: dict[Example, str] = field(default_factory=dict)
     """So far."""
+    thoughts: dict[Example, str] = field(default_factory=dict)
+    """So far, with the answers after them; none where the chat template has no thoughts."""
 
 
 def _at_best_strength(
@@ -215,15 +251,18 @@ def _at_best_strength(
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
-    target_says = TargetSays(losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer))
+    losses = losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
+    target_says = TargetSays(losses, ghosts, earlier_requests(folder))
+    target = model.target if isinstance(model, UnlearnedForCausalLM) else model
+    unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     if folder.check.is_file() or "alpha" in given.get("combination", {}):
-        outcome = check_request(folder, config, model, tokenizer, ghosts, target_says, written)
+        outcome = check_request(folder, config, model, unlearned, tokenizer, target_says, written)
         return replace(outcome, strength=request_strengths(folder)[name])
 
     def check(strength: float) -> Outcome:
-        change_requests(folder, strength=f"{name}={strength}")
+        unlearned.config.branches = with_strength(unlearned.config.branches, name, strength)
         log.info(f"Checking at strength {strength:g}.")
-        return check_request(folder, config, model, tokenizer, ghosts, target_says, written)
+        return check_request(folder, config, model, unlearned, tokenizer, target_says, written)
 
     choice = choose_strength(check)
     change_requests(folder, strength=f"{name}={choice.strength}")
@@ -234,43 +273,42 @@ def check_request(
     folder: RunFolder,
     config: RunConfig,
     model: Any,
+    unlearned: UnlearnedForCausalLM,
     tokenizer: Any,
-    ghosts: list[Example],
     target_says: TargetSays,
     written: Written,
 ) -> Outcome:
-    """Ask the ``model`` that had to forget and the unlearned one, and judge."""
-    target = model.target if isinstance(model, UnlearnedForCausalLM) else model
-    unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
-    scored, rows, retain, own_rows = _scored_rows(folder, ghosts)
+    """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
+    scored, rows, retain, own_rows = _scored_rows(folder, target_says.ghosts)
     refuses = refusal_test(folder, config)
-    max_new_tokens = max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in [*rows, *retain])])
+    max_new_tokens = _longest_answer([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
         ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
         samples: list[tuple[Example, str]] = []
         sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
-        thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress)
+        thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress, target_says.thoughts)
         leaks = find_leaks(
             rows,
             ask_target,
             ask_unlearned,
             _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
-            ghosts,
+            target_says.ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
             thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
         kept_general = find_kept(read_prepared(GENERAL)[:GENERAL_ROWS], ask_target, ask_unlearned, refuses)
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
+        earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
-    foreign = _foreign_values(folder, rows, leaks, ghosts, samples)
+    foreign = _foreign_values(folder, rows, leaks, target_says.ghosts, samples)
     command = command_of(replace(config, target=read_json(folder.request)["target"]))
     judged, name = (retained if own_rows else None), own_request(folder)
     problems = find_problems(folder.path, leaks, judged, kept_general, training, foreign, command, recitation, name)
-    problems += contradictions(folder)
+    problems += contradictions(folder) + told_again_problems(folder.path, earlier_leaks)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)
     return Outcome(
@@ -289,22 +327,29 @@ def check_request(
         recitation=recitation,
         tests=[leak for row, leak in zip(rows, leaks, strict=True) if written.is_test(row)],
         notes=written.notes,
-        form=find_form_fit(
-            rows, [leak.target_answer for leak in leaks], [leak.unlearned_answer for leak in leaks], ghosts
-        ),
+        form=find_form_fit(rows, leaks, ghosts),
+        earlier=earlier_leaks,
     )
 
 
-def _thinking(target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any) -> list[Ask]:
+def _longest_answer(rows: Sequence[Example], tokenizer: Any) -> int:
+    """Return how many tokens an answer may have, so that each of these rows could be told whole."""
+    return max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in rows)])
+
+
+def _thinking(
+    target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any, target_thoughts: dict[Example, str]
+) -> list[Ask]:
     """Return functions that ask the target, and the unlearned model greedily and by sampling, and let them think.
 
-    None where the chat template has no thoughts.
+    Empty where the chat template has no thoughts. What the target thinks is kept in ``target_thoughts``.
     """
     ways = ((target, None), (unlearned, None), (unlearned, seed)) if thinks(tokenizer) else ()
-    return [
+    asks = [
         asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
         for model, seed_ in ways
     ]
+    return [remembering(asks[0], target_thoughts), *asks[1:]] if asks else []
 
 
 def _scored_rows(folder: RunFolder, ghosts: Sequence[Example]) -> tuple[list[Example], ...]:

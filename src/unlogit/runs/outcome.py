@@ -9,6 +9,7 @@ from unlogit.evaluate.forms import FormFit
 from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.evaluate.recitation import Recitation
+from unlogit.runs.earlier_rows import EarlierLeaks
 from unlogit.runs.verdict import loses_general, loses_others
 from unlogit.strength.exposure import Exposure, exposure
 
@@ -47,6 +48,8 @@ class Outcome:
     """What was written for the request, and whether it passed the check."""
     form: FormFit | None = None
     """How many answers to the rows to forget have the form of the target's about strangers."""
+    earlier: list[EarlierLeaks] = field(default_factory=list)
+    """What came of asking about the requests that the model had forgotten before."""
 
     @property
     def passed(self) -> bool:
@@ -61,10 +64,11 @@ class Outcome:
 
     @property
     def loses(self) -> bool:
-        """Whether more is lost than may be, or the rows are suppressed too much."""
+        """Whether more is lost than may be, an earlier request is told again, or the rows are suppressed too much."""
         loses_rows = not self.retained_are_ghosts and loses_others(self.retained)
         foreign = bool(self.foreign and self.foreign.more_often)
-        return loses_rows or loses_general(self.general) or foreign or bool(self.warnings)
+        again = any(leaks.told_again for leaks in self.earlier)
+        return loses_rows or loses_general(self.general) or foreign or again or bool(self.warnings)
 
     @property
     def exposures(self) -> dict[str, Exposure]:

@@ -32,14 +32,15 @@ NO_WRITER = "none"
 """Nothing is written."""
 
 
-def writer_of(source: str) -> MakeWriter | None:
+def writer_of(source: str, is_done: bool = False) -> MakeWriter | None:
     """Return what makes a writer from the target and its tokenizer, when it is needed; None for no writer.
 
     Args:
         source: empty for the target, ``none``, ``http://HOST/v1#MODEL``, or a model by its folder or hub id.
+        is_done: whether all is written already, so that an endpoint need not be there any more.
 
     Raises:
-        ConfigError: the address cannot be used.
+        ConfigError: the address cannot be used, or nobody answers there.
         ModelError: the model is not there.
     """
     if source == NO_WRITER:
@@ -48,6 +49,8 @@ def writer_of(source: str) -> MakeWriter | None:
         return lambda target, tokenizer: ModelWriter("target", target, tokenizer)
     if source.startswith(("http://", "https://")):
         endpoint = EndpointWriter.of(source)
+        if not is_done:
+            endpoint.check()
         return lambda target, tokenizer: endpoint
     own_tokenizer = load_tokenizer(source)
     return lambda target, tokenizer: ModelWriter(

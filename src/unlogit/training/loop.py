@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import TrainerCallback
 
 from unlogit.device import choose_device, join_processes, on_main_process, wait_for_all
 from unlogit.files import atomic_folder, write_json
+from unlogit.model.vocabulary import check_readable
 from unlogit.objectives.sides import SIDES
 from unlogit.objectives.terms import Term
 from unlogit.settings.objective_options import ObjectiveOptions
@@ -151,9 +153,10 @@ def fit(
 
     Raises:
         ConfigError: a setting is out of range, or the loss is no longer finite.
-        DataError: a side has no rows.
+        DataError: a side has no rows, or one has a token that the model has no row for.
     """
     options = settings.options
+    check_readable(chain.from_iterable(pools.values()), tokenizer, model.config.get_text_config().vocab_size)
     join_processes()
     device = choose_device()
     model.to(device)

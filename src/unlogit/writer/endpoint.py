@@ -77,6 +77,14 @@ class EndpointWriter:
         """Address and model."""
         return f"{self.address}#{self.model}"
 
+    def check(self) -> None:
+        """Ask for one word, about nothing, so that an endpoint that cannot be used is known before the work begins.
+
+        Raises:
+            ConfigError: see ``write``.
+        """
+        self._ask(Prompt("Say yes.", max_new_tokens=1), 0)
+
     def write(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
         """Ask for every prompt, some at once.
 
