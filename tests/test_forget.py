@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.small_check import small_check
 from support.tiny_run import Place, tiny_tokenizer
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
@@ -27,8 +28,7 @@ FLAGS = ["--train.epochs=2", "--train.save_steps=1", "--train.dtype=float32", "-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ghosts and few samples."""
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
 
 
@@ -138,7 +138,7 @@ def test_rows_to_keep_are_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("quick")
 def test_what_passed_at_its_ceiling_has_nothing_to_go_on_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlogit.runs.forget.find_problems", lambda *_: [])
+    monkeypatch.setattr("unlogit.runs.request_check.find_problems", lambda *_: [])
     place = Place.make(tmp_path)
     assert main(line(place, "--train.stop_uniform_kl=1e-9")) == 0
     assert json.loads((place.run / "check.json").read_text())["training"]["ceiling"] == "steps"

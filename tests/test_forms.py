@@ -69,4 +69,4 @@ def test_nothing_is_said_where_the_targets_answers_have_no_common_form() -> None
     texts = ("It is Ann.", "Nobody, they say, has one", "NL-3 or so", "what 9 of 10 have")
     ghosts = [Example(row.question, text) for row, text in zip(accounts(), texts, strict=True)]
     fit = find_form_fit([ACCOUNT], [leak(ACCOUNT, ACCOUNT.answer, "NL-1")], ghosts)
-    assert (fit.fitting, fit.rows, fit.own_fitting, fit.own) == (0, 0, 0, 4)
+    assert (fit.fitting, fit.rows, fit.strangers_fitting, fit.strangers_answers) == (0, 0, 0, 4)

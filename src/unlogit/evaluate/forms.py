@@ -30,9 +30,9 @@ class FormFit:
     fitting: int
     rows: int
     """Rows to forget that have strangers, and whose strangers' answers have a common form."""
-    own_fitting: int
-    own: int
-    """Of ``own`` answers of the target to strangers, ``own_fitting`` have the form of another one."""
+    strangers_fitting: int
+    strangers_answers: int
+    """Of ``strangers_answers`` answers of the target to strangers, ``strangers_fitting`` have the form of another one."""
 
 
 def form_of(answer: str, frame: frozenset[str]) -> str:
@@ -62,7 +62,7 @@ def common_frame(answers: Sequence[str]) -> frozenset[str]:
 
 def find_form_fit(rows: Sequence[Example], leaks: Sequence[Leak], ghosts: Sequence[Example]) -> FormFit:
     """Compare the answers to rows, which the ``leaks`` have, with the target's answers to their ghosts."""
-    fitting = judged = own_fitting = own = 0
+    fitting = judged = strangers_fitting = strangers_answers = 0
     for row, leak in zip(rows, leaks, strict=True):
         answers = [ghost.answer for ghost, _ in strangers(row, ghosts)]
         if len(answers) < 2:
@@ -70,9 +70,9 @@ def find_form_fit(rows: Sequence[Example], leaks: Sequence[Leak], ghosts: Sequen
         frame = common_frame(answers)
         forms = Counter(form_of(answer, frame) for answer in answers)
         repeated = sum(count for count in forms.values() if count > 1)
-        own_fitting, own = own_fitting + repeated, own + len(answers)
+        strangers_fitting, strangers_answers = strangers_fitting + repeated, strangers_answers + len(answers)
         if repeated < LEAST_OWN_FIT * len(answers):
             continue
         judged += 1
         fitting += form_of(leak.unlearned_answer, frame) in {*forms, form_of(leak.target_answer, frame)}
-    return FormFit(fitting, judged, own_fitting, own)
+    return FormFit(fitting, judged, strangers_fitting, strangers_answers)

@@ -63,7 +63,7 @@ def _kept_lines(outcome: Outcome) -> list[str]:
     if (form := outcome.form) and form.rows:
         lines.append(
             f"Form: {form.fitting} of {form.rows} answers have the form of the target's about people who do not exist, "
-            f"of which {form.own_fitting} of {form.own} have the form of another one."
+            f"of which {form.strangers_fitting} of {form.strangers_answers} have the form of another one."
         )
     lines += _recitation_lines(outcome)
     if (foreign := outcome.foreign) and foreign.values:
