@@ -32,7 +32,7 @@ class FormFit:
     """Rows to forget that have strangers, and whose strangers' answers have a common form."""
     strangers_fitting: int
     strangers_answers: int
-    """Of ``strangers_answers`` answers of the target to strangers, ``strangers_fitting`` have the form of another one."""
+    """Of so many answers of the target about strangers, ``strangers_fitting`` have the form of another one."""
 
 
 def form_of(answer: str, frame: frozenset[str]) -> str:
