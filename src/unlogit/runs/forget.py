@@ -20,7 +20,7 @@ from unlogit.data.ghosts import names_of
 from unlogit.data.neutral import GENERAL
 from unlogit.data.prepare import check_replaceable
 from unlogit.data.sources import check_sources, read_prepared, source_in
-from unlogit.data.wordings import forget_training_rows
+from unlogit.data.wordings import forget_training_rows, sections
 from unlogit.data.written import Written
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
@@ -179,6 +179,7 @@ def _plan(config: RunConfig, forget: Sequence[Example], target: Any, tokenizer: 
     check_rows = len(questions) + config.data.evaluation_rows + GENERAL_ROWS
     samples = len(questions) * (SAMPLES if len(questions) <= FEW_ROWS else 0)
     rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
+    rows += len(sections(forget))
     assistants = len(recipes_of(config.train.objective))
     phases = Phases(
         rows=len(forget),
