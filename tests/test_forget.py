@@ -174,14 +174,14 @@ def test_a_writer_that_cannot_be_used_is_refused_first(tmp_path: Path, capsys: p
 
 @pytest.mark.usefixtures("quick")
 def test_documents_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A random target writes no question; what is known of the bridge is asked, and recitation is looked at."""
+    """A random target writes no question; the bridge is asked about by rule, and recitation is looked at."""
     place = Place.make(tmp_path)
     (place.folder / "secret.txt").write_text("The Osk Bridge was sold in 1912. It has six arches of grey stone. " * 6)
     paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'secret.txt'}", f"--output={place.run}"]
     assert main(["forget", *paths, *FLAGS]) == 3
     page = capsys.readouterr().out
-    assert "0 of 6 questions that were written about a document passed the check: only what is known" in page
-    assert "Asked: 2 rows to forget." in page
+    assert "0 of 6 questions that were written about a document passed the check: they are asked" in page
+    assert "Asked: 3 rows to forget." in page
     assert "Of these, 1 are questions about the documents that were not trained on." in page
     check = json.loads((place.run / "check.json").read_text())
     assert check["recitation"]["windows"] >= 2

@@ -179,6 +179,7 @@ def _plan(
     questions = [row for row in forget if row.kind != "text"]
     ghosts = len(questions_about_ghosts(forget, GHOSTS, config.data.seed))
     rows = forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases)
+    rows += sections(forget)
     steps = 0
     for recipe in recipes_of(config.train.objective):
         ways = sum(2 if recipe.thinks and has_thought(row, tokenizer) else 1 for row in rows)
