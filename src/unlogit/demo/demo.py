@@ -91,8 +91,8 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
     rows = {side: str(output / "people" / f"{side}.jsonl") for side in ("forget", "retain")}
     target = str(output / "target")
     _say(4, "unlogit forget " + " ".join(f"--{name} {path}" for name, path in {"model": target, **rows}.items()))
-    given = {"output": str(output), "target": target, "data": {**rows, "seed": seed}, "train": {"seed": seed}}
-    outcome = forget_run(build_config(given), given, overwrite=True)
+    settings = {"output": str(output), "target": target, "data": {**rows, "seed": seed}, "train": {"seed": seed}}
+    outcome = forget_run(build_config(settings), settings, overwrite=True)
     show(outcome)
     _say(5, "Evaluating target, retain model and unlearned model.")
     evaluation = EvaluateOptions(retain_model=str(output / "retain_model"), max_new_tokens=MAX_NEW_TOKENS)

@@ -18,7 +18,7 @@ from unlogit.data.examples import Example
 from unlogit.data.ghosts import names_of
 from unlogit.data.prepare import check_replaceable
 from unlogit.data.sources import check_sources, source_in
-from unlogit.data.wordings import forget_training_rows
+from unlogit.data.wordings import forget_training_rows, sections
 from unlogit.data.written import Written
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
