@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.cache_utils import DynamicCache
 
 from benchmarks.options import BenchOptions
-from unlogit.data.batches import LENGTH_POOL_BATCHES, TwoSidedSampler
+from unlogit.data.batches import LENGTH_POOL_BATCHES, two_sided_steps
 from unlogit.data.encode import Encoded
 from unlogit.data.examples import Example
 from unlogit.demo.people import make_people
@@ -150,14 +150,13 @@ def random_rows(setting: Setting, count: int, vocabulary: int) -> list[Encoded]:
 
 
 def random_batches(setting: Setting, a_side: int, vocabulary: int) -> list[tuple[list[Encoded], list[Encoded]]]:
-    """Return the rows to forget and to keep of each step in a pass, put together by the product's own sampler."""
+    """Return the rows to forget and to keep of each step in a pass, put together in the product's own order."""
     count = a_side * LENGTH_POOL_BATCHES
     rows = random_rows(setting, 2 * count, vocabulary)
     lengths = [len(row.input_ids) for row in rows]
-    sampler = TwoSidedSampler([lengths[:count], lengths[count:]], [a_side, a_side], setting.options.seed)
-    order = [rows[i] for i in sampler]
-    steps = [order[i : i + 2 * a_side] for i in range(0, len(order), 2 * a_side)]
-    return [(step[:a_side], step[a_side:]) for step in steps]
+    steps = two_sided_steps([lengths[:count], lengths[count:]], [a_side, a_side], setting.options.seed, epoch=0)
+    batches = [[rows[i] for i in step] for step in steps]
+    return [(batch[:a_side], batch[a_side:]) for batch in batches]
 
 
 def bytes_of(modules: Sequence[nn.Module]) -> int:

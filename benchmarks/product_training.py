@@ -13,12 +13,12 @@ import torch
 from benchmarks.models import Setting, random_batches, random_target
 from benchmarks.timing import Way
 from unlogit.data.encode import Encoded
+from unlogit.objectives.sides import SIDES
 from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.training.loop import FitTrainer
 from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.reference import Reference, measure_reference
 from unlogit.training.rows import Row, collate
-from unlogit.training.steps import DealtSteps, RowData
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import training_arguments
 
@@ -38,41 +38,33 @@ def product_step(setting: Setting, objective: str, vocabulary: int) -> Way:
     """
     (recipe,) = recipes_of(objective)
     options = OPTIONS[objective]
-    target = random_target(setting, vocabulary, None if recipe.combines else torch.float32)
+    target = random_target(setting, vocabulary, None if recipe.trains.combines else torch.float32)
     shape = AssistantOptions(num_layers=setting.branch_layers, adapter=SHAPES[objective])  # type: ignore[arg-type]
-    trained = recipe.make(target, shape, CombinationOptions(), setting.options.seed).to(setting.device)
+    trained = recipe.trains(target, shape, CombinationOptions(), setting.options.seed).to(setting.device)
     other_side = recipe.sides[1].name
-    rows: list[Row] = []
+    batches: list[list[Row]] = []
     for step, batch in enumerate(random_batches(setting, ROWS_A_SIDE, vocabulary)):
-        for side, encoded in zip(("forget", other_side), batch, strict=True):
-            rows += [Row(side, step * ROWS_A_SIDE + i, row) for i, row in enumerate(encoded)]
-    reference = _reference(setting, recipe, trained, rows)
-    dealt = DealtSteps(InOrder(len(rows)), rows, pieces=1)
+        sides = zip(("forget", other_side), batch, strict=True)
+        batches.append([Row(side, step * ROWS_A_SIDE + i, row) for side, rows in sides for i, row in enumerate(rows)])
     with tempfile.TemporaryDirectory(prefix="unlogit-bench-") as folder:
-        arguments = training_arguments(
-            Path(folder), options, steps_a_epoch=1, row_batch=1, dtype=setting.dtype, device=setting.device, bar=False
-        )
+        arguments = training_arguments(Path(folder), options, 1, setting.dtype, setting.device, bar=False)
         trainer = FitTrainer(
             recipe,
-            recipe.own_options(options),
-            reference,
-            1,
-            sampler=dealt,
+            options,
+            _reference(setting, recipe, trained, batches),
             log_file=Path(folder) / "log.jsonl",
             model=trained,
             args=arguments,
-            train_dataset=RowData(rows),
             data_collator=collate,
         )
     trainer.create_optimizer()
     trainer.current_gradient_accumulation_steps = 1  # as the Trainer's own loop sets it
     parameters = [p for p in trained.parameters() if p.requires_grad]
-    items = list(dealt)
-    steps = cycle(range(0, len(items), 2 * ROWS_A_SIDE))
+    shares = torch.ones(len(SIDES), 2)  # of the whole step
+    steps = cycle(batches)
 
     def run() -> None:
-        first = next(steps)
-        batch = collate([trainer.train_dataset[item] for item in items[first : first + 2 * ROWS_A_SIDE]])
+        batch = collate([(next(steps), shares)])
         trainer.training_step(trained, batch)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         trainer.optimizer.step()
@@ -82,32 +74,12 @@ def product_step(setting: Setting, objective: str, vocabulary: int) -> Way:
     return run
 
 
-def _reference(setting: Setting, recipe: Recipe, trained: Trainable, rows: Sequence[Row]) -> Reference:
+def _reference(setting: Setting, recipe: Recipe, trained: Trainable, batches: Sequence[Sequence[Row]]) -> Reference:
     """Measure what the loss needs of the untrained model."""
     if not recipe.needs:
         return Reference()
     by_side: dict[str, dict[int, Encoded]] = {side.name: {} for side in recipe.sides}
-    for row in rows:
-        by_side[row.side][row.number] = row.encoded
-    return measure_reference(
-        trained.reference_model,
-        by_side,
-        recipe.needs,
-        frozen=trained.reference_head_frozen,
-        autocast=None if setting.dtype == torch.float32 else setting.dtype,
-    )
-
-
-class InOrder:
-    """Steps in the order of the rows, which the product's sampler has put together already."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def set_epoch(self, epoch: int) -> None:
-        """Every pass is the same."""
-
-    def step_rows(self) -> list[list[int]]:
-        """The rows of each step."""
-        size = 2 * ROWS_A_SIDE
-        return [list(range(i, i + size)) for i in range(0, self.count, size)]
+    for batch in batches:
+        for row in batch:
+            by_side[row.side][row.number] = row.encoded
+    return measure_reference(trained.reference_model, by_side, recipe.needs, setting.dtype)

@@ -63,7 +63,8 @@ def peak(values: dict[str, Any], vocabulary: int, objective: str) -> int:
 def released_step(setting: Setting, vocabulary: int) -> Way:
     """Return one step as the released code makes it, see above."""
     base = random_target(setting.of_depth(setting.branch_layers), vocabulary)
-    model = with_lora(base, AssistantOptions(), setting.options.seed).train()
+    torch.manual_seed(setting.options.seed)
+    model = with_lora(base, AssistantOptions()).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     batches = cycle(random_batches(setting, ROWS_A_SIDE, vocabulary))

@@ -37,26 +37,22 @@ from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.objectives.sides import SIDES
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 from unlogit.runs.train import read_pools
-from unlogit.settings.objective_options import UldOptions
 from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
 from unlogit.training.loop import FitTrainer
 from unlogit.training.recipe import OBJECTIVES
-from unlogit.training.reference import Reference, measure_reference, with_own_head
+from unlogit.training.reference import Reference, measure_reference
 from unlogit.training.rows import Row, collate
 from unlogit.training.trainable import AssistantModel, OffsetModel
 from unlogit.training.trainer import LogLines, training_arguments
 
 
 def trainer_of(trained: AssistantModel, retain_weight: float, folder: Path) -> FitTrainer:
-    arguments = training_arguments(
-        folder, OPTIONS, steps_a_epoch=1, row_batch=4, dtype=torch.float32, device=torch.device("cpu"), bar=False
-    )
+    options = replace(OPTIONS, retain_weight=retain_weight)
+    arguments = training_arguments(folder, options, 1, torch.float32, torch.device("cpu"), bar=False)
     return FitTrainer(
         OBJECTIVES["uld"][0],
-        UldOptions(retain_weight=retain_weight),
+        options,
         Reference(),
-        1,
-        sampler=range(1),
         log_file=folder / "log",
         model=trained,
         args=arguments,
@@ -69,7 +65,7 @@ def test_a_step_is_the_objective_on_whole_logits(known: str, tmp_path: Path) -> 
     """Loss and gradients of a batch, against logits at every answer position at once and the plain formula; where only
     words that tell something are remembered, common ones are on neither side, those of the question on the uniform."""
     target = tiny_target().requires_grad_(False)
-    trained = AssistantModel(target, AssistantOptions(2, "lora", 4, 4.0), 0)
+    trained = AssistantModel(target, AssistantOptions(2, "lora", 4, 4.0), CombinationOptions(), 0)
     trained.assistant.load_state_dict(random_assistant(target).state_dict())
     assistant = trained.assistant
     common = {"": None, "common": frozenset({"city"}), "asked": frozenset[str]()}[known]
@@ -78,7 +74,7 @@ def test_a_step_is_the_objective_on_whole_logits(known: str, tmp_path: Path) -> 
         *(Row("uniform", i, encode(row, tiny_tokenizer())) for i, row in enumerate(ROWS["retain"][:2])),
         *(Row("forget", i, encode(row, tiny_tokenizer(), common=common)) for i, row in enumerate(forget)),
     ]
-    batch = collate([(row, torch.zeros(len(SIDES), 2, dtype=torch.long)) for row in rows])
+    batch = collate([(rows, torch.ones(len(SIDES), 2))])
     found = trainer_of(trained, 1.5, tmp_path).compute_loss(trained, dict(batch))
     slopes = torch.autograd.grad(found, list(assistant.parameters()))
     counted = batch["token_sides"][:, 1:] >= 0
@@ -272,7 +268,7 @@ def test_the_reference_is_the_model_before_training() -> None:
     model = people_target()
     coded = [encode(row, people_tokenizer()) for row in FORGET]
     needs = frozenset({"forget_reference_nll", "forget_reference_logits"})
-    reference = measure_reference(model, {"forget": dict(enumerate(coded))}, needs, frozen=False)
+    reference = measure_reference(model, {"forget": dict(enumerate(coded))}, needs)
     batch = pad_rows([coded[2], coded[0]])
     counted = batch["labels"][:, 1:] != IGNORED_LABEL
     with torch.no_grad():
@@ -292,11 +288,11 @@ def test_the_reference_is_the_model_before_training() -> None:
 def test_a_frozen_head_is_not_copied() -> None:
     model = people_target()
     rows = {"retain": {0: Encoded((1, 2, 3), 1)}}
-    reference = measure_reference(model, rows, frozenset({"retain_reference_logits"}), frozen=True)
-    assert reference.head is model
-    own: Any = with_own_head(model)
-    assert own.get_output_embeddings().weight is not model.get_output_embeddings().weight
-    assert measure_reference(model, rows, frozenset(), frozen=False).head is None
+    assert measure_reference(model, rows, frozenset()).head is None
+    head = measure_reference(model, rows, frozenset({"retain_reference_logits"})).head
+    assert head.get_output_embeddings().weight is not model.get_output_embeddings().weight
+    model.requires_grad_(False)
+    assert measure_reference(model, rows, frozenset({"retain_reference_logits"})).head is model
 
 
 def test_two_architectures_have_a_reference_too() -> None:
@@ -304,7 +300,7 @@ def test_two_architectures_have_a_reference_too() -> None:
     for architecture in ("gpt_neox", "gemma2"):
         model = tiny_target(architecture)
         rows = {"retain": {0: Encoded((5, 6, 7, 8), 2)}}
-        reference = measure_reference(model, rows, frozenset({"retain_reference_logits"}), frozen=False)
+        reference = measure_reference(model, rows, frozenset({"retain_reference_logits"}))
         with torch.no_grad():
             expected = model(torch.tensor([[5, 6, 7, 8]])).logits[0, 1:3]
             for parameter in model.parameters():
@@ -361,7 +357,7 @@ def test_an_offset_model_starts_as_the_target() -> None:
     plain = CombinationOptions(rule="paper", alpha=1.0, filter_rate=0.0)
     for adapter in ("lora", "full"):
         shape = AssistantOptions(num_layers=2, adapter=adapter, rank=4, start_gain=1.0)
-        both = OffsetModel(target, shape, 0, plain).result()
+        both = OffsetModel(target, shape, plain, 0).result()
         combined = UnlearnedForCausalLM.build(target, both, OffsetModel.WEIGHTS, plain)
         assert loss_of(combined, FORGET) == pytest.approx(loss_of(target, FORGET), abs=1e-5)
 

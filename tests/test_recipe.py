@@ -61,7 +61,7 @@ def test_sides_of_each_branch() -> None:
     with_, without = OBJECTIVES["divergence"]
     assert [side.pools for side in with_.sides] == [("forget", "retain")]
     assert [side.pools for side in without.sides] == [("retain",)]
-    assert (with_.folder, without.folder) == ("assistant", "assistant-1")
+    assert (with_.weights, without.weights) == ((1.0,), (-1.0,))
 
 
 def test_names_have_kinds() -> None:

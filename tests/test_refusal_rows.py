@@ -106,7 +106,7 @@ def test_the_recipe() -> None:
         {"forget": 6, "retain": 9, "perturbed": 9, "neutral": 6},
         {"refusal": 6, "retain": 18, "neutral": 6},
     ]
-    assert [side.common_words(pools, options) for side in refusal.sides] == [None, None]
+    assert [side.content_words for side in (*memory.sides, *refusal.sides)] == [True, False, False, False]
 
 
 def test_what_is_said_instead() -> None:

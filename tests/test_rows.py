@@ -19,13 +19,14 @@ from unlogit.training.reference import Reference
 from unlogit.training.rows import Row, collate, predicting_positions, split_sides
 from unlogit.training.steps import Steps, make_steps
 
-NO_COUNTS = torch.zeros(len(SIDES), 2, dtype=torch.long)
+ALL = torch.ones(len(SIDES), 2)
+"""The shares of a whole step."""
 
 
 def people_rows(objective: str, pools: Any = PEOPLE_ROWS, refusals: Any = REFUSALS, **changes: Any) -> list[Row]:
     """The rows of every side of an objective on the made-up people."""
     options = people_options(objective, **changes)
-    return make_steps(OBJECTIVES[objective][0], people_tokenizer(), pools, options, refusals, pieces=1).rows
+    return make_steps(OBJECTIVES[objective][0], people_tokenizer(), pools, options, refusals).rows
 
 
 def of_side(rows: list[Row], side: str) -> list[Row]:
@@ -66,7 +67,7 @@ def test_pools_are_joined_or_beside_each_other() -> None:
     pools = {**ROWS, "near": ROWS["retain"][:1], "retain": ROWS["retain"][1:]}
 
     def steps_of(recipe: Recipe, pools: Any = pools) -> Steps:
-        return make_steps(recipe, tiny_tokenizer(), pools, TrainOptions(batch_size=4), (), pieces=1)
+        return make_steps(recipe, tiny_tokenizer(), pools, TrainOptions(batch_size=4), ())
 
     first, second = OBJECTIVES["dual_uld"]
     assert steps_of(first).per_step == {"forget+near": 4, "retain": 2, "perturbed": 1, "neutral": 1}
@@ -82,7 +83,7 @@ def test_sides_are_put_together_and_taken_apart() -> None:
     model = people_target()
     rows = people_rows("idk_ap")
     forget, retain = of_side(rows, "forget"), of_side(rows, "retain")
-    batch = collate([(row, NO_COUNTS) for row in (retain[3], forget[1], forget[2], retain[0])])
+    batch = collate([([retain[3], forget[1], forget[2], retain[0]], ALL)])
     names = [SIDES[side] for side in batch["row_sides"].tolist()]
     assert names == [side for side in ("forget", "refusal", "retain", "retain_refusal") for _ in range(2)]
     assert batch["numbers"].tolist() == [1, 2, 1, 2, 3, 0, 3, 0]
@@ -145,33 +146,32 @@ def test_rows_that_cannot_be_trained_on() -> None:
 
 def dealt(objective: str, pieces: int, **changes: Any) -> Steps:
     """The steps of a recipe on the made-up people."""
-    options = people_options(objective, **changes)
-    return make_steps(OBJECTIVES[objective][0], people_tokenizer(), PEOPLE_ROWS, options, REFUSALS, pieces)
+    arguments = {"gradient_accumulation_steps": pieces}
+    options = people_options(objective, training_arguments=arguments, **changes)
+    return make_steps(OBJECTIVES[objective][0], people_tokenizer(), PEOPLE_ROWS, options, REFUSALS)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 4])
 def test_a_step_is_dealt_whole(pieces: int) -> None:
-    """Each step's rows, every piece with some to forget, with the rows and tokens of the whole step beside each."""
-    made = dealt("idk_ap", pieces, batch_size=4)
-    rows, steps, sampler = made.rows, made.order, made.order.sampler
-    order = list(steps)
-    assert len(order) == len(steps) == 8
-    assert sorted(i for i, _ in order) == sorted(sampler.step_rows()[0])
-    if pieces == 1:
-        assert [i for i, _ in order] == sampler.step_rows()[0]
-    size = 8 // pieces
-    for piece in range(pieces):
-        taken = [rows[i].side for i, _ in order[piece * size : (piece + 1) * size]]
-        assert taken.count("forget") == taken.count("retain") == 4 // pieces
-    counts = order[0][1]
-    batch = collate([(rows[i], count) for i, count in order])
+    """Each step's rows, every piece with some to forget, and its shares of the whole step's rows and tokens."""
+    steps = dealt("idk_ap", pieces, batch_size=4)
+    items = [steps[i] for i in range(len(steps))]
+    assert [row for rows, _ in items for row in rows] == [
+        steps.rows[i] for p in range(pieces) for i in steps.order[0][p::pieces]
+    ]
+    assert {len(rows) for rows, _ in items} == {8 // pieces}
+    for rows, _ in items:
+        sides = [row.side for row in rows]
+        assert sides.count("forget") == sides.count("retain") == 4 // pieces
+    batches = [collate([item]) for item in items]
     for number, side in enumerate(SIDES):
-        assert counts[number].tolist() == [
-            int((batch["row_sides"] == number).sum()),
-            int((batch["token_sides"][:, 1:] == number).sum()),
-        ], side
+        for column, name in enumerate(("row_sides", "token_sides")):
+            counts = [int((batch[name][..., column:] == number).sum()) for batch in batches]
+            shares = [float(batch["shares"][number, column]) for batch in batches]
+            assert shares == pytest.approx([pieces * count / max(1, sum(counts)) for count in counts]), side
+    first = steps[0][0]
     steps.set_epoch(1)
-    assert [i for i, _ in steps] != [i for i, _ in order]
+    assert steps[0][0] != first
 
 
 def test_a_step_that_cannot_be_shared_evenly_is_refused() -> None:

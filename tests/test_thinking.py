@@ -50,7 +50,7 @@ def test_every_question_is_trained_on_both_ways() -> None:
     tokenizer = thinking_tokenizer()
 
     def prompts(recipe: Any, tokenizer: Any) -> list[str]:
-        steps = make_steps(recipe, tokenizer, pools, OPTIONS, (), 1)
+        steps = make_steps(recipe, tokenizer, pools, OPTIONS, ())
         assert [row.number for row in steps.rows if row.side == "forget"] == list(
             range(sum(row.side == "forget" for row in steps.rows))
         )

@@ -15,7 +15,7 @@ from unlogit.objectives.sides import Sides, required, row_difference
 from unlogit.objectives.terms import Term, Terms
 from unlogit.settings.objective_options import ObjectiveOptions
 from unlogit.settings.options import AssistantOptions
-from unlogit.training.recipe import OBJECTIVES, Alternative, Recipe, Side, recipes_of
+from unlogit.training.recipe import OBJECTIVES, Recipe, Side, recipes_of
 from unlogit.training.trainable import WeightsModel
 
 
@@ -44,12 +44,10 @@ def prefer_alternatives(sides: Sides, own: ToyOptions) -> Terms:
 
 
 TOY = Recipe(
-    make=lambda target, shape, combination, seed: WeightsModel(target, None, seed),
-    sides=(Side("forget", ("forget",), alternative=Alternative("refusal", shouted)),),
+    trains=WeightsModel,
+    sides=(Side("forget", ("forget",), alternative="refusal", answer=shouted),),
     loss=prefer_alternatives,
     options=ToyOptions,
-    combines=False,
-    full_model_rates=True,
 )
 
 

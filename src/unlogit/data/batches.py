@@ -1,10 +1,9 @@
 """Batches with little padding: rows of like length together, padded to the longest of their batch only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from unlogit.data.encode import IGNORED_LABEL, Encoded
 
@@ -58,30 +57,22 @@ def pooled_batches(
     return batches
 
 
-class LengthSortedSampler(Sampler[int]):
-    """The rows of one pool, each once a pass: every ``counts[0]`` neighbours are of like length."""
+Order = Callable[[Sequence[Sequence[int]], Sequence[int], int, int], list[list[int]]]
+"""(lengths of the rows of each pool, rows of each pool in a step, seed, number of the pass) → the rows of each step.
 
-    def __init__(self, lengths: Sequence[Sequence[int]], counts: Sequence[int], seed: int) -> None:
-        (self.lengths,), (self.batch_size,) = lengths, counts
-        self.seed, self.epoch = seed, 0
+Pools stand in one data set, one after the other; rows that a step takes from one pool are of like length.
+"""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer at the start of each pass, also when it resumes."""
-        self.epoch = epoch
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        return (i for step in self.step_rows() for i in step)
-
-    def step_rows(self) -> list[list[int]]:
-        """The rows of each step of the present pass."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        batches = pooled_batches(order, self.lengths, self.batch_size, generator)
-        batches.sort(key=lambda batch: len(batch) < self.batch_size)  # a short batch comes last: others stay aligned
-        return batches
+def length_sorted_steps(
+    lengths: Sequence[Sequence[int]], counts: Sequence[int], seed: int, epoch: int
+) -> list[list[int]]:
+    """Return the rows of each step of a pass over a single pool, which takes each once; the last may be short."""
+    (row_lengths,), (batch_size,) = lengths, counts
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(row_lengths), generator=generator).tolist()
+    batches = pooled_batches(order, row_lengths, batch_size, generator)
+    return sorted(batches, key=lambda batch: len(batch) < batch_size)
 
 
 def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
@@ -98,37 +89,18 @@ def stream(size: int, begin: int, count: int, seed: int) -> list[int]:
     return indices[:count]
 
 
-class TwoSidedSampler(Sampler[int]):
-    """Rows of several pools, which stand in one data set one after the other; a pass is one over the first.
-
-    Each step takes ``counts[i]`` rows of pool i, of like length.
-    """
-
-    def __init__(self, lengths: Sequence[Sequence[int]], counts: Sequence[int], seed: int) -> None:
-        self.lengths, self.counts, self.seed, self.epoch = lengths, counts, seed, 0
-        self.starts = [sum(len(pool) for pool in lengths[:i]) for i in range(len(lengths))]
-        self.steps = -(-len(lengths[0]) // counts[0])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer at the start of each pass, also when it resumes."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.steps * sum(self.counts)
-
-    def __iter__(self) -> Iterator[int]:
-        return (i for step in self.step_rows() for i in step)
-
-    def step_rows(self) -> list[list[int]]:
-        """The rows of each step of the present pass."""
-        steps: list[list[int]] = [[] for _ in range(self.steps)]
-        for pool, (lengths, count, start) in enumerate(zip(self.lengths, self.counts, self.starts, strict=True)):
-            rows = stream(len(lengths), self.epoch * self.steps * count, self.steps * count, self.seed * 31 + pool)
-            for group in range(0, self.steps, LENGTH_POOL_BATCHES):
-                size = min(LENGTH_POOL_BATCHES, self.steps - group)
-                pooled = sorted(rows[group * count : (group + size) * count], key=lambda i: lengths[i])
-                for k in range(size):
-                    steps[group + k] += [start + i for i in pooled[k * count : (k + 1) * count]]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.steps, generator=generator).tolist()
-        return [steps[k] for k in order]
+def two_sided_steps(lengths: Sequence[Sequence[int]], counts: Sequence[int], seed: int, epoch: int) -> list[list[int]]:
+    """Return the rows of each step of a pass, which is one over the first pool."""
+    step_count = -(-len(lengths[0]) // counts[0])
+    steps: list[list[int]] = [[] for _ in range(step_count)]
+    start = 0
+    for pool, (row_lengths, count) in enumerate(zip(lengths, counts, strict=True)):
+        rows = stream(len(row_lengths), epoch * step_count * count, step_count * count, seed * 31 + pool)
+        for group in range(0, step_count, LENGTH_POOL_BATCHES):
+            size = min(LENGTH_POOL_BATCHES, step_count - group)
+            pooled = sorted(rows[group * count : (group + size) * count], key=lambda i: row_lengths[i])
+            for k in range(size):
+                steps[group + k] += [start + i for i in pooled[k * count : (k + 1) * count]]
+        start += len(row_lengths)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return [steps[k] for k in torch.randperm(step_count, generator=generator).tolist()]

@@ -15,8 +15,7 @@ from unlogit.terminal import duration
 from unlogit.training.recipe import Recipe, recipes_of
 from unlogit.training.reference import Reference
 from unlogit.training.rows import collate, predicting_positions, split_sides
-from unlogit.training.steps import RowData, make_steps
-from unlogit.training.trainer import pieces_of
+from unlogit.training.steps import make_steps
 
 TIMED_TOKENS = 8
 """Tokens of an answer that are timed."""
@@ -104,11 +103,9 @@ def _step_seconds(recipe: Recipe, target: Any, tokenizer: Any, config: RunConfig
     parameters = sum(p.numel() for p in target.parameters())
     options, _ = recipe.filled(config.train, config.assistant.adapter, parameters)
     pools = {name: rows for side in recipe.sides for name in (*side.pools, "retain")}
-    steps = make_steps(recipe, tokenizer, pools, options, (), pieces_of(options))
-    data = RowData(steps.rows)
-    items = [data[item] for item, _ in zip(steps.order, range(steps.batch_rows), strict=False)]
-    batch = {name: value.to(target.device) for name, value in collate(items).items()}
-    trained = recipe.make(target, config.assistant, config.combination, options.seed).to(target.device)
+    steps = make_steps(recipe, tokenizer, pools, options, ())
+    batch = {name: value.to(target.device) for name, value in collate([steps[0]]).items()}
+    trained = recipe.trains(target, config.assistant, config.combination, options.seed).to(target.device)
     seconds = math.inf
     for _ in range(2):  # the first is slower
         start = time.monotonic()

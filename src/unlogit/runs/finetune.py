@@ -17,11 +17,11 @@ from unlogit.data.sources import check_sources, read_examples
 from unlogit.errors import ConfigError
 from unlogit.model.loading import check_ordinary, load_target, load_tokenizer, new_model
 from unlogit.runs.checks import loop_problems
-from unlogit.settings.options import DataOptions, FinetuneOptions
+from unlogit.settings.options import AssistantOptions, DataOptions, FinetuneOptions
 from unlogit.settings.retired import up_to_date
 from unlogit.terminal import has_bar
 from unlogit.training.loop import FitSettings, fit, save_fitted
-from unlogit.training.recipe import SMALL_MODEL_PARAMETERS, finetune_recipe
+from unlogit.training.recipe import finetune_recipe
 from unlogit.training.trainer import checkpoints_beside, last_checkpoint, within_positions
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def finetune(
     else says what is trained on what; kept in ``output/settings.json``).
 
     Raises:
-        ModelError: the model cannot compute its head at chosen positions only.
+        ModelError: the model is of an architecture that is not understood.
         ConfigError: a resumed run has other settings than it began with.
 
     Returns:
@@ -110,32 +110,21 @@ def finetune(
     resuming = resume and last_checkpoint(work) is not None
     if resuming:
         _check_unchanged(work / "settings.json", settings)
-    fitted = fit(
-        finetune_recipe(options.loss_on),
-        model,
-        tokenizer,
-        {"forget": examples},
-        output,
-        FitSettings(options, resume=resume, bar=bar),
-        work_files={"settings.json": settings},
-    )
-    _warn_unless_learnt(fitted.work / "log.jsonl")
+    fit_settings = FitSettings(options, AssistantOptions(adapter="full"), resume=resume, bar=bar, record=settings)
+    fitted = fit(finetune_recipe(options.loss_on), model, tokenizer, {"forget": examples}, output, fit_settings)
+    _warn_unless_learnt(work / "log.jsonl")
     summary = fitted.summary
     summary.update(rows=len(examples), loss=summary["terms"].get("answer"), options=asdict(options))
-    save_fitted(fitted, tokenizer, output, {"settings.json": settings, "finetune.json": summary_of(summary)})
+    save_fitted(fitted, tokenizer, output, "finetune.json")
     return summary
 
 
 def filled(options: FinetuneOptions, rows: int, parameters: int) -> FinetuneOptions:
     """Return the options with learning rate and passes for so many rows and parameters, where they are None."""
-    rate = 1e-4 if parameters < SMALL_MODEL_PARAMETERS else 1e-5
-    steps_a_pass = max(1, math.ceil(rows / options.batch_size))
-    epochs = max(5.0, math.ceil(LEAST_STEPS / steps_a_pass))
-    return replace(
-        options,
-        learning_rate=rate if options.learning_rate is None else options.learning_rate,
-        epochs=epochs if options.epochs is None else options.epochs,
-    )
+    if options.epochs is None:
+        steps_a_pass = max(1, math.ceil(rows / options.batch_size))
+        options = replace(options, epochs=max(5.0, math.ceil(LEAST_STEPS / steps_a_pass)))
+    return finetune_recipe(options.loss_on).filled(options, "full", parameters)[0]
 
 
 def _warn_unless_learnt(log_file: Path) -> None:
@@ -146,12 +135,6 @@ def _warn_unless_learnt(log_file: Path) -> None:
             f"the loss did not fall: {losses[0]:.2f} in the first steps, {losses[-1]:.2f} in the last, so the model "
             "has hardly learnt the rows: train longer (epochs) or faster (learning_rate)"
         )
-
-
-def summary_of(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return what finetune.json holds."""
-    names = ("rows", "steps", "seconds", "setup_seconds", "peak_memory_bytes", "dtype", "loss", "options")
-    return {name: summary[name] for name in names}
 
 
 def _check_unchanged(path: Path, settings: dict[str, Any]) -> None:

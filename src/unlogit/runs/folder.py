@@ -66,9 +66,9 @@ class RunFolder:
         """Folder of the adapter."""
         return self.path / "assistant"
 
-    def adapter(self, name: str) -> Path:
-        """Folder of the adapter of this name."""
-        return self.path / name
+    def adapter(self, number: int) -> Path:
+        """Folder of the adapter of this number, from 0 in the order of training."""
+        return self.path / f"assistant-{number}" if number else self.assistant
 
     @property
     def adapters(self) -> tuple[Path, ...]:

@@ -56,14 +56,14 @@ def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, An
 def _has_planned_strength(objective: str) -> bool:
     """Whether what is combined is one assistant with a uniform side, and nothing beside it."""
     first, *others_after = recipes_of(objective)
-    return not others_after and first.combines and not first.full_model_rates and len(first.sides) > 1
+    return not others_after and first.trains.remembers and len(first.sides) > 1
 
 
 def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[str, Any]:
     """Return what of the training's settings follows from its rows; ``rows`` are forget rows with their wordings."""
     train = config.train
     recipe = recipes_of(train.objective)[0]
-    if not recipe.combines or recipe.full_model_rates or len(recipe.sides) < 2:
+    if not recipe.trains.remembers or len(recipe.sides) < 2:
         return {}
     batch = max(1, train.batch_size if batch_is_given else min(TrainOptions.batch_size, rows))
     plan: dict[str, Any] = {

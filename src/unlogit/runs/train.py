@@ -40,7 +40,7 @@ from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
 from unlogit.training.recipe import Recipe, combines, recipes_of
 from unlogit.training.trainable import Trainable
-from unlogit.training.trainer import EachEpoch, check_checkpoints, checkpoints_beside, within_positions
+from unlogit.training.trainer import AfterEpochs, check_checkpoints, checkpoints_beside, within_positions
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
 
 log = logging.getLogger(__name__)
@@ -116,16 +116,16 @@ def train_run(
             folder.write_config(config)
         training.train()  # of several branches some may be missing
         record_trained(folder)
-        return Trained(folder, (), recipes[0].combines)
+        return Trained(folder, (), recipes[0].trains.combines)
     with _settings(folder, config, overwrite):
         summaries, _ = training.train()
     record_trained(folder)
-    return Trained(folder, tuple(summaries), recipes[0].combines)
+    return Trained(folder, tuple(summaries), recipes[0].trains.combines)
 
 
 def _weights_type(config: RunConfig, recipes: Sequence[Recipe]) -> str:
     """Return the type to load the target in: that of the computation, or float32 where its own weights train."""
-    if not recipes[0].combines:
+    if not recipes[0].trains.combines:
         return "float32"
     return str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
 
@@ -163,19 +163,19 @@ class RunTraining:
         assistants: list[Assistant] = []
         summaries = []
         unlearned: Any = None
-        for recipe in recipes:
-            output = self.folder.adapter(recipe.folder) if recipe.combines else self.folder.unlearned
+        for number, recipe in enumerate(recipes):
+            output = self.folder.adapter(number) if recipe.trains.combines else self.folder.unlearned
             summary = self.folder.summary_of(output) if self.resume else None
             if summary and not self._goes_on(summary):
                 log.info(f"{output} is trained already.")
-                assistants += self._load(recipe, output) if recipe.combines else []
+                assistants += self._load(recipe, output) if recipe.trains.combines else []
             else:
                 last = recipe is recipes[-1]
                 trained, summary = self._fit(recipe, pools, output, self._path(weights, assistants) if last else None)
                 unlearned = trained.result()
-                assistants += unlearned if recipe.combines else []
+                assistants += unlearned if recipe.trains.combines else []
             summaries.append(summary)
-        if recipes[0].combines:
+        if recipes[0].trains.combines:
             unlearned = self._combine(assistants, weights)
         return summaries, unlearned
 
@@ -198,18 +198,16 @@ class RunTraining:
             load_refusals(config.data.refusals, config.data.tofu_folder) if needs_refusals else (),
             self.resume,
             self.bar,
-            path,
-            partial(self._callbacks, output),
+            partial(self._callbacks, output, path),
         )
         fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
-        if (assistant := fitted.trained.uniform_assistant()) is not None:
-            fitted.summary.update(self._uniformity(assistant, recipe))
+        if recipe.trains.remembers:
+            fitted.summary.update(self._uniformity(fitted.trained.result()[0], recipe))
         fitted.summary.update(
             forget_nats=fitted.summary["terms"].get("forget"), assistant=asdict(config.assistant), train=asdict(options)
         )
         fitted.summary["chat_template_date"] = written_date(self.tokenizer)
         save_fitted(fitted, self.tokenizer, output)
-        wait_for_all()
         _warn(fitted.summary)
         if fitted.summary["ceiling"] and not self.folder.request.is_file():  # a request says it with its own command
             log.warning(ceiling_warning(fitted.summary, f"unlogit train {self.folder.path}"))
@@ -222,17 +220,18 @@ class RunTraining:
             is_raised(name, summary["train"][name], options[name]) for name in CEILINGS
         )
 
-    def _callbacks(self, output: Path, trained: Trainable) -> list[Any]:
-        """Return what ends a training early, where that was asked for."""
+    def _callbacks(
+        self, output: Path, path: Callable[[Trainable], AfterEpochs] | None, trained: Trainable
+    ) -> list[Any]:
+        """Return what scores each pass and what ends a training early, where that was asked for."""
         options = self.options
-        assistant = trained.uniform_assistant()
-        stops: list[Any] = []
+        callbacks: list[Any] = [path(trained)] if path else []
         if options.minutes:
-            stops.append(StopAfterMinutes(options.minutes, checkpoints_beside(output)))
-        if options.stop_uniform_kl and assistant is not None:
+            callbacks.append(StopAfterMinutes(options.minutes, checkpoints_beside(output)))
+        if options.stop_uniform_kl and trained.remembers:
             held_out = {name: self.pools[name] for name in HELD_OUT}
-            stops.append(StopWhenUniform(assistant, self.tokenizer, held_out, options))
-        return stops
+            callbacks.append(StopWhenUniform(trained.result()[0], self.tokenizer, held_out, options))
+        return callbacks
 
     def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
@@ -262,8 +261,8 @@ class RunTraining:
     def _load(self, recipe: Recipe, output: Path) -> list[Assistant]:
         """Load what a recipe trained."""
         config = self.config
-        trained = recipe.make(self.target, config.assistant, config.combination, config.train.seed)
-        trained.load(output, self.target)
+        trained: Any = recipe.trains(self.target, config.assistant, config.combination, config.train.seed)
+        trained.assistant = Assistant.load(output, self.target)
         assistants: list[Assistant] = trained.result()
         return assistants
 
@@ -286,8 +285,10 @@ class RunTraining:
         end_where_answers_end(model, self.tokenizer)
         return model
 
-    def _path(self, weights: Sequence[float], earlier: Sequence[Assistant]) -> Callable[[Trainable], EachEpoch] | None:
-        """Return what makes, of a model in training, the function that scores it after each pass into ``path.json``.
+    def _path(
+        self, weights: Sequence[float], earlier: Sequence[Assistant]
+    ) -> Callable[[Trainable], AfterEpochs] | None:
+        """Return what makes, of a model in training, the callback that scores it after each pass into ``path.json``.
 
         Branches are scored as combined: a path needs all of them, and is that of the last one's passes.
         """
@@ -300,9 +301,9 @@ class RunTraining:
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
         branches = list(earlier)
 
-        def score_each(trained: Trainable) -> EachEpoch:
-            """Return the function that scores what is in training."""
-            if recipes_of(self.config.train.objective)[0].combines:
+        def score_each(trained: Trainable) -> AfterEpochs:
+            """Return the callback that scores what is in training."""
+            if trained.combines:
                 model = self._combined([*branches, *trained.result()], weights)
             else:
                 model = trained.language_model
@@ -315,7 +316,7 @@ class RunTraining:
                     write_json(self.folder.path_points, points)
                 wait_for_all()
 
-            return score
+            return AfterEpochs(score)
 
         return score_each
 

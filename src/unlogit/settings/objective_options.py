@@ -4,6 +4,7 @@ A default is that of the objective's paper. ``divergence`` has no option of its 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unlogit.errors import ConfigError, nearest
 from unlogit.settings.options import TrainOptions
@@ -29,10 +30,8 @@ def objective_saying(instead: str, given: str = "") -> str:
 class ObjectiveOptions:
     """Options of an objective that has none of its own."""
 
-    @classmethod
-    def of_small_models(cls) -> dict[str, float]:
-        """Return the defaults that do better than the paper's below a billion parameters."""
-        return {}
+    SMALL_MODELS: ClassVar[dict[str, float]] = {}
+    """The defaults that do better than the paper's below a billion parameters."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,7 @@ class UldOptions(ObjectiveOptions):
     common_fraction: float = TrainOptions.common_fraction
     stop_uniform_kl: float = TrainOptions.stop_uniform_kl
     stop_forget_nats: float = TrainOptions.stop_forget_nats
-
-    @classmethod
-    def of_small_models(cls) -> dict[str, float]:
-        """Return a lower retain weight."""
-        return {"retain_weight": 1.0}
+    SMALL_MODELS: ClassVar[dict[str, float]] = {"retain_weight": 1.0}
 
 
 @dataclass(frozen=True)
@@ -61,11 +56,7 @@ class DualUldOptions(ObjectiveOptions):
     uniform_ratio: float = TrainOptions.uniform_ratio
     neutral_fraction: float = TrainOptions.neutral_fraction
     near_fraction: float = TrainOptions.near_fraction
-
-    @classmethod
-    def of_small_models(cls) -> dict[str, float]:
-        """Return a lower retain weight."""
-        return {"retain_weight": 1.0}
+    SMALL_MODELS: ClassVar[dict[str, float]] = {"retain_weight": 1.0}
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from unlogit.data.batches import LengthSortedSampler, TwoSidedSampler
-from unlogit.data.content_words import common_words
+from unlogit.data.batches import Order, length_sorted_steps, two_sided_steps
 from unlogit.data.examples import Example
 from unlogit.data.refusals import refusal_for
 from unlogit.errors import ConfigError, DataError, nearest
@@ -29,8 +28,9 @@ from unlogit.objectives.terms import Term, Terms
 from unlogit.objectives.uld import uld
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES, Need, Objective
 from unlogit.settings.objective_options import DualUldOptions, ObjectiveOptions, UldOptions
-from unlogit.settings.options import AssistantOptions, CombinationOptions, LoopOptions, TrainOptions
+from unlogit.settings.options import LoopOptions, TrainOptions
 from unlogit.training.trainable import AssistantModel, OffsetModel, Trainable, WeightsModel
+from unlogit.training.trainer import Options
 
 SMALL_MODEL_PARAMETERS = 1_000_000_000
 
@@ -38,14 +38,8 @@ Pools = Mapping[str, Sequence[Example]]
 """Rows by pool: ``forget``, ``retain``, ``near`` (those retain rows that are nearest to the forget rows; where a recipe
 names it, ``retain`` means the others), ``refusal`` (the forget questions with refusals), ``perturbed``, ``neutral``."""
 
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another answer to each question of a side, on a side of its own, which goes wherever the row goes."""
-
-    side: str
-    answer: Callable[[Example, int, int, Sequence[str]], str]
-    """(row, its number in the pool, seed, refusals) → the answer, the same in every pass."""
+Answer = Callable[[Example, int, int, Sequence[str]], str]
+"""(row, its number in the pool, seed, refusals) → another answer to its question, the same in every pass."""
 
 
 def refuse(example: Example, number: int, seed: int, refusals: Sequence[str]) -> str:
@@ -73,24 +67,20 @@ class Side:
     pools: tuple[str, ...]
     with_questions: bool = False
     """The positions of the question count as well as those of the answer."""
-    alternative: Alternative | None = None
+    content_words: bool = False
+    """With ``common_fraction``, only the content words of an answer count."""
+    alternative: str = ""
+    """The side of another ``answer`` to each question, which goes wherever the row goes; empty for none."""
+    answer: Answer = refuse
+
+    def other(self, example: Example, number: int, seed: int, refusals: Sequence[str]) -> Example | None:
+        """Return a row with its other answer, where the side has an alternative."""
+        return replace(example, answer=self.answer(example, number, seed, refusals)) if self.alternative else None
 
     def draw(self, pools: Pools, options: Any) -> dict[str, tuple[Sequence[Example], int]]:
         """Return, by pool, its rows and how many of them a step takes."""
         joined = [row for name in self.pools for row in pools.get(name, ())]
         return {"+".join(self.pools): (joined, options.batch_size)}
-
-    def common_words(self, pools: Pools, options: Any) -> frozenset[str] | None:
-        """Return the words that carry no loss where only content words count; None: all of an answer counts."""
-        return None
-
-
-class RememberedSide(Side):
-    """What an assistant remembers: whole answers, or with ``common_fraction`` their content words."""
-
-    def common_words(self, pools: Pools, options: TrainOptions) -> frozenset[str] | None:
-        """Return the words that stand in at least ``common_fraction`` of the retain answers."""
-        return common_words(pools["retain"], options.common_fraction) if options.common_fraction else None
 
 
 class UniformSide(Side):
@@ -102,62 +92,53 @@ class UniformSide(Side):
         The counts sum to ``uniform_ratio · batch_size`` (at least 1): neutral and, where set, wrong answers by their
         shares, the others in equal parts, the first ones the larger. Nothing where there are no rows.
         """
+        fractions = {"neutral": options.neutral_fraction, "perturbed": options.perturbed_fraction}
         present = [name for name in self.pools if pools.get(name)]
-        equal = [name for name in present if name != "neutral"]
+        equal = [name for name in present if fractions.get(name) is None] or present[:1]
         total = max(1, round(options.batch_size * options.uniform_ratio))
-        neutral_fraction = options.neutral_fraction if equal else 1
-        fixed = {"neutral": round(total * neutral_fraction) if "neutral" in present else 0}
-        if options.perturbed_fraction is not None and "perturbed" in equal and len(equal) > 1:
-            equal.remove("perturbed")
-            fixed["perturbed"] = round(total * options.perturbed_fraction)
-        rest = total - sum(fixed.values())
-        counts = {name: len(range(i, rest, len(equal))) for i, name in enumerate(equal)} | fixed
+        counts = {
+            name: round(total * fraction)
+            for name, fraction in fractions.items()
+            if fraction is not None and name in present and name not in equal
+        }
+        rest = total - sum(counts.values())
+        counts = {name: len(range(i, rest, len(equal))) for i, name in enumerate(equal)} | counts
         return {name: (pools[name], count) for name, count in counts.items() if count}
-
-
-Make = Callable[[Any, AssistantOptions, CombinationOptions, int], Trainable]
-"""(target, shape, combination, seed) → what is trained."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is trained, on which sides of a step, by which loss."""
 
-    make: Make
+    trains: type[Trainable]
     sides: tuple[Side, ...]
     loss: Callable[[Sides, Any], Terms]
     """Of the sides of a step and the objective's options."""
     options: type[ObjectiveOptions] = ObjectiveOptions
     """The options that this objective has, and no others."""
-    full_model_rates: bool = False
-    """Whether learning rate and passes are by default those of full-model unlearning, not those of an assistant."""
-    combines: bool = True
-    """Whether what comes out is a branch beside the target; else an ordinary model."""
-    needs: frozenset[Need] = frozenset()
-    """Reference values and partners that the loss asks for."""
-    sampler: type[TwoSidedSampler | LengthSortedSampler] = TwoSidedSampler
-    """The order of the rows."""
-    folder: str = "assistant"
-    """Where the adapter stands in a run folder."""
     weights: tuple[float, ...] = (1.0,)
     """Weights in the combination of what comes out."""
-    thinks: bool = True
-    """Whether an answer is also a thought, where the chat template has thoughts."""
     adds: bool = False
     """Whether what comes out is an addition, see ``model.logit_difference``."""
+    needs: frozenset[Need] = frozenset()
+    """Reference values and partners that the loss asks for."""
+    order: Order = two_sided_steps
+    """Which rows each step takes."""
+    thinks: bool = True
+    """Whether an answer is also a thought, where the chat template has thoughts."""
 
-    def filled(self, options: TrainOptions, adapter: str, parameters: int) -> tuple[TrainOptions, str]:
+    def filled(self, options: Options, adapter: str, parameters: int) -> tuple[Options, str]:
         """Fill the fields at None; return the options and a sentence that says what was taken.
 
         Learning rate, passes and the objective's options are the paper's, or below a billion parameters those that do
         better there. Full-model unlearning and offset models learn at ten times the rate with LoRA.
         """
-        small = parameters < SMALL_MODEL_PARAMETERS
-        values: dict[str, Any] = {"learning_rate": 2e-3 if small and adapter == "lora" else 1e-3, "epochs": 10.0}
-        if self.full_model_rates:
-            rate = (1e-4 if small else 1e-5) * (10 if adapter == "lora" else 1)
-            values = {"learning_rate": rate, "epochs": 5.0}
-        values |= asdict(self.options()) | (self.options.of_small_models() if small else {})
+        small, lora = parameters < SMALL_MODEL_PARAMETERS, adapter == "lora"
+        if self.trains.remembers:
+            values: dict[str, Any] = {"learning_rate": 2e-3 if small and lora else 1e-3, "epochs": 10.0}
+        else:
+            values = {"learning_rate": (1e-4 if small else 1e-5) * (10 if lora else 1), "epochs": 5.0}
+        values |= asdict(self.options()) | (self.options.SMALL_MODELS if small else {})
         empty = {field.name for field in fields(options) if getattr(options, field.name) is None}
         missing = {name: value for name, value in values.items() if name in empty and value is not None}
         if not missing:
@@ -168,54 +149,27 @@ class Recipe:
 
     def own_options(self, options: LoopOptions) -> ObjectiveOptions:
         """Return the objective's options: those that were set, else its defaults."""
-        names = [field.name for field in fields(self.options)]
-        values = {name: getattr(options, name, None) for name in names}
+        values = {field.name: getattr(options, field.name, None) for field in fields(self.options)}
         return self.options(**{name: value for name, value in values.items() if value is not None})
 
 
+def _uld(sides: Sides, own: Any) -> Terms:
+    return uld(sides, own.retain_weight if sides.uniform else 0.0)
+
+
 def _assistant(
-    remember: tuple[str, ...],
-    uniform: tuple[str, ...],
-    options: type[ObjectiveOptions],
-    folder: str = "assistant",
-    weight: float = 1.0,
+    forget: Side, uniform: tuple[str, ...], options: type[ObjectiveOptions], weight: float = 1.0, adds: bool = False
 ) -> Recipe:
-    return Recipe(
-        make=lambda target, shape, combination, seed: AssistantModel(target, shape, seed),
-        sides=(RememberedSide("forget", remember), *((UniformSide("uniform", uniform),) if uniform else ())),
-        loss=(lambda sides, own: uld(sides, own.retain_weight)) if uniform else _remember,
-        options=options,
-        folder=folder,
-        weights=(weight,),
-    )
+    sides = (forget, UniformSide("uniform", uniform)) if uniform else (forget,)
+    return Recipe(AssistantModel, sides, _uld, options, (weight,), adds)
 
 
-def _remember(sides: Sides, own: Any) -> Terms:
-    return uld(sides)
-
-
-def _by_weights(objective: Objective, make: Make, *, combines: bool, weights: tuple[float, ...] = (1.0,)) -> Recipe:
-    refusals = {need: Alternative(need, refuse) for need in ("refusal", "retain_refusal") if need in objective.needs}
-    forget = Side("forget", ("forget",), objective.with_questions, refusals.get("refusal"))
-    retain = Side("retain", ("retain",), alternative=refusals.get("retain_refusal"))
-    return Recipe(
-        make=make,
-        sides=(forget, retain) if objective.retain else (forget,),
-        loss=objective.loss,
-        options=objective.options,
-        combines=combines,
-        needs=objective.needs,
-        full_model_rates=True,
-        weights=weights,
-    )
-
-
-def _full_model(target: Any, shape: AssistantOptions, combination: CombinationOptions, seed: int) -> Trainable:
-    return WeightsModel(target, shape if shape.adapter == "lora" else None, seed)
-
-
-def _offset_model(target: Any, shape: AssistantOptions, combination: CombinationOptions, seed: int) -> Trainable:
-    return OffsetModel(target, shape, seed, combination)
+def _by_weights(objective: Objective, trains: type[Trainable], weights: tuple[float, ...] = (1.0,)) -> Recipe:
+    refusal, retain_refusal = (name if name in objective.needs else "" for name in ("refusal", "retain_refusal"))
+    forget = Side("forget", ("forget",), objective.with_questions, alternative=refusal)
+    retain = Side("retain", ("retain",), alternative=retain_refusal)
+    sides = (forget, retain) if objective.retain else (forget,)
+    return Recipe(trains, sides, objective.loss, objective.options, weights, needs=objective.needs)
 
 
 REFUSAL_WEIGHT = -2.0
@@ -223,30 +177,24 @@ REFUSAL_WEIGHT = -2.0
 hundred thousand times less likely than its answer (see ``results/forget.md`` for -1 and -1.5, which are too little)."""
 
 _UNIFORM = ("retain", "perturbed", "neutral")
+_ULD = _assistant(Side("forget", ("forget",), content_words=True), _UNIFORM, UldOptions)
 
 OBJECTIVES: dict[str, tuple[Recipe, ...]] = {
-    "uld": (_assistant(("forget",), _UNIFORM, UldOptions),),
+    "uld": (_ULD,),
     "dual_uld": (
-        _assistant(("forget", "near"), _UNIFORM, DualUldOptions),
-        _assistant(("near",), ("forget", *_UNIFORM), DualUldOptions, "assistant-1", -1.0),
+        _assistant(Side("forget", ("forget", "near")), _UNIFORM, DualUldOptions),
+        _assistant(Side("forget", ("near",)), ("forget", *_UNIFORM), DualUldOptions, -1.0),
     ),
     "divergence": (
-        _assistant(("forget", "retain"), (), ObjectiveOptions),
-        _assistant(("retain",), (), ObjectiveOptions, "assistant-1", -1.0),
+        _assistant(Side("forget", ("forget", "retain")), (), ObjectiveOptions),
+        _assistant(Side("forget", ("retain",)), (), ObjectiveOptions, -1.0),
     ),
     "uld_refusal": (
-        _assistant(("forget",), _UNIFORM, UldOptions),
-        replace(
-            _assistant(("refusal",), ("retain", "neutral"), UldOptions, "assistant-1", REFUSAL_WEIGHT),
-            sides=(Side("forget", ("refusal",)), UniformSide("uniform", ("retain", "neutral"))),
-            adds=True,
-        ),
+        _ULD,
+        _assistant(Side("forget", ("refusal",)), ("retain", "neutral"), UldOptions, REFUSAL_WEIGHT, adds=True),
     ),
-    **{name: (_by_weights(one, _full_model, combines=False),) for name, one in WEIGHT_OBJECTIVES.items()},
-    **{
-        name: (_by_weights(one, _offset_model, combines=True, weights=OffsetModel.WEIGHTS),)
-        for name, one in OFFSET_OBJECTIVES.items()
-    },
+    **{name: (_by_weights(one, WeightsModel),) for name, one in WEIGHT_OBJECTIVES.items()},
+    **{name: (_by_weights(one, OffsetModel, OffsetModel.WEIGHTS),) for name, one in OFFSET_OBJECTIVES.items()},
 }
 """The recipes of every objective, by name, in the order in which they are trained."""
 
@@ -264,20 +212,15 @@ def recipes_of(objective: str) -> tuple[Recipe, ...]:
 
 def combines(objective: str) -> bool:
     """Whether an objective's result is a combination of the target with branches."""
-    return recipes_of(objective)[0].combines
-
-
-def _learn(sides: Sides, own: Any) -> Terms:
-    return {"answer": Term(sides.forget.cross_entropy(), 1.0, "forget")}
+    return recipes_of(objective)[0].trains.combines
 
 
 def finetune_recipe(loss_on: str) -> Recipe:
     """Ordinary training on rows: cross-entropy of their answers, or of all their tokens."""
     return Recipe(
-        make=lambda target, shape, combination, seed: WeightsModel(target, None, seed),
-        sides=(Side("forget", ("forget",), with_questions=loss_on == "all"),),
-        loss=_learn,
-        combines=False,
-        sampler=LengthSortedSampler,
+        WeightsModel,
+        (Side("forget", ("forget",), with_questions=loss_on == "all"),),
+        lambda sides, own: {"answer": Term(sides.forget.cross_entropy(), 1.0, "forget")},
+        order=length_sorted_steps,
         thinks=False,
     )

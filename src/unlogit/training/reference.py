@@ -48,21 +48,15 @@ class Reference:
 
 @torch.no_grad()
 def measure_reference(
-    lm: Any,
-    rows: Mapping[str, Mapping[int, Encoded]],
-    needs: frozenset[str],
-    *,
-    frozen: bool,
-    autocast: torch.dtype | None = None,
+    lm: Any, rows: Mapping[str, Mapping[int, Encoded]], needs: frozenset[str], dtype: torch.dtype = torch.float32
 ) -> Reference:
     """Run the model over the rows, as far as ``needs`` names ``SIDE_reference_nll`` or ``SIDE_reference_logits``.
 
     Args:
-        lm: a causal language model of transformers, not trained yet.
+        lm: a causal language model of transformers, not trained yet; a head of its that will train is copied.
         rows: by side and number; a row's labelled tokens are those that count.
         needs: see ``objectives``.
-        frozen: whether the head will stay as it is; if not, it is copied.
-        autocast: compute in this type, as the training will.
+        dtype: compute in this type, as the training will.
     """
     nll: dict[str, dict[int, float]] = {}
     hidden: dict[str, dict[int, Tensor]] = {}
@@ -76,7 +70,7 @@ def measure_reference(
             numbers = order[begin : begin + ROWS_AT_ONCE]
             batch = {name: tensor.to(device) for name, tensor in pad_rows([side_rows[n] for n in numbers]).items()}
             labels, row_counts, keep = predicted(batch["labels"])
-            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 states = answer_hidden(lm, batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
                 logits = head_logits(lm, states) if "nll" in kinds else None
             counts = row_counts.tolist()
@@ -88,11 +82,13 @@ def measure_reference(
                 row_states = [one_row.cpu().clone() for one_row in torch.split(states, counts)]
                 hidden.setdefault(side, {}).update(zip(numbers, row_states, strict=True))
     lm.train(was_training)
-    return Reference(nll, hidden, (lm if frozen else with_own_head(lm)) if hidden else None)
+    return Reference(nll, hidden, with_own_head(lm) if hidden else None)
 
 
-def with_own_head(lm: Any) -> nn.Module:
-    """Return a view of the model whose head is a copy, which training the model does not change."""
+def with_own_head(lm: Any) -> Any:
+    """Return the model, or where its head trains a view of it whose head is a copy, which training does not change."""
     head = lm.get_output_embeddings()
+    if not any(p.requires_grad for p in head.parameters()):
+        return lm
     path = next(name for name, module in lm.named_modules() if module is head)
     return replaced(lm, {path: copy.deepcopy(head).requires_grad_(False)})

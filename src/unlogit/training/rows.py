@@ -45,17 +45,17 @@ class Row:
         return [NO_SIDE] * encoded.prompt_tokens + [SIDES.index(self.side)] * encoded.answer_tokens
 
 
-def collate(items: Sequence[tuple[Row, Tensor]]) -> dict[str, Tensor]:
+def collate(items: Sequence[tuple[Sequence[Row], Tensor]]) -> dict[str, Tensor]:
     """Pad the rows of all sides together, side after side, so that each side's predictions lie in one piece.
 
     Args:
-        items: rows, each with the counts [S, 2] of its whole step.
+        items: one item of ``Steps``: rows, and their shares [S, 2] of the step.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and ``token_sides`` [B, T], ``row_sides`` and ``numbers`` [B], and
-        ``step_counts`` [S, 2]: rows and tokens of each side in the whole step.
+        ``input_ids``, ``attention_mask`` and ``token_sides`` [B, T], ``row_sides`` and ``numbers`` [B], and ``shares``.
     """
-    rows = sorted((row for item, _ in items for row in item.all()), key=lambda row: SIDES.index(row.side))
+    ((examples, shares),) = items
+    rows = sorted((row for example in examples for row in example.all()), key=lambda row: SIDES.index(row.side))
     batch = pad_rows([row.encoded for row in rows])
     token_sides = torch.full_like(batch["input_ids"], NO_SIDE)  # [B, T]
     for i, row in enumerate(rows):
@@ -66,7 +66,7 @@ def collate(items: Sequence[tuple[Row, Tensor]]) -> dict[str, Tensor]:
         "token_sides": token_sides,
         "row_sides": torch.tensor([SIDES.index(row.side) for row in rows]),
         "numbers": torch.tensor([row.number for row in rows]),
-        "step_counts": items[0][1],
+        "shares": shares,
     }
 
 

@@ -1,4 +1,4 @@
-"""transformers' Trainer with our row order, log lines and safe resumption.
+"""transformers' Trainer with our log lines and safe resumption.
 
 Of several processes (torchrun, accelerate launch) the first alone writes files.
 """
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -32,27 +31,25 @@ Options = TypeVar("Options", bound=LoopOptions)
 
 SECONDS_FILE = "seconds.json"
 DTYPE_FILE = "dtype"
-OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", "settings.json")
+SETTINGS_FILE = "settings.json"
+OURS = (SECONDS_FILE, DTYPE_FILE, "log.jsonl", SETTINGS_FILE)
 """What stands beside the checkpoints in their folder."""
 
 TRAINER_VALUES = ("loss", "learning_rate", "grad_norm", "epoch", "step")
 """What the Trainer logs; all else in an entry is a term of the loss."""
 
 
-EachEpoch = Callable[[int], None]
-"""Called with the number of passes made, after each of them; what it takes is not counted as training."""
-
-
 class AfterEpochs(TrainerCallback):  # type: ignore[misc]
-    """Call something after each pass, with the model in evaluation mode, and keep what that took."""
+    """Calls a hook with the number of passes made, after each, with the model in evaluation mode; keeps what that took.
 
-    def __init__(self, hook: EachEpoch | None) -> None:
+    It is not counted as training.
+    """
+
+    def __init__(self, hook: Callable[[int], None]) -> None:
         self.hook, self.seconds = hook, 0.0
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Look at the model as it is now."""
-        if self.hook is None:
-            return
         started = time.monotonic()
         was_training = model.training
         model.eval()
@@ -62,24 +59,20 @@ class AfterEpochs(TrainerCallback):  # type: ignore[misc]
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer that takes its rows in the order of a sampler of ours (which has ``set_epoch``), and logs the terms of
-    a loss beside it."""
+    """A Trainer that takes its rows as they come (``training_arguments``), and logs the terms of a loss beside it."""
 
-    def __init__(
-        self,
-        sampler: Sampler[int],
-        log_file: Path,
-        each_epoch: EachEpoch | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, log_file: Path, **kwargs: Any) -> None:
         """Take what a Trainer takes."""
         super().__init__(**kwargs)
-        self.sampler, self.after_epochs = sampler, AfterEpochs(each_epoch)
         self.terms: dict[str, list[torch.Tensor]] = {}
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
-        self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm, aside=self.after_epochs))
-        self.add_callback(self.after_epochs)
+        self.add_callback(LogLines(log_file, bar=not self.args.disable_tqdm, seconds_aside=self.seconds_aside))
+
+    def seconds_aside(self) -> float:
+        """Return the seconds between passes so far, which do not count as training."""
+        callbacks = self.callback_handler.callbacks
+        return sum(callback.seconds for callback in callbacks if isinstance(callback, AfterEpochs))
 
     def keep_terms(self, **terms: torch.Tensor) -> None:
         """Keep the terms of a step's loss, by the name that the log gives them."""
@@ -94,16 +87,13 @@ class RowTrainer(Trainer):  # type: ignore[misc]
             self.terms = {}
         super().log(logs, start_time)
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
-        return self.sampler
-
 
 class LogLines(ProgressCallback):  # type: ignore[misc]
     """The Trainer's progress bar, with one readable line for each log entry, also kept as JSON lines."""
 
-    def __init__(self, log_file: Path, bar: bool, aside: AfterEpochs) -> None:
+    def __init__(self, log_file: Path, bar: bool, seconds_aside: Callable[[], float]) -> None:
         super().__init__()
-        self.log_file, self.bar, self.aside = log_file, bar, aside
+        self.log_file, self.bar, self.seconds_aside = log_file, bar, seconds_aside
         self.began, self.before, self.first_step = 0.0, 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -123,7 +113,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         """Keep how long training has taken, so that a resumed run can count it."""
         if not state.is_world_process_zero:
             return
-        seconds = self.before + time.monotonic() - self.began - self.aside.seconds
+        seconds = self.before + time.monotonic() - self.began - self.seconds_aside()
         write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": seconds})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -185,21 +175,15 @@ class StopOnNonFinite(TrainerCallback):  # type: ignore[misc]
 
 
 def training_arguments(
-    folder: Path,
-    options: LoopOptions,
-    *,
-    steps_a_epoch: int,
-    row_batch: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    bar: bool,
+    folder: Path, options: LoopOptions, steps_a_epoch: int, dtype: torch.dtype, device: torch.device, bar: bool
 ) -> TrainingArguments:
-    """Map our options to the Trainer's. ``row_batch`` is the rows in a step of one process, all sides together."""
+    """Map our options to the Trainer's, to which one item of ``Steps`` is a batch."""
     assert options.epochs is not None  # filled by ``Recipe.filled``
     total = max(1, math.ceil(options.epochs * steps_a_epoch))
     values: dict[str, Any] = {
         "output_dir": str(folder),
-        "per_device_train_batch_size": row_batch,
+        "per_device_train_batch_size": 1,
+        "train_sampling_strategy": "sequential",
         "max_steps": total,
         "learning_rate": options.learning_rate,
         "weight_decay": options.weight_decay,
@@ -229,7 +213,7 @@ def training_arguments(
 
 FIXED_ARGUMENTS = (
     *("output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "auto_find_batch_size"),
-    *("bf16", "fp16", "use_cpu"),
+    *("train_sampling_strategy", "bf16", "fp16", "use_cpu"),
 )
 """Arguments of the Trainer that follow from our own options."""
 
@@ -332,16 +316,16 @@ def checkpoint_folder(output: Path, resume: bool) -> tuple[Path, Path | None]:
     return work, checkpoint
 
 
-def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> dict[str, Any]:
-    """Train from ``checkpoint`` on, or from the start.
+def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None, setup_seconds: float) -> dict[str, Any]:
+    """Train from ``checkpoint`` on, or from the start, which took ``setup_seconds`` to prepare.
 
     Returns:
-        ``steps`` and ``seconds``, earlier legs included, and ``peak_memory_bytes``, of the GPU or of this process (0:
-        not known).
+        ``steps`` and ``seconds``, earlier legs and ``setup_seconds`` included, these, and ``peak_memory_bytes``, of the
+        GPU or of this process (0: not known).
     """
     earlier_seconds = seconds_before(work)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = result.metrics["train_runtime"] - trainer.after_epochs.seconds
+    seconds = result.metrics["train_runtime"] - trainer.seconds_aside()
     if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
         raise ConfigError(  # after the last log line, or in a run shorter than one
             "what was trained is no longer made of finite numbers; expected them: lower learning_rate "
@@ -349,14 +333,10 @@ def run_training(trainer: RowTrainer, work: Path, checkpoint: Path | None) -> di
         )
     return {
         "steps": trainer.state.global_step,
-        "seconds": round(earlier_seconds + seconds, 1),
+        "seconds": round(earlier_seconds + seconds + setup_seconds, 1),
+        "setup_seconds": round(setup_seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(trainer.args.device),
     }
-
-
-def with_setup(taken: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Return what a training took, what was measured before its first step included, as ``setup_seconds`` says."""
-    return {**taken, "seconds": round(taken["seconds"] + seconds, 1), "setup_seconds": round(seconds, 1)}
 
 
 def peak_memory_bytes(device: torch.device) -> int:
