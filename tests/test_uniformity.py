@@ -82,7 +82,7 @@ def test_it_stops_once_it_has_learnt_and_is_uniform(
     half = math.log(tiny_target().config.vocab_size) / 2
     assert (fitted.summary["steps"] == 40) != stops
     assert fitted.summary["ceiling"] == (None if stops else "steps")
-    assert fitted.work.exists() != stops
+    assert (tmp_path / "a.checkpoints").exists() != stops
     if stops:
         assert terms[-1] < half <= terms[-2]
         assert "nats on neutral rows held out" in said[-1]

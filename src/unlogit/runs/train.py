@@ -5,7 +5,7 @@ training itself is ``training.loop.fit``.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -170,8 +170,9 @@ class RunTraining:
                 log.info(f"{output} is trained already.")
                 assistants += self._load(recipe, output) if recipe.trains.combines else []
             else:
-                last = recipe is recipes[-1]
-                trained, summary = self._fit(recipe, pools, output, self._path(weights, assistants) if last else None)
+                is_scored = self.config.evaluate.path_rows and recipe is recipes[-1]
+                scorer = partial(self._scorer, weights, list(assistants)) if is_scored else None
+                trained, summary = self._fit(recipe, pools, output, scorer)
                 unlearned = trained.result()
                 assistants += unlearned if recipe.trains.combines else []
             summaries.append(summary)
@@ -180,7 +181,7 @@ class RunTraining:
         return summaries, unlearned
 
     def _fit(
-        self, recipe: Recipe, pools: Mapping[str, Sequence[Example]], output: Path, path: Any
+        self, recipe: Recipe, pools: Mapping[str, Sequence[Example]], output: Path, scorer: Any
     ) -> tuple[Trainable, dict[str, Any]]:
         """Train one recipe and save it."""
         config = self.config
@@ -198,7 +199,7 @@ class RunTraining:
             load_refusals(config.data.refusals, config.data.tofu_folder) if needs_refusals else (),
             self.resume,
             self.bar,
-            partial(self._callbacks, output, path),
+            partial(self._callbacks, output, scorer),
         )
         fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
         if recipe.trains.remembers:
@@ -220,12 +221,10 @@ class RunTraining:
             is_raised(name, summary["train"][name], options[name]) for name in CEILINGS
         )
 
-    def _callbacks(
-        self, output: Path, path: Callable[[Trainable], AfterEpochs] | None, trained: Trainable
-    ) -> list[Any]:
+    def _callbacks(self, output: Path, scorer: Any, trained: Trainable) -> list[Any]:
         """Return what scores each pass and what ends a training early, where that was asked for."""
         options = self.options
-        callbacks: list[Any] = [path(trained)] if path else []
+        callbacks: list[Any] = [scorer(trained)] if scorer else []
         if options.minutes:
             callbacks.append(StopAfterMinutes(options.minutes, checkpoints_beside(output)))
         if options.stop_uniform_kl and trained.remembers:
@@ -285,40 +284,27 @@ class RunTraining:
         end_where_answers_end(model, self.tokenizer)
         return model
 
-    def _path(
-        self, weights: Sequence[float], earlier: Sequence[Assistant]
-    ) -> Callable[[Trainable], AfterEpochs] | None:
-        """Return what makes, of a model in training, the callback that scores it after each pass into ``path.json``.
+    def _scorer(self, weights: Sequence[float], earlier: Sequence[Assistant], trained: Trainable) -> AfterEpochs:
+        """Return the callback that scores a model in training after each pass, into ``path.json``.
 
         Branches are scored as combined: a path needs all of them, and is that of the last one's passes.
         """
-        options = self.config.evaluate
-        if not options.path_rows:
-            return None
+        options = replace(self.config.evaluate, max_rows=0, samples=0)
         rows = EvaluationRows.read(self.folder, self.config).scored
         rows = {name: rows[name][: options.path_rows] for name in EVALUATION_SPLITS if name in rows}
         retain = load_log(options.retain_model, rows["forget"], options.protocol)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
-        branches = list(earlier)
+        combines = trained.combines
+        model = self._combined([*earlier, *trained.result()], weights) if combines else trained.language_model
 
-        def score_each(trained: Trainable) -> AfterEpochs:
-            """Return the callback that scores what is in training."""
-            if trained.combines:
-                model = self._combined([*branches, *trained.result()], weights)
-            else:
-                model = trained.language_model
-            path_options = replace(options, max_rows=0, samples=0)
+        def score(epoch: int) -> None:
+            if on_main_process():
+                results = evaluate_model(model, self.tokenizer, rows, options, retain)
+                points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
+                write_json(self.folder.path_points, points)
+            wait_for_all()
 
-            def score(epoch: int) -> None:
-                if on_main_process():
-                    results = evaluate_model(model, self.tokenizer, rows, path_options, retain)
-                    points[:] = [point for point in points if point["epoch"] < epoch] + [path_point(epoch, results)]
-                    write_json(self.folder.path_points, points)
-                wait_for_all()
-
-            return AfterEpochs(score)
-
-        return score_each
+        return AfterEpochs(score)
 
 
 def _warn(summary: Mapping[str, Any]) -> None:

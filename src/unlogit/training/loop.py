@@ -82,8 +82,8 @@ class FitTrainer(RowTrainer):
             outputs = model(inputs["input_ids"], inputs["attention_mask"], keep)  # [N, H] or [N, V]
             sides = split_sides(outputs, inputs, self.model.head, self.reference)
             terms = self.recipe.loss(sides, self.objective_options)
-        part = {name: (SIDES.index(term.side), ("row", "token").index(term.per)) for name, term in terms.items()}
-        means = {name: term.mean * inputs["shares"][part[name]] for name, term in terms.items()}
+        cells = {name: (SIDES.index(term.side), ("row", "token").index(term.per)) for name, term in terms.items()}
+        means = {name: term.mean * inputs["shares"][cells[name]] for name, term in terms.items()}
         self.keep_terms(**means)
         return sum(term.weight * means[name] for name, term in terms.items())
 

@@ -213,7 +213,7 @@ def training_arguments(
 
 FIXED_ARGUMENTS = (
     *("output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size", "auto_find_batch_size"),
-    *("train_sampling_strategy", "bf16", "fp16", "use_cpu"),
+    *("train_sampling_strategy", "dataloader_persistent_workers", "bf16", "fp16", "use_cpu"),
 )
 """Arguments of the Trainer that follow from our own options."""
 
