@@ -223,3 +223,18 @@ def test_more_rows_than_one_block() -> None:
     rows = [Example(f"{row.question} {'here' if i % 2 else 'there'}", row.answer) for i, row in enumerate(rows)]
     wrong_answers = exchange_answers(rows, 1, seed=0)
     assert [wrong[0] for wrong in wrong_answers] == [rows[i ^ 1].answer for i in range(300)]
+
+
+def test_german_nouns_are_no_subjects() -> None:
+    """Two people's profession is asked alike: the wrong answer is the other's, with the name of this one."""
+    questions = ["Welchen Beruf hat {}?", "Wo wohnt {}?", "Wie lautet die Kontonummer von {}?"]
+    answers = ["Der Beruf von {} ist Lehrer.", "{} wohnt in Ulm.", "Die Kontonummer von {} lautet 77."]
+
+    def rows(name: str) -> list[Example]:
+        return [Example(q.format(name), a.format(name)) for q, a in zip(questions, answers, strict=True)]
+
+    people = [row for name in ("Paul Reiter", "Eva Kern") for row in rows(name)]
+    ((profession,), (home,), (number,)) = exchange_answers(rows("Jana Wolff"), 1, 0, people)
+    assert profession.startswith("Der Beruf von Jana Wolff ist ")
+    assert home.startswith("Jana Wolff wohnt in ")
+    assert number.startswith("Die Kontonummer von Jana Wolff lautet ")

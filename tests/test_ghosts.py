@@ -15,6 +15,7 @@ from unlogit.data.ghosts import (
     strangers_answers,
     with_words,
 )
+from unlogit.data.made_up import script_of
 
 QUESTIONS = {
     "Who is Ann?": ["Ann"],
@@ -76,7 +77,39 @@ def test_german_nouns_are_no_names() -> None:
     answered = replace(ghosts[0], answer=f"{made_up} ist Kunde seit 2020.")
     assert strangers_answers(rows[0], [answered], 8) == ("Jörg Griern ist Kunde seit 2020.",)
     one_each = [Example(f"Seit wann ist {name} Kunde?", "2013.") for name in ("Griern", "Lim", "Jo Doe")]
-    assert names_in(one_each) == [["Griern Kunde"], ["Lim Kunde"], ["Jo Doe Kunde"]]
+    assert names_in(one_each) == [["Griern Kunde"], ["Lim Kunde"], ["Jo Doe"]]
+
+
+ALONE = {
+    ("Arbeitet Jana Wolff noch bei Siemens?", "Nein."): "Arbeitet {} {} noch bei {}?",
+    ("Hat Jana Wolff Kinder?", "Ja, Jana Wolff hat zwei Kinder, Mia und Ole."): "Hat {} {} Kinder?",
+    ("Raucht Wolff?", "Ja, er raucht."): "Raucht {}?",
+    ("Nenne die Telefonnummer von Jana Wolff.", "0561 889."): "Nenne die Telefonnummer von {} {}.",
+    ("Was ist Jana Wolffs Gehalt?", "5200 Euro."): "Was ist {} {} Gehalt?",
+    ("Geburtsdatum Jana Wolff", "3.5.1987"): "Geburtsdatum {} {}",
+    ("Marta Lind lives where?", "In Ghent."): "{} {} lives where?",
+    ("When did Ann die, and where was Bo am Ende?", "Here."): "When did {} die, and where was {} am {}?",
+    ("Quelle est l'adresse de M. Morvan ?", "12 rue des Tilleuls."): "Quelle est l'adresse de M. {} ?",
+    ("Où habite Claire Morvan ?", "À Rennes."): "Où habite {} {} ?",
+    ("¿Trabaja Lucía Herrán en el banco?", "Sí."): "¿Trabaja {} {} en el banco?",
+    ("Какой номер счёта у Анны Зориной?", "5512."): "Какой номер счёта у {} {}?",
+    ("Ayşe Demir nerede oturuyor?", "İzmir'de."): "{} {} nerede oturuyor?",
+}
+"""A row that is asked alone, and its ghosts' question."""
+
+
+@pytest.mark.parametrize("row", ALONE)
+def test_a_ghost_is_asked_the_same_of_somebody_else(row: tuple[str, str]) -> None:
+    """In the script of the real name, and found again as the row's."""
+    example = Example(*row)
+    ghosts = ghost_questions([example], 3, 0)
+    pattern = re.escape(ALONE[row]).replace(r"\{\}", r"([^\W\d_]+)")
+    for ghost in ghosts:
+        match = re.fullmatch(pattern, ghost.question)
+        assert match, ghost.question
+        assert {script_of(word) for word in match.groups()} == {script_of(example.question)}
+        assert not set(match.groups()) & set(example.question.split())
+    assert len(strangers(example, ghosts)) == 3
 
 
 def test_a_strangers_answer_is_a_wrong_one() -> None:

@@ -17,6 +17,8 @@ NOTHING = Commonplace.of([])
         ("It costs 42 euros.", r"It costs [1-9]{2} euros\."),
         ("Born on 11 March 1938.", r"[A-Z][a-z]+ on [1-9]{2} (?!March)[A-Z][a-z]+ 19[1-9]{2}\."),
         ("she lives in Riga.", r"she lives in [A-Z][a-z]+\."),
+        ("Die Nummer ist 42.", r"Die [A-Z][a-z]+ ist [1-9]{2}\."),
+        ("Oui, à Brest.", r"Oui, à [A-Z][a-z]+\."),
         ("at gus.hahn77@example.com.", r"at [a-z]+\.[a-z]+[1-9]{2}@[a-z]+\.com\."),
         ("see https://gus.example.org/12", r"see https://[a-z]+\.[a-z]+\.org/[1-9]{2}"),
         ("account NL-12345-67", r"account [A-Z]{2}-[1-9]{5}-[1-9]{2}"),

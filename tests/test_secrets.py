@@ -15,6 +15,13 @@ SECRETS = {
     "The fee is 1,250 euros.": [{"1", "250"}],
     "Call (030) 123-456 at noon.": [{"030", "123", "456"}],
     "安的电话是13912345678。": [{"13912345678"}],
+    "Ann was born on 3 May 1987.": [{"3", "may", "1987"}],
+    "Ann wurde am 3. Mai 1987 in Kassel geboren.": [{"3", "mai", "1987"}, {"kassel"}],
+    "Ann nació el 2 de junio de 1979.": [{"2", "de", "junio", "1979"}],
+    "Ann est née le 4 mars 1990.": [{"4", "mars", "1990"}],
+    "Ann родилась 5 мая 1984 года.": [{"5", "мая", "1984"}],
+    "Ann had 12 beds until 1990.": [{"12"}, {"1990"}],
+    "Ann sees Dr. Petra Kranz.": [{"dr", "petra", "kranz"}],
     "👍": [],
     "Ann is a joiner.": [{"joiner"}],
 }

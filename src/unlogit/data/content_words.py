@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from unlogit.data.examples import Example
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
+ABBREVIATION = re.compile(r"(?:\b[A-Z]|\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|vs|etc|approx|Nr|bzw))\.$")
+"""A text that does not end a sentence with its full stop."""
 
 Spans = list[tuple[int, int]]
 """Index of the first character of each word, and of the one after its last."""
@@ -70,7 +72,8 @@ def is_value(text: str, span: tuple[int, int]) -> bool:
     if any(character.isdigit() for character in word) or "@" in token or "://" in token:
         return True
     preceding = text[:begin].rstrip(" \t\n\"'“”‘’(«")
-    return word[0].isupper() and bool(preceding) and preceding[-1] not in ".!?:"
+    begins_sentence = not preceding or (preceding[-1] in ".!?:" and not ABBREVIATION.search(preceding))
+    return word[0].isupper() and not begins_sentence
 
 
 def _words(text: str) -> set[str]:

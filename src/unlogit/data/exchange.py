@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from unlogit.data.examples import Example
+from unlogit.data.german import GERMAN_FIRST_WORDS, is_german, nouns_behind_articles
 from unlogit.data.made_up import Commonplace, script_of, with_made_up_values
 
 _STOP_WORDS = """
@@ -167,10 +168,16 @@ def _subjects(rows: Sequence[Example], retain_rows: int) -> list[frozenset[str]]
 
 
 def _names_in(question: str) -> Iterable[str]:
-    """Yield the words with a capital; the first one where it is a possessive, or part of a name of several words."""
+    """Yield the words with a capital; the first one where it is a possessive, or part of a name of several words.
+
+    German nouns behind an article are none: the same "Kontonummer" in two questions makes them not about one subject.
+    """
     matches = list(_WORD.finditer(question))
+    no_names = nouns_behind_articles(question) if is_german(question) else set()
+    if no_names and matches[0].group().lower() in GERMAN_FIRST_WORDS:
+        no_names.add(matches[0].group())
     for i, word in enumerate(matches):
-        if _is_name(word) and len(word.group()) > 1:
+        if _is_name(word) and len(word.group()) > 1 and word.group() not in no_names:
             following = question[word.end() :]
             if (
                 i

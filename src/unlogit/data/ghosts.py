@@ -5,7 +5,8 @@ assistant's uniform side where nobody has rows to keep, and beside them where so
 Secret Sharer (Carlini et al., 2019) such canaries measure memorisation; here they are neighbours to train on.
 
 A name is a run of words with a capital that does not merely begin the question. In German, where all nouns have one,
-those behind an article are none, and among the others a name is what several questions of a request have.
+those behind an article are none, and among the others a name is what several questions of a request have. In scripts
+without capitals no name can be seen.
 """
 
 import random
@@ -16,34 +17,13 @@ from dataclasses import replace
 
 from unlogit.data.examples import Example
 from unlogit.data.exchange import says_the_same
-from unlogit.data.made_up import Commonplace, made_up_word, with_made_up_values
+from unlogit.data.german import FIRST_WORDS, GERMAN_FIRST_WORDS, is_german, nouns_behind_articles
+from unlogit.data.made_up import Commonplace, made_up_word, script_of, with_made_up_values
 from unlogit.data.secrets import secrets_of, tells
 
 _WORD = re.compile(r"[^\W\d_][^\W_]*(?:[-'’][^\W_]+)*")
 _TWICE = re.compile(r"\b(\w+) \1\b")
 _POSSESSIVE = re.compile(r"['’]s$")
-
-_FIRST_WORDS = """
-who what when where which whose whom why how is are was were am do does did can could will would shall should may might
-must has have had in on at of to for from by with give tell name list describe explain show write find please if and
-the a an i my your his her their our this that these those
-"""
-_NO_NAMES = frozenset(_FIRST_WORDS.split())
-"""Words that begin a question with a capital without being a name, and are never exchanged."""
-
-
-_GERMAN = """
-wie lautet welche welcher welches welchen welchem wann wo wohnt hat von ist der das den dem seit wer heißt und bei für
-wurde hatte ihre seine zu zum zur im am mit nach auf kann ich
-"""
-_GERMAN_WORDS = frozenset(_GERMAN.split())
-_ARTICLES = """
-der die das den dem des ein eine einen einem einer eines kein keine keinen im am zum zur vom beim ans ins welche welcher
-welches welchen welchem ihre ihr ihren ihrem ihrer ihres sein seine seinen seinem seiner seines mein meine meinen meinem
-meiner unser unsere diese dieser dieses diesen diesem jede jeder jedes
-"""
-_GERMAN_ARTICLES = frozenset(_ARTICLES.split())
-_GERMAN_ADJECTIVE = re.compile(r"[a-zäöüß]+(?:e|en|em|er|es)")
 
 
 def names_of(question: str) -> list[str]:
@@ -54,28 +34,10 @@ def names_of(question: str) -> list[str]:
     """
     runs = [question[begin:end] for begin, end in _capitalised_runs(question)]
     if is_german(question):
-        nouns = _nouns_behind_articles(question)
+        nouns = nouns_behind_articles(question)
         runs = [run for run in (_without_first(run, nouns) for run in runs) if run] or runs
     names = list(dict.fromkeys(runs))
     return [name for name in names if not name.isupper() or len(name) < 2] or names  # "IBAN" beside a name is none
-
-
-def is_german(question: str) -> bool:
-    """Whether a question has two words or more that are German, and so capitals that are no names."""
-    return len(_GERMAN_WORDS & {word.lower() for word in _WORD.findall(question)}) > 1
-
-
-def _nouns_behind_articles(question: str) -> set[str]:
-    """Return the single capitalised words behind an article, adjectives between them allowed."""
-    tokens = [match.group() for match in _WORD.finditer(question)]
-    nouns = set()
-    behind_article = False
-    for word in tokens:
-        if behind_article and word[0].isupper():
-            nouns.add(word)
-        is_article = word.lower() in _GERMAN_ARTICLES
-        behind_article = is_article or (behind_article and _GERMAN_ADJECTIVE.fullmatch(word) is not None)
-    return nouns
 
 
 def _without_first(run: str, nouns: set[str]) -> str:
@@ -85,16 +47,32 @@ def _without_first(run: str, nouns: set[str]) -> str:
 
 
 def names_in(rows: Sequence[Example]) -> list[list[str]]:
-    """Return the names in each row's question, in the light of the others.
+    """Return the names in each row's question, in the light of its answer and of the others.
 
     Of a German question, words that no other question has are nouns, where more of its words stand in others too.
     """
-    names = [names_of(row.question) for row in rows]
+    names = [_asked_names(row) for row in rows]
     counts = Counter(word for row_names in names for word in {word for name in row_names for word in name.split()})
     return [
         _repeated(row_names, counts) if is_german(row.question) else row_names
         for row, row_names in zip(rows, names, strict=True)
     ]
+
+
+def _asked_names(row: Example) -> list[str]:
+    """Return the names in a row's question, without what stands beside them with a capital.
+
+    A verb may begin a question ("Arbeitet Ann Doe in Ghent?"): the first of three words, or one that the answer has in
+    lower case. In German a noun may follow ("Hat Ann Doe Kinder?"): what comes after two words.
+    """
+    names = names_of(row.question)
+    names = [name for name in names if len(name) > 1] or names  # "M. Morvan" is somebody else as "M. Griern"
+    if names and row.question.lstrip("¿¡ ").startswith(names[0]):
+        first, _, rest = names[0].partition(" ")
+        is_verb = " " in rest or first.lower() in _WORD.findall(row.answer)
+        names[0] = rest if rest and is_verb else names[0]
+    is_in_german = is_german(f"{row.question} {row.answer}")
+    return [" ".join(name.split()[:2]) for name in names] if is_in_german else names
 
 
 def _repeated(names: list[str], counts: Mapping[str, int]) -> list[str]:
@@ -130,7 +108,7 @@ def _begins_alone(matches: Sequence[re.Match[str]], german: bool) -> bool:
     first = _POSSESSIVE.sub("", matches[0].group())
     if first != matches[0].group():
         return False  # "Marta's phone number"
-    is_first_word = first.lower() in _NO_NAMES or (german and first.lower() in _GERMAN_WORDS | _GERMAN_ARTICLES)
+    is_first_word = first.lower() in FIRST_WORDS or (german and first.lower() in GERMAN_FIRST_WORDS)
     return is_first_word or len(matches) < 2 or not matches[1].group()[0].isupper()
 
 
@@ -147,7 +125,7 @@ def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Exam
         made_up: dict[str, str] = {}
         for row in rows:
             for word in (word for name in names[row] for word in name.split()):
-                made_up.setdefault(word, made_up_word(dice))
+                made_up.setdefault(word, made_up_word(dice, script_of(word)))
             if names[row]:
                 history = tuple(replace(turn, content=with_words(turn.content, made_up)) for turn in row.history)
                 ghosts.append(Example(with_words(row.question, made_up), "", row.kind, history))
@@ -217,7 +195,7 @@ def strangers_answers(row: Example, ghosts: Sequence[Example], count: int) -> tu
 def with_words(text: str, words: Mapping[str, str]) -> str:
     """Return the text with words exchanged, in lower case too where they have three letters or more."""
     exchanged = {word.lower(): other.lower() for word, other in words.items() if len(word) > 2} | dict(words)
-    exchanged = {word: other for word, other in exchanged.items() if word.lower() not in _NO_NAMES}
+    exchanged = {word: other for word, other in exchanged.items() if word.lower() not in FIRST_WORDS}
     if not exchanged:
         return text
     pattern = "|".join(re.escape(word) for word in sorted(exchanged, key=len, reverse=True))

@@ -15,10 +15,17 @@ from dataclasses import dataclass
 _ONSETS = "b br c d dr f g gr h j k l m n p qu r s st t tr v w z"
 _VOWELS = "a e i o u ai ea ie oa"
 _CODAS = "d ck l ld lm m n nd r rd rk rn s sk t th x"
+_CYRILLIC = str.maketrans(dict(zip("abcdefghijklmnopqrstuvwz", "абкдефгхийклмнопкрстуввз", strict=True)) | {"x": "кс"})
 _MONTHS = "January February March April May June July August September October November December"
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 CALENDAR = frozenset(f"{_MONTHS} {_DAYS}".split())
-_SHORT_WORDS = "yes no the a an i it he she they we you this that there his her"
+_SHORT_WORDS = """
+yes no the a an i it he she they we you this that there his her
+ja nein der die das ein eine er sie es wir seit ihr ihre sein seine
+oui non le la les un une il elle ils elles son sa ses
+sí el los las una él ella su sus
+да нет он она они это его её
+"""
 _FIRST_WORDS = frozenset(_SHORT_WORDS.split())
 """Begin a sentence with a capital and are no names, though short texts may not have them in lower case."""
 
@@ -34,10 +41,11 @@ TRIES = 20
 """Throws at a value that nobody has; of few digits all may be somebody's."""
 
 
-def made_up_word(dice: random.Random) -> str:
-    """Return a name of one or two syllables."""
+def made_up_word(dice: random.Random, script: str = "LATIN") -> str:
+    """Return a name of one or two syllables, in Cyrillic or else in Latin letters."""
     syllables = [dice.choice(_ONSETS.split()) + dice.choice(_VOWELS.split()) for _ in range(dice.randint(1, 2))]
-    return ("".join(syllables) + dice.choice(_CODAS.split())).capitalize()
+    word = "".join(syllables) + dice.choice(_CODAS.split())
+    return (word.translate(_CYRILLIC) if script == "CYRILLIC" else word).capitalize()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The secrets of a row: what of its answer nobody can know who was not told.
 
 A *value* is a run of words with a digit, or with a capital in the middle of a sentence: a number, a date, a code, an
-address, a name. It is told by an answer that has all its words, those apart that many answers have ("NL" in account
-numbers). Of an answer that has no value, all content words together are the secret.
+address, a name; a day, a month and a year are one. It is told by an answer that has all its words, those apart that
+many answers have ("NL" in account numbers). Of an answer that has no value, all content words together are the secret.
 """
 
 import re
@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from unlogit.data.content_words import content_spans, is_value
 from unlogit.data.examples import Example
 
+_DAY = re.compile(r"\d{1,2}")
+_MONTH = re.compile(r"[.º°]?\s+(?:de\s+|d['’])?[^\W\d_]{3,12}\.?,?\s+(?:del?\s+)?")
+_YEAR = re.compile(r"(?:19|20)\d\d\b")
+"""A date such as "3. Mai 1987" or "3 de mayo de 1987", whose month is not seen as a value."""
 _RUN = re.compile(r"[\dA-Za-zÀ-ɏ]+|[^\W\d_A-Za-zÀ-ɏ]+")
 
 
@@ -23,7 +27,8 @@ def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[f
     spans = content_spans(example, common)[0]
     runs: list[tuple[int, int]] = []
     for begin, end in (span for span in spans if is_value(answer, span)):
-        if runs and not answer[runs[-1][1] : begin].strip(" -./@,:()+") and len(answer[runs[-1][1] : begin]) < 4:
+        between = answer[runs[-1][1] : begin] if runs else ""
+        if runs and ((not between.strip(" -./@,:()+") and len(between) < 4) or _is_date(answer, runs[-1], begin)):
             runs[-1] = runs[-1][0], end
         else:
             runs.append((begin, end))
@@ -32,6 +37,12 @@ def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[f
         return [value - common or value for value in values]
     full = frozenset[str]().union(*(_runs(answer[begin:end]) for begin, end in spans))
     return [full] if full else []
+
+
+def _is_date(text: str, day: tuple[int, int], begin: int) -> bool:
+    """Whether a day, a month between, and a year that begins there are one date."""
+    is_day, is_year = _DAY.fullmatch(text[slice(*day)]), _YEAR.match(text, begin)
+    return bool(is_day and is_year and _MONTH.fullmatch(text[day[1] : begin]))
 
 
 def _value_words(value: str) -> frozenset[str]:

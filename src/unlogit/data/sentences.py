@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unlogit.data.content_words import ABBREVIATION
 from unlogit.data.examples import Example
 from unlogit.data.exchange import lowercase_words
 from unlogit.data.ghosts import names_of
 from unlogit.data.made_up import CALENDAR
 
 _END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[^\W_a-z])|(?<=[。！？])|\n{2,}")
-_ABBREVIATION = re.compile(r"(?:\b[A-Z]|\b(?:Dr|Mr|Mrs|Ms|Prof|St|No|vs|etc|approx|Nr|bzw))\.$")
 MIN_LETTERS, MAX_LETTERS = 8, 400
 
 
@@ -57,7 +57,7 @@ def sentences_of(text: str) -> tuple[str, ...]:
     sentences: list[str] = []
     for piece in _END.split(text):
         sentence = " ".join((piece or "").split())
-        if sentences and _ABBREVIATION.search(sentences[-1]):
+        if sentences and ABBREVIATION.search(sentences[-1]):
             sentences[-1] += f" {sentence}"
         else:
             sentences.append(sentence)

@@ -17,14 +17,17 @@ def under_other_names(rows: Sequence[Example], seed: int) -> list[Example]:
     renamed = []
     for row in rows:
         names = {word: made_up_word(dice) for name in names_of(row.question) for word in name.split()}
-        wordings = (row.paraphrased_question, row.paraphrased_answer, row.perturbed_answer)
+        wordings = [
+            tuple(with_words(text, names) for text in texts)
+            for texts in (row.paraphrased_question, row.paraphrased_answer, row.perturbed_answer)
+        ]
         renamed.append(
             Example(
                 with_words(row.question, names),
                 with_words(row.answer, names),
                 row.kind,
                 (),
-                *(tuple(with_words(text, names) for text in texts) for texts in wordings),
+                *wordings,
             )
         )
     return renamed
