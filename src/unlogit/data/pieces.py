@@ -4,6 +4,7 @@ Every piece has the prompt. After it comes what stands before the piece in the a
 half of the room, and all that the last piece leaves.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,7 +55,8 @@ def _piece(row: Encoded, first: int, begin: int, end: int) -> Encoded:
     prompt = row.prompt_tokens
     unscored = prompt + begin - first
     sides = None if row.token_sides is None else (None,) * unscored + row.token_sides[begin:end]
-    return Encoded(row.input_ids[:prompt] + row.input_ids[first:end], unscored, sides)
+    gains = None if row.gains is None else (math.inf,) * unscored + row.gains[begin:end]
+    return Encoded(row.input_ids[:prompt] + row.input_ids[first:end], unscored, sides, gains)
 
 
 def check_prompts(rows: Iterable[Example], tokenizer: Any, max_tokens: int, *, thinking: bool = False) -> None:
