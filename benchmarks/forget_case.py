@@ -44,7 +44,7 @@ def run_case(case: CaseOptions, results: Path, runs: Path) -> dict[str, Any]:
     from unlogit.device import choose_device
     from unlogit.evaluate.results import read_json
 
-    about = {"format": FORMAT, "config": {**asdict(case), "seeds": list(case.seeds)}}
+    about: dict[str, Any] = {"format": FORMAT, "config": {**asdict(case), "seeds": list(case.seeds)}}
     earlier = read_json(results) if results.is_file() else {}
     is_same = earlier.get("config", {}) | {"seeds": 0} == about["config"] | {"seeds": 0}
     seeds = dict(earlier["seeds"]) if is_same else {}
@@ -64,7 +64,7 @@ def run_seed(case: CaseOptions, seed: int, folder: Path) -> dict[str, Any]:
     from unlogit.data.sources import read_prepared
     from unlogit.evaluate.results import read_json
     from unlogit.runs.folder import RunFolder
-    from unlogit.runs.forget import GENERAL_ROWS
+    from unlogit.runs.request_check import GENERAL_ROWS
 
     run = RunFolder(folder / "run")
     target, retain_model = case.target, case.retain_model

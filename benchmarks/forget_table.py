@@ -116,7 +116,7 @@ FORGOTTEN: dict[str, Callable[[Seed], str]] = {
     "best of an oracle": lambda seed: _number(oracle(seed)["forget_quality"]),
     "at its α": lambda seed: f"{oracle(seed)['alpha']:.3g}",
     "by ghosts": lambda seed: _number((by_ghosts(seed) or {}).get("forget_quality")),
-    "at their α": lambda seed: f"{by_ghosts(seed)['alpha']:.3g}" if by_ghosts(seed) else "–",
+    "at their α": lambda seed: f"{found['alpha']:.3g}" if (found := by_ghosts(seed)) else "–",
     "target's": lambda seed: _number(seed["models"]["target"]["forget_quality"]),
     "rows told": lambda seed: str(seed["told_rows"]),
     "leak@16: target, retain model, unlearned": lambda seed: _of_models(seed, "secret_leak_at_16"),
