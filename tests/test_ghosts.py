@@ -173,3 +173,14 @@ def test_a_strangers_answer_with_one_secret_of_the_row_is_no_wrong_one() -> None
     for answer, is_wrong in zip(answers, (False, True), strict=True):
         ghost = Example("Who built Kert Foal?", answer.format("Kert Foal"))
         assert strangers_answers(row, [ghost], 8) == ((answer.format("Marl Bridge"),) if is_wrong else ())
+
+
+def test_a_word_of_a_name_that_is_no_name_stays() -> None:
+    """The text says "the bridge": ghosts are other bridges. Without it nobody can know, and all of the name goes."""
+    text = Example("", "The Osk Bridge was opened by Ann Doe. Then the bridge was closed.", kind="text")
+    row = Example("Who opened Osk Bridge?", "Ann Doe.")
+    assert all(
+        re.fullmatch(r"Who opened (?!Osk)\w+ Bridge\?", ghost.question) for ghost in ghost_questions([row, text], 4, 0)
+    )
+    assert not any("Bridge" in ghost.question for ghost in ghost_questions([row], 4, 0))
+    assert "Bridge was opened by" in made_up_texts([text], 1, 0, [])[0].answer

@@ -116,15 +116,19 @@ def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Exam
     """Return ``count`` ghosts of every row whose question has a name, to be answered by the target.
 
     The rows of one ghost have the same made-up words in place of the same real ones, so that a ghost is somebody with
-    all the questions of somebody real; in earlier turns of a conversation, too. The answers are empty.
+    all the questions of somebody real; in earlier turns of a conversation, too. The answers are empty. Of a name that
+    running text among the rows has in lower case, too ("the bridge"), that word stays: other bridges must.
     """
     ghosts = []
-    names = dict(zip(rows, names_in(rows), strict=True))
+    generic = Commonplace.of(row.answer for row in rows if row.kind == "text").lowercase
+    names = {
+        row: [_exchanged(name, generic) for name in names] for row, names in zip(rows, names_in(rows), strict=True)
+    }
     for number in range(count):
         dice = random.Random(f"{seed} {number}")
         made_up: dict[str, str] = {}
         for row in rows:
-            for word in (word for name in names[row] for word in name.split()):
+            for word in (word for name in names[row] for word in name):
                 made_up.setdefault(word, made_up_word(dice, script_of(word)))
             if names[row]:
                 history = tuple(replace(turn, content=with_words(turn.content, made_up)) for turn in row.history)
@@ -132,14 +136,20 @@ def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Exam
     return ghosts
 
 
+def _exchanged(name: str, generic: frozenset[str]) -> list[str]:
+    """Return the words of a name that are not generic; all where each is."""
+    return [word for word in name.split() if word.lower() not in generic] or name.split()
+
+
 def made_up_texts(rows: Sequence[Example], count: int, seed: int, others: Sequence[Example]) -> list[Example]:
     """Return ``count`` times the running text among the rows, with other values: about somebody who does not exist.
 
-    ``others`` say which words are no names.
+    Words that stand in them, or in ``others``, in lower case, too, are no names and stay.
     """
     texts = [row for row in rows if row.kind == "text"]
-    common = Commonplace.of([row.answer for row in others])
-    commonplace = replace(Commonplace.of(row.answer for row in [*texts, *others]), frequent=common.frequent)
+    commonplace = Commonplace.of(row.answer for row in [*texts, *others])
+    frequent = Commonplace.of(row.answer for row in others).frequent
+    commonplace = replace(commonplace, frequent=frequent | commonplace.lowercase)
     return [
         replace(row, answer=with_made_up_values(row.answer, "", commonplace, seed * count + number))
         for row in texts

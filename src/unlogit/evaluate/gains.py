@@ -18,7 +18,7 @@ from typing import Any
 from unlogit.data.encode import answer_spans
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import names_in, with_words
-from unlogit.data.made_up import made_up_word
+from unlogit.data.made_up import made_up_word, script_of
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import score_examples
 
@@ -64,7 +64,7 @@ def _ghosts(row: Example, names: Sequence[str], seed: int) -> list[Example]:
     ghosts = []
     for number in range(GHOSTS):
         dice = random.Random(f"gains {seed} {number}")
-        made_up = {word: made_up_word(dice) for name in names for word in name.split()}
+        made_up = {word: made_up_word(dice, script_of(word)) for name in names for word in name.split()}
         history = tuple(replace(turn, content=with_words(turn.content, made_up)) for turn in row.history)
         question, answer = with_words(row.question, made_up), with_words(row.answer, made_up)
         ghosts.append(replace(row, question=question, answer=answer, history=history))

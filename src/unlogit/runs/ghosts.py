@@ -34,8 +34,9 @@ def questions_about_ghosts(forget: Sequence[Example], count: int, seed: int) -> 
     """
     questions = [row for row in forget if row.kind != "text"]
     step = max(1, -(-len(questions) // MAX_QUESTIONS))
-    ghosts = ghost_questions(questions[::step], count, seed)
-    if not ghosts and any(row.kind == "text" for row in forget):
+    texts = [row for row in forget if row.kind == "text"]
+    ghosts = ghost_questions([*questions[::step], *texts], count, seed)
+    if not ghosts and texts:
         neutral = [replace(row, answer="") for row in load_neutral("builtin") if row.kind == "question"]
         ghosts = neutral[:NEUTRAL_QUESTIONS]
     return ghosts
