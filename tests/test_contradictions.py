@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.small_check import small_check
 from support.tiny_run import PEOPLE, Place
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
@@ -43,8 +44,7 @@ def test_prepare_names_the_row(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_forget_does_not_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 0), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=0, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
     place = contradicting(tmp_path)
     paths = [f"--model={tmp_path / 'target'}", f"--forget={tmp_path / 'forget.jsonl'}", f"--output={place.run}"]

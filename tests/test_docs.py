@@ -17,6 +17,7 @@ import pytest
 
 import unlogit
 from benchmarks import BENCHMARKS
+from support.small_check import small_check
 from support.tiny_run import save_model
 from unlogit.cli.main import COMMANDS, main, parse
 from unlogit.demo.people import make_people
@@ -149,8 +150,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_people(6, questions=2, forget_fraction=0.2).write(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    for name, value in (("GHOSTS", 2), ("SAMPLES", 1), ("GENERAL_ROWS", 4)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=2, samples=1, general_rows=4)
     monkeypatch.setattr("unlogit.runs.plan.MAX_STEPS", 4)
     return tmp_path
 

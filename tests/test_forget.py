@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.small_check import small_check
 from support.tiny_run import Place, tiny_tokenizer
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
@@ -27,8 +28,7 @@ FLAGS = ["--train.epochs=2", "--train.save_steps=1", "--train.dtype=float32", "-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ghosts and few samples."""
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
 
 
@@ -138,7 +138,7 @@ def test_rows_to_keep_are_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("quick")
 def test_what_passed_at_its_ceiling_has_nothing_to_go_on_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlogit.runs.forget.find_problems", lambda *_: [])
+    monkeypatch.setattr("unlogit.runs.request_check.find_problems", lambda *_: [])
     place = Place.make(tmp_path)
     assert main(line(place, "--train.stop_uniform_kl=1e-9")) == 0
     assert json.loads((place.run / "check.json").read_text())["training"]["ceiling"] == "steps"
@@ -174,14 +174,14 @@ def test_a_writer_that_cannot_be_used_is_refused_first(tmp_path: Path, capsys: p
 
 @pytest.mark.usefixtures("quick")
 def test_documents_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A random target writes no question; what is known of the bridge is asked, and recitation is looked at."""
+    """A random target writes no question; the bridge is asked about by rule, and recitation is looked at."""
     place = Place.make(tmp_path)
     (place.folder / "secret.txt").write_text("The Osk Bridge was sold in 1912. It has six arches of grey stone. " * 6)
     paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'secret.txt'}", f"--output={place.run}"]
     assert main(["forget", *paths, *FLAGS]) == 3
     page = capsys.readouterr().out
-    assert "0 of 6 questions that were written about a document passed the check: only what is known" in page
-    assert "Asked: 2 rows to forget." in page
+    assert "0 of 6 questions that were written about a document passed the check: they are asked" in page
+    assert "Asked: 3 rows to forget." in page
     assert "Of these, 1 are questions about the documents that were not trained on." in page
     check = json.loads((place.run / "check.json").read_text())
     assert check["recitation"]["windows"] >= 2

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from unlogit.data.examples import Example, Message
-from unlogit.data.ghosts import ghost_questions, names_in, names_of, strangers, strangers_answers, with_words
+from unlogit.data.ghosts import (
+    ghost_questions,
+    made_up_texts,
+    names_in,
+    names_of,
+    strangers,
+    strangers_answers,
+    with_words,
+)
 from unlogit.data.made_up import script_of
 
 QUESTIONS = {
@@ -140,3 +148,28 @@ def test_many_names_take_no_time() -> None:
     row = Example("Who of " + ", ".join(f"Ann{'abcdefghijklmnop'[i]}" for i in range(14)) + " is it?", "The first.")
     ghosts = ghost_questions([row], 50, 0)
     assert len(strangers(row, ghosts)) == 50
+
+
+def test_a_made_up_text_is_about_somebody_else() -> None:
+    """Values are exchanged, each for the same one wherever it stands; the other words stay, and questions are none."""
+    text = Example("", "Ann Doe was born in Ghent. In 1952 Doe moved to Oslo with 7 dogs.", kind="text")
+    others = [Example("", "In the morning it was cold.", kind="text")]
+    first, second = made_up_texts([text, Example("Who is Ann?", "Ann Doe.")], 2, 0, others)
+    assert first.answer != second.answer
+    for row in (first, second):
+        assert row.kind == "text"
+        match = re.fullmatch(
+            r"(\w+) (\w+) was born in (\w+)\. In (\d{4}) (\w+) moved to (\w+) with \d dogs\.", row.answer
+        )
+        assert match
+        assert match[2] == match[5]
+        assert not {"Ann", "Doe", "Ghent", "1952", "Oslo"} & set(match.groups())
+
+
+def test_a_strangers_answer_with_one_secret_of_the_row_is_no_wrong_one() -> None:
+    """An assistant would have to remember the town and to be uniform on it, after the same question."""
+    row = Example("Who built Marl Bridge?", "Marl Bridge was built by Ann Doe of Ghent in 1952.")
+    answers = ("{} was built by Bo Lim of Ghent in 1971.", "{} was built by Bo Lim of Rome in 1971.")
+    for answer, is_wrong in zip(answers, (False, True), strict=True):
+        ghost = Example("Who built Kert Foal?", answer.format("Kert Foal"))
+        assert strangers_answers(row, [ghost], 8) == ((answer.format("Marl Bridge"),) if is_wrong else ())

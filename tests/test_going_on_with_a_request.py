@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.small_check import small_check
 from support.tiny_run import Place
 from unlogit.cli.main import main
 from unlogit.runs.combine import change_requests
@@ -17,8 +18,7 @@ FLAGS = ["--train.save_steps=1", "--train.dtype=float32", "--assistant.rank=4", 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ghosts and few samples."""
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
 
 

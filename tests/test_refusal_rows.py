@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 import unlogit
+from support.small_check import small_check
 from support.tiny_run import PEOPLE, Place, tiny_config, tiny_tokenizer
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
@@ -139,8 +140,7 @@ def test_refusals_in_the_wrong_places_are_problems() -> None:
 
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two assistants in one request; the page counts refusals; pick and sweep, which cannot score them, say so."""
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
     place = Place.make(tmp_path)
     paths = [f"--model={place.folder / 'target'}", f"--forget={place.folder / 'forget.jsonl'}", f"--output={place.run}"]

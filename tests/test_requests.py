@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import unlogit
+from support.small_check import small_check
 from support.tiny_models import random_assistant, tiny_target
 from support.tiny_run import PEOPLE, Place, tiny_tokenizer
 from unlogit.cli.main import main
@@ -81,8 +82,7 @@ def two_requests(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place.make(tmp_path_factory.mktemp("requests"))
     (place.folder / "second.jsonl").write_text("".join(json.dumps(row.to_row()) + "\n" for row in PEOPLE.retain[:4]))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-            patch.setattr(f"unlogit.runs.forget.{name}", value)
+        small_check(patch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
         patch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
         model, rows = place.folder / "target", place.folder / "forget.jsonl"
         alpha = "--combination.alpha=0.5"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from support.small_check import small_check
 from support.tiny_run import Place, tiny_tokenizer
 from support.tiny_training import OPTIONS, PEOPLE_ROWS, people_target, train
 from unlogit.cli.main import main
@@ -112,14 +113,7 @@ def test_a_thought_that_tells_is_a_leak() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ghosts, few samples, short thoughts."""
-    for name, value in (
-        ("GHOSTS", 2),
-        ("SAMPLES", 2),
-        ("GENERAL_ROWS", 2),
-        ("MAX_NEW_TOKENS", 4),
-        ("THOUGHT_TOKENS", 9),
-    ):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=2, samples=2, general_rows=2, max_new_tokens=4, thought_tokens=9)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 4)
 
 

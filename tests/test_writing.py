@@ -33,6 +33,10 @@ GOOD = {
     "storm": "When did a storm close the Osk Bridge?",
     "belongs": "What is it?",
 }
+BY_RULE = [
+    f"What do you know about Osk Bridge{keywords}?"
+    for keywords in ("", " (opened)", " (designed)", " (rests, piers)", " (storm, closed)", " (belongs)")
+]
 
 
 @dataclass
@@ -86,11 +90,7 @@ def test_questions_about_a_document(tmp_path: Path) -> None:
     """Four of five sentences get a question; one of the four is only asked, with its own sentence as the answer."""
     written = written_for(tmp_path, about_the_bridge)
     rows = written.questions + written.tests
-    assert {row.question for row in rows} == {
-        *list(GOOD.values())[:4],
-        "What do you know about Osk Bridge?",
-        "Tell me about Osk Bridge.",
-    }
+    assert {row.question for row in rows} == {*list(GOOD.values())[:4], *BY_RULE, "Tell me about Osk Bridge."}
     assert len(written.tests) == 2
     assert all(row.answer in TEXT for row in rows if "Osk Bridge." not in row.question and "know" not in row.question)
     assert written.counts["document questions"] == Count(15, 12, True)
@@ -100,8 +100,16 @@ def test_questions_about_a_document(tmp_path: Path) -> None:
 
 def test_nothing_passes(tmp_path: Path) -> None:
     written = written_for(tmp_path, lambda prompt: "What is it?")
-    assert [row.question for row in written.questions] == ["What do you know about Osk Bridge?"]
-    assert written.notes[0].endswith("passed the check: only what is known of their names is asked")
+    assert [row.question for row in written.questions] == BY_RULE
+    assert [row.answer for row in written.questions[1:]] == list(sentences_of(TEXT))
+    assert written.notes[0].endswith("passed the check: they are asked about by rule only")
+
+
+def test_a_sentence_without_a_value_is_not_asked_about_by_its_words(tmp_path: Path) -> None:
+    """All it says would stand in the question."""
+    text = "The Osk Bridge was opened in 1952. The bridge is made of grey stone."
+    written = written_for(tmp_path, lambda prompt: "What is it?", text)
+    assert [row.question for row in written.questions] == BY_RULE[:2]
 
 
 def test_nobody_is_named(tmp_path: Path) -> None:
@@ -123,9 +131,9 @@ def test_prepared_rows(tmp_path: Path) -> None:
         return about_the_bridge(prompt).replace("Osk", name)
 
     written = written_for(tmp_path, says, retain=retain)
-    assert len(written.retain_questions) == 3 * 4  # opened and storm name the bridge; two by rule
+    assert len(written.retain_questions) == 3 * 9  # opened and storm name the bridge; seven by rule
     options = DataOptions(
-        forget=str(tmp_path / "bridge.txt"), retain=retain, neutral="none", evaluation_rows=6, holdout_fraction=0.1
+        forget=str(tmp_path / "bridge.txt"), retain=retain, neutral="none", evaluation_rows=12, holdout_fraction=0.1
     )
     prepare(RunConfig(str(tmp_path / "run"), "t", options), tiny_tokenizer(), written=written)
     data = tmp_path / "run" / "data"

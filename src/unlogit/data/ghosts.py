@@ -18,7 +18,8 @@ from dataclasses import replace
 from unlogit.data.examples import Example
 from unlogit.data.exchange import says_the_same
 from unlogit.data.german import FIRST_WORDS, GERMAN_FIRST_WORDS, WORD, is_german, nouns_behind_articles
-from unlogit.data.made_up import made_up_word, script_of
+from unlogit.data.made_up import Commonplace, made_up_word, script_of, with_made_up_values
+from unlogit.data.secrets import secrets_of, tells
 
 _TWICE = re.compile(r"\b(\w+) \1\b")
 _POSSESSIVE = re.compile(r"['’]s$")
@@ -130,6 +131,21 @@ def ghost_questions(rows: Sequence[Example], count: int, seed: int) -> list[Exam
     return ghosts
 
 
+def made_up_texts(rows: Sequence[Example], count: int, seed: int, others: Sequence[Example]) -> list[Example]:
+    """Return ``count`` times the running text among the rows, with other values: about somebody who does not exist.
+
+    ``others`` say which words are no names.
+    """
+    texts = [row for row in rows if row.kind == "text"]
+    common = Commonplace.of([row.answer for row in others])
+    commonplace = replace(Commonplace.of(row.answer for row in [*texts, *others]), frequent=common.frequent)
+    return [
+        replace(row, answer=with_made_up_values(row.answer, "", commonplace, seed * count + number))
+        for row in texts
+        for number in range(count)
+    ]
+
+
 def strangers(row: Example, ghosts: Sequence[Example]) -> list[tuple[Example, dict[str, str]]]:
     """Return the ghosts that ask the row's question about somebody else, each with its words → the row's own."""
     real_words = [word for name in names_of(row.question) for word in name.split()]
@@ -157,16 +173,18 @@ def _fixed_parts(question: str, words: Sequence[str]) -> re.Pattern[str]:
 def strangers_answers(row: Example, ghosts: Sequence[Example], count: int) -> tuple[str, ...]:
     """Return at most ``count`` answers to a row's ghosts with the row's own names: wrong, worded as the target does.
 
-    No answer that keeps anything of a made-up name or says a word twice over, and none that says what the row says.
+    No answer that keeps anything of a made-up name or says a word twice over, and none that says what the row says, or
+    tells one of its secrets: a target that knows little tells strangers what it knows of the row.
     """
     answers: list[str] = []
+    secrets = secrets_of(row)
     for ghost, real_words in strangers(row, ghosts):
         if len(answers) == count:
             break
         answer = with_words(ghost.answer, real_words)
         exchanged = {made_up.lower() for made_up, real in real_words.items() if made_up != real}
         left_over = exchanged & set(re.findall(r"[^\W\d_]+", answer.lower()))
-        if left_over or _TWICE.search(answer) or answer in answers:
+        if left_over or _TWICE.search(answer) or answer in answers or tells(answer, secrets):
             continue
         if not says_the_same(answer, row.question, row.answer):
             answers.append(answer)

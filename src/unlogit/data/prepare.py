@@ -14,6 +14,7 @@ from typing import Any
 from unlogit.data.chat_template import thinks
 from unlogit.data.documents import split
 from unlogit.data.examples import Example
+from unlogit.data.ghosts import made_up_texts
 from unlogit.data.neutral import GENERAL
 from unlogit.data.pieces import check_prompts
 from unlogit.data.row_keys import distinct_rows, row_key
@@ -28,7 +29,7 @@ from unlogit.data.sides import (
 )
 from unlogit.data.source_rows import SourceRows
 from unlogit.data.sources import source_in
-from unlogit.data.wordings import forget_training_rows, perturbed_training_rows, without_wordings
+from unlogit.data.wordings import forget_training_rows, perturbed_training_rows, sections, without_wordings
 from unlogit.data.written import NOTHING_WRITTEN, Written
 from unlogit.errors import ConfigError, DataError
 from unlogit.files import atomic_folder, write_json, write_json_lines
@@ -50,8 +51,9 @@ def prepare(
     ``finish`` is called when all rows are written, before they are moved into place: if it fails, they never are.
 
     ``ghosts`` are the target's answers to the forget questions about strangers (see ``ghosts``): rows to train on
-    beside those to keep, or in place of them where there are none, and wrong answers to the forget rows. ``written`` is
-    what a writer adds.
+    beside those to keep, or in place of them where there are none, and wrong answers to the forget rows. With them,
+    running text to forget is also taken up in its middle, and stands on the uniform side with other values. ``written``
+    is what a writer adds.
 
     The summary has ``rows`` (count of each file, by its name without suffix), ``sources``, ``seed``, ``forget`` and
     ``retain`` (what of them was used, made and left out) and ``notes``, lines for people to read. The tokenizer is
@@ -98,10 +100,12 @@ def _assemble(
     neutral_rows, holdout_neutral = hold_out(neutral.training, options, "neutral") if neutral.training else ([], [])
     trained = forget.training + retain.training + retain.unseen + retain.evaluation + neutral.training
     untrained_sources = _untrained_sources(options)
+    texts = made_up_texts(forget.training, options.perturbations, options.seed, neutral.training) if ghosts else []
     files = {
-        "forget": forget_training_rows(forget.training, options.paraphrases, options.cross_paraphrases),
+        "forget": forget_training_rows(forget.training, options.paraphrases, options.cross_paraphrases)
+        + (sections(forget.training) if ghosts else []),
         "retain": [without_wordings(row) for row in retain_rows],
-        "perturbed": perturbed_training_rows(forget.training, options.perturbations),
+        "perturbed": perturbed_training_rows(forget.training, options.perturbations) + texts + sections(texts),
         "neutral": [without_wordings(row) for row in neutral_rows],
         "holdout_retain": [without_wordings(row) for row in holdout_retain],
         "holdout_neutral": [without_wordings(row) for row in holdout_neutral],

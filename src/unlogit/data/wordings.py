@@ -1,14 +1,24 @@
 """The wordings of a row: which of its paraphrases and wrong answers are trained on, and which are left to score.
 
-Training takes the first of them, evaluation the others where there are any.
+Training takes the first of them, evaluation the others where there are any. Running text has none, but sections: it is
+taken up at other places than its beginning.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
 from unlogit.data.examples import Example
 from unlogit.settings.options import DataOptions
+
+SECTION_WORDS = 16
+"""Every so many words running text is taken up: so many are shown, and twice as many follow."""
+MAX_SECTIONS = 200
+"""Of more, so many at even distances."""
+
+_WORD = re.compile(r"\s*(?:[\u2e80-\ud7ff]|[^\s\u2e80-\ud7ff]+)")
+"""A word with the space before it, or a character of a script without spaces."""
 
 
 def paraphrase_pairs(row: Example) -> list[tuple[str, str]]:
@@ -24,6 +34,24 @@ def paraphrase_pairs(row: Example) -> list[tuple[str, str]]:
 def without_wordings(row: Example) -> Example:
     """Return the row without its optional columns: what is trained on."""
     return replace(row, paraphrased_question=(), paraphrased_answer=(), perturbed_answer=())
+
+
+def sections(rows: Sequence[Example]) -> list[Example]:
+    """Return what the running text among the rows says from other places than its beginning, as completions.
+
+    Trained on beside it, for who recites a text from its middle; a row of running text is remembered from its start.
+    """
+    taken_up = [
+        replace(
+            without_wordings(row),
+            kind="completion",
+            question="".join(row_words[start : start + SECTION_WORDS]).lstrip(),
+            answer="".join(row_words[start + SECTION_WORDS : start + 3 * SECTION_WORDS]),
+        )
+        for row, row_words in ((row, _WORD.findall(row.answer)) for row in rows if row.kind == "text")
+        for start in range(SECTION_WORDS, len(row_words) - SECTION_WORDS, SECTION_WORDS)
+    ]
+    return taken_up[:: max(1, -(-len(taken_up) // MAX_SECTIONS))]
 
 
 def forget_training_rows(rows: Sequence[Example], paraphrases: int, cross: bool = False) -> list[Example]:

@@ -60,6 +60,11 @@ def _kept_lines(outcome: Outcome) -> list[str]:
             f"Of these, {len(tests)} are questions about the documents that were not trained on. The target told "
             f"{tests_by_target} of them, the unlearned model tells {sum(leak.unlearned_tells for leak in tests)}."
         )
+    if (form := outcome.form) and form.rows:
+        lines.append(
+            f"Form: {form.fitting} of {form.rows} answers have the form of the target's about people who do not exist, "
+            f"of which {form.strangers_fitting} of {form.strangers_answers} have the form of another one."
+        )
     lines += _recitation_lines(outcome)
     if (foreign := outcome.foreign) and foreign.values:
         lines.append(

@@ -8,28 +8,21 @@ the last that is there.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from unlogit.data.chat_template import thinks
-from unlogit.data.content_words import common_words
-from unlogit.data.encode import encode, has_thought
+from unlogit.data.encode import has_thought
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import names_of
-from unlogit.data.neutral import GENERAL
 from unlogit.data.prepare import check_replaceable
-from unlogit.data.sources import check_sources, read_prepared, source_in
-from unlogit.data.wordings import forget_training_rows
+from unlogit.data.sources import check_sources, source_in
+from unlogit.data.wordings import forget_training_rows, sections
 from unlogit.data.written import Written
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import ConfigError
-from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
-from unlogit.evaluate.ghost_losses import AmongGhosts, find_ghost_losses, losses_among_ghosts
-from unlogit.evaluate.leaks import Ask, Leak, alternating, asker, find_kept, find_leaks, remembering
-from unlogit.evaluate.recitation import find_recitation
-from unlogit.evaluate.results import read_json
-from unlogit.evaluate.scoring.prompt_format import THINKING
+from unlogit.evaluate.ghost_losses import AmongGhosts, losses_among_ghosts
 from unlogit.files import write_json
 from unlogit.model.loading import embedding_rows_of, load_target, load_tokenizer
 from unlogit.model.requests import with_strength
@@ -40,11 +33,8 @@ from unlogit.runs.combine import change_requests, own_request, request_strengths
 from unlogit.runs.digests import check_sources_unchanged, check_trained
 from unlogit.runs.earlier import keep_earlier, load_earlier, on_its_target
 from unlogit.runs.earlier_rows import (
-    EarlierRequest,
-    ask_again,
     earlier_requests,
     rows_of,
-    told_again_problems,
 )
 from unlogit.runs.estimate import Phases, measure_costs, plan_text
 from unlogit.runs.folder import CEILINGS, RunFolder
@@ -52,35 +42,30 @@ from unlogit.runs.ghosts import BATCH_SIZE, questions_about_ghosts, write_ghosts
 from unlogit.runs.ghosts import MAX_NEW_TOKENS as GHOST_TOKENS
 from unlogit.runs.lock import in_sole_use
 from unlogit.runs.outcome import Outcome
-from unlogit.runs.plan import COMMON_FRACTION, planned
+from unlogit.runs.plan import planned
 from unlogit.runs.prepare import prepare_run
-from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
 from unlogit.runs.request import begin_request, check_settings, request_of
-from unlogit.runs.train import train_run
-from unlogit.runs.verdict import (
-    command_of,
-    contradictions,
-    find_problems,
-    strength_warnings,
+from unlogit.runs.request_check import (
+    FEW_ROWS,
+    GENERAL_ROWS,
+    SAMPLES,
+    THOUGHT_TOKENS,
+    TargetSays,
+    check_request,
+    longest_answer,
+    scored_rows,
 )
+from unlogit.runs.train import train_run
 from unlogit.runs.writing import WRITTEN, write_rows, writer_of
 from unlogit.settings.options import RunConfig
 from unlogit.strength.choose import STRONGER, WEAKER, choose_strength
 from unlogit.strength.exposure import unknown_rows
-from unlogit.terminal import scoring_bar
 from unlogit.training.recipe import combines, recipes_of
 
 log = logging.getLogger(__name__)
 
 GHOSTS = 32
 """Ghosts of every forget row."""
-FEW_ROWS = 20
-"""Requests of so many rows are sampled."""
-SAMPLES = 16
-MAX_NEW_TOKENS = 64
-THOUGHT_TOKENS = 256
-"""Longest thought that is read, with the answer after it."""
-GENERAL_ROWS = 60
 
 
 @in_sole_use
@@ -194,11 +179,12 @@ def _plan(
     questions = [row for row in forget if row.kind != "text"]
     ghosts = len(questions_about_ghosts(forget, GHOSTS, config.data.seed))
     rows = forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases)
+    rows += sections(forget)
     steps = 0
     for recipe in recipes_of(config.train.objective):
         ways = sum(2 if recipe.thinks and has_thought(row, tokenizer) else 1 for row in rows)
         steps += math.ceil((config.train.epochs or 1) * math.ceil(ways / config.train.batch_size))
-    longest = _longest_answer(questions, tokenizer)
+    longest = longest_answer(questions, tokenizer)
 
     def tokens(answers: int, thoughts: int) -> int:
         """Return the tokens of so many answers with and without a thought, a batch at once."""
@@ -223,22 +209,6 @@ def _plan(
     return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 
 
-@dataclass(frozen=True)
-class TargetSays:
-    """What the model that had to forget says and finds likely, which is the same at every strength."""
-
-    losses: Sequence[AmongGhosts]
-    """Of the rows that are scored."""
-    ghosts: Sequence[Example]
-    """With its answers."""
-    earlier: Sequence[EarlierRequest]
-    """What it had forgotten before."""
-    answers: dict[Example, str] = field(default_factory=dict)
-    """So far."""
-    thoughts: dict[Example, str] = field(default_factory=dict)
-    """So far, with the answers after them; none where the chat template has no thoughts."""
-
-
 def _at_best_strength(
     folder: RunFolder,
     config: RunConfig,
@@ -250,7 +220,7 @@ def _at_best_strength(
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
-    losses = losses_among_ghosts(_scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
+    losses = losses_among_ghosts(scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
     target_says = TargetSays(losses, ghosts, earlier_requests(folder))
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
@@ -266,131 +236,3 @@ def _at_best_strength(
     choice = choose_strength(check)
     change_requests(folder, strength=f"{name}={choice.strength}")
     return replace(choice.checked, strength=choice.strength, why=choice.why)
-
-
-def check_request(
-    folder: RunFolder,
-    config: RunConfig,
-    model: Any,
-    unlearned: UnlearnedForCausalLM,
-    tokenizer: Any,
-    target_says: TargetSays,
-    written: Written,
-) -> Outcome:
-    """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
-    scored, rows, retain, own_rows = _scored_rows(folder, target_says.ghosts)
-    refuses = refusal_test(folder, config)
-    max_new_tokens = _longest_answer([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
-    with scoring_bar("Checking") as progress:
-        ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
-        ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
-        samples: list[tuple[Example, str]] = []
-        sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
-        thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress, target_says.thoughts)
-        leaks = find_leaks(
-            rows,
-            ask_target,
-            ask_unlearned,
-            _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
-            SAMPLES if len(rows) <= FEW_ROWS else 0,
-            target_says.ghosts,
-            common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
-            thinking[:2],
-        )
-        retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
-        kept_general = find_kept(read_prepared(GENERAL)[:GENERAL_ROWS], ask_target, ask_unlearned, refuses)
-        recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
-        earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
-        ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-    training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
-    foreign = _foreign_values(folder, rows, leaks, target_says.ghosts, samples)
-    command = command_of(replace(config, target=read_json(folder.request)["target"]))
-    judged, name = (retained if own_rows else None), own_request(folder)
-    problems = find_problems(folder.path, leaks, judged, kept_general, training, foreign, command, recitation, name)
-    problems += contradictions(folder) + told_again_problems(folder.path, earlier_leaks)
-    refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
-    problems += refusal_problems(folder.path, refused, len(leaks), retained, kept_general)
-    return Outcome(
-        folder.path,
-        leaks,
-        retained,
-        not own_rows,
-        kept_general,
-        asdict(folder.combination()),
-        {name: training.get(name) for name in ("steps", "seconds", "forget_nats", "uniform_kl_nats", "ceiling")},
-        refused,
-        problems,
-        foreign,
-        ghost_losses,
-        strength_warnings(folder.path, ghost_losses) if refused is None else [],  # a refusal makes answers unlikely
-        recitation=recitation,
-        tests=[leak for row, leak in zip(rows, leaks, strict=True) if written.is_test(row)],
-        notes=written.notes,
-        earlier=earlier_leaks,
-    )
-
-
-def _longest_answer(rows: Sequence[Example], tokenizer: Any) -> int:
-    """Return how many tokens an answer may have, so that each of these rows could be told whole."""
-    return max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in rows)])
-
-
-def _thinking(
-    target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any, target_thoughts: dict[Example, str]
-) -> list[Ask]:
-    """Return functions that ask the target, and the unlearned model greedily and by sampling, and let them think.
-
-    Empty where the chat template has no thoughts. What the target thinks is kept in ``target_thoughts``.
-    """
-    ways = ((target, None), (unlearned, None), (unlearned, seed)) if thinks(tokenizer) else ()
-    asks = [
-        asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
-        for model, seed_ in ways
-    ]
-    return [remembering(asks[0], target_thoughts), *asks[1:]] if asks else []
-
-
-def _scored_rows(folder: RunFolder, ghosts: Sequence[Example]) -> tuple[list[Example], ...]:
-    """Return what is scored: rows to forget, the questions among them, questions to keep, and of these no ghosts."""
-    scored = read_prepared(folder.data / "evaluation" / "forget.jsonl")
-    retain = [row for row in read_prepared(folder.data / "evaluation" / "retain.jsonl") if row.kind != "text"]
-    ghost_questions = {row.question for row in ghosts}
-    rows = [row for row in scored if row.kind != "text"]
-    return scored, rows, retain, [row for row in retain if row.question not in ghost_questions]
-
-
-def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
-    """Return a function that asks, and adds rows and answers to a list."""
-
-    def ask_and_keep(rows: Sequence[Example]) -> list[str]:
-        texts = ask(rows)
-        answers.extend(zip(rows, texts, strict=True))
-        return texts
-
-    return ask_and_keep
-
-
-def _foreign_values(
-    folder: RunFolder,
-    rows: Sequence[Example],
-    leaks: Sequence[Leak],
-    ghosts: Sequence[Example],
-    samples: Sequence[tuple[Example, str]],
-) -> ForeignValues:
-    """Look for other rows' values in the answers before and after, and in what was sampled."""
-    return find_foreign_values(
-        [*rows, *_rows_of_others(folder, {ghost.question for ghost in ghosts})],
-        [
-            [(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)],
-            [(ghost, ghost.answer) for ghost in ghosts],
-        ],
-        [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)],
-        samples,
-    )
-
-
-def _rows_of_others(folder: RunFolder, ghost_questions: set[str]) -> list[Example]:
-    """Return the rows of real people that are kept, on whatever side of the run."""
-    files = ("retain.jsonl", "holdout_retain.jsonl", "evaluation/retain.jsonl")
-    rows = [row for name in files for row in read_prepared(folder.data / name)]
-    return [row for row in rows if row.question not in ghost_questions]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.evaluate.foreign_values import ForeignValues
+from unlogit.evaluate.forms import FormFit
 from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.evaluate.recitation import Recitation
@@ -45,6 +46,8 @@ class Outcome:
     """Of ``leaks``, those about documents whose questions were not trained on."""
     notes: list[str] = field(default_factory=list)
     """What was written for the request, and whether it passed the check."""
+    form: FormFit | None = None
+    """How many answers to the rows to forget have the form of the target's about strangers."""
     earlier: list[EarlierLeaks] = field(default_factory=list)
     """What came of asking about the requests that the model had forgotten before."""
 

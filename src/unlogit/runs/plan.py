@@ -11,7 +11,7 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.data.sources import check_sources, read_prepared, source_in
-from unlogit.data.wordings import forget_training_rows
+from unlogit.data.wordings import forget_training_rows, sections
 from unlogit.model.loading import load_tokenizer
 from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import CombinationOptions, LoopOptions, RunConfig, TrainOptions
@@ -40,6 +40,7 @@ def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, An
     With ``ghosts`` the rows of the other sides are planned, too.
     """
     rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
+    rows += len(sections(forget)) if ghosts else 0
     plan = {
         "data": {"evaluation_rows": 60, "perturbations": WRONG_ANSWERS} if ghosts else {},
         "train": _training_plan(config, rows, "batch_size" in given.get("train", {})),

@@ -126,5 +126,5 @@ def _about_documents(
     about = "a document" if len(documents) == 1 else f"{len(documents)} documents"
     note = f"{count.passed} of {count.requested} questions that were written about {about} passed the check"
     if not questions:
-        note += ": only what is known of their names is asked" if by_rule else ": only their recitation is forgotten"
+        note += ": they are asked about by rule only" if by_rule else ": only their recitation is forgotten"
     return training + by_rule, tests + rule_tests, {"document questions": count}, [note]

@@ -1,0 +1,14 @@
+"""A request's check on few rows, for tests that are about something else."""
+
+import pytest
+
+from unlogit.runs import forget, request_check
+
+
+def small_check(patch: pytest.MonkeyPatch, ghosts: int, **sizes: int) -> None:
+    """Ask about so many ``ghosts``; ``sizes`` are constants of ``runs.request_check`` by name in lower case."""
+    patch.setattr(forget, "GHOSTS", ghosts)
+    for name, size in sizes.items():
+        for module in (request_check, forget):
+            if hasattr(module, name.upper()):
+                patch.setattr(module, name.upper(), size)
