@@ -3,310 +3,29 @@
 import functools
 import json
 import math
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from scipy.stats import hmean, ks_2samp
+from scipy.stats import ks_2samp
 
 from support.models_for_tests import tiny_llama
 from support.tiny_run import PEOPLE, Place, save_model
-from test_metrics import score, split
+from test_metrics import split
 from unlogit.cli.main import main
-from unlogit.data.examples import Example
-from unlogit.errors import DataError, ModelError
+from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import compare_with_retain, evaluate_model
-from unlogit.evaluate.metrics.membership_inference import membership_inference
-from unlogit.evaluate.metrics.table import compute_metrics
 from unlogit.evaluate.open_unlearning.files import is_open_unlearning, read_open_unlearning, write_open_unlearning
-from unlogit.evaluate.open_unlearning.metrics import row_extraction_strength, row_truth_ratio
-from unlogit.evaluate.open_unlearning.tokens import DATE, PROMPT_FORMAT, SYSTEM_PROMPT, encode_answers, prompt_ids
-from unlogit.evaluate.protocol import PROTOCOLS, EvaluationProtocol
+from unlogit.evaluate.protocol import PROTOCOLS
 from unlogit.evaluate.published_logs import read_published_log
-from unlogit.evaluate.results import AnswerLosses, Results, Role, SplitResult, TruthRatios
-from unlogit.evaluate.scoring.generation import generate_answers
-from unlogit.evaluate.scoring.score import Score, score_examples
+from unlogit.evaluate.results import AnswerLosses, Results, SplitResult, TruthRatios
 from unlogit.evaluate.subset import on_rows
 from unlogit.runs.results import RETAIN, RunResults, load_retain
 from unlogit.settings.options import EvaluateOptions
 
 THEIRS = PROTOCOLS["open_unlearning"]
-
-
-def theirs(name: str, scores: list[Score], role: Role) -> float:
-    return compute_metrics(scores, role, THEIRS.metrics)[name].value
-
-
-# Formulas
-
-
-def test_truth_ratio_has_their_epsilon() -> None:
-    """Row 1: p_wrong = √(0.1 · 0.4) = 0.2, p_true = 0.5. Row 2: p_wrong = 2e-10 and p_true = 1e-10 give 2e-10 / 2e-10.
-
-    Forget: (min(0.4, 2.5) + min(1, 1)) / 2 = 0.7; else: (0.6 + 0) / 2 = 0.3. Ours has 2 for row 2: 0.45.
-    """
-    scores = [score(0.9, paraphrased=0.5, wrong=(0.1, 0.4)), score(1e-10, wrong=(2e-10,))]
-    assert [row_truth_ratio(one) for one in scores] == pytest.approx([0.4, 1.0])
-    assert theirs("truth_ratio", scores, "forget") == pytest.approx(0.7, abs=1e-9)
-    assert theirs("truth_ratio", scores, "retain") == pytest.approx(0.3, abs=1e-9)
-    assert compute_metrics(scores, "forget")["truth_ratio"].value == pytest.approx(0.45, abs=1e-9)
-
-
-def test_truth_ratio_of_a_row_that_they_published() -> None:
-    """Row 0 of their log of Llama-3.2-1B trained without forget10: the losses in it, and the score in it."""
-    wrong = (3.285900115966797, 3.334685802459717, 3.9678597450256348, 3.725228786468506, 3.471944808959961)
-    row = Score(1.0, 5, (), 4.264481067657471, wrong, None, "")
-    assert row_truth_ratio(row) == pytest.approx(2.0286229411792283, rel=1e-12)
-
-
-def test_probability_among_choices_has_their_epsilon() -> None:
-    """0.2 / (0.2 + 0.1 + 0.1 + 1e-10) is 0.5 less 1.25e-10; 1e-10 / (1e-10 + 1e-10 + 1e-10) is a third, not a half."""
-    scores = [score(0.2, wrong=(0.1, 0.1)), score(1e-10, wrong=(1e-10,))]
-    found = compute_metrics(scores, "knowledge", THEIRS.metrics)["probability"].per_example
-    assert found[0] == pytest.approx(0.5 - 1.25e-10, abs=1e-13)
-    assert found[1] == pytest.approx(1 / 3)
-
-
-def test_probability_of_answers_is_as_ours() -> None:
-    """(0.5 + 0.25) / 2."""
-    assert theirs("probability", [score(0.5), score(0.25, wrong=(0.9,))], "forget") == pytest.approx(0.375, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("hits", "wanted"),
-    [("1111", 1), ("0111", 3 / 4), ("1011", 2 / 4), ("1110", 1 / 4), ("0000", 1 / 4), ("0", 1), ("1", 1), ("", 0)],
-)
-def test_extraction_strength_of_a_row(hits: str, wanted: float) -> None:
-    """k stops at T − 1, so that nothing but misses is 1/T, and one token is always 1; ours is 0 in these cases."""
-    assert row_extraction_strength([hit == "1" for hit in hits]) == pytest.approx(wanted)
-
-
-def test_the_last_token_does_not_count() -> None:
-    """Hits 1010|1 and 1|0, before the bar: extraction 1 − 3/4 and 1; memorisation 2/4 and 1.
-
-    The third row is its end alone: extraction 0, no memorisation.
-    """
-    scores = [score(hits=(True, False, True, False, True)), score(hits=(True, False)), score(hits=(True,))]
-    assert theirs("extraction_strength", scores, "forget") == pytest.approx((1 / 4 + 1 + 0) / 3)
-    memorised = compute_metrics(scores, "forget", THEIRS.metrics)["exact_memorisation"]
-    assert memorised.per_example == pytest.approx((0.5, 1.0))
-    assert memorised.row_indices == (0, 1)
-
-
-def test_membership_is_told_by_tokens_before_the_last() -> None:
-    """By min-k, the lowest 40 % of a row: forget rows have −1 before their end and held-out rows −2: AUC 1.
-
-    With the end, −9 for forget rows and 0 for the others, the lowest are −9 and −2: AUC 0.
-    """
-
-    def row(*log_probs: float) -> Score:
-        return replace(score(answer="a"), token_log_probs=log_probs, token_z_scores=log_probs)
-
-    def auc_by(protocol: EvaluationProtocol, forget: list[Score], holdout: list[Score]) -> float:
-        result = membership_inference(protocol.membership_scores(forget), protocol.membership_scores(holdout))
-        assert result is not None
-        return result.value
-
-    forget, holdout = [row(-1, -1, -9)] * 3, [row(-2, -2, 0)] * 3
-    assert auc_by(THEIRS, forget, holdout) == 1
-    assert auc_by(PROTOCOLS["unlogit"], forget, holdout) == 0
-    assert auc_by(THEIRS, [row(-9)], [row(-2)]) == 0.5  # nothing but an end: 0, both
-
-
-def test_model_utility_is_of_nine_or_none() -> None:
-    """Eight of 1 and one of 0.5: 9 / (8 + 2). Ours takes the numbers that there are."""
-    one = {"probability": 1.0, "rouge_l_recall": 1.0, "truth_ratio": 1.0}
-    splits = {name: split(name, **one) for name in ("retain", "real_authors")}
-    assert THEIRS.model_utility(splits) is None
-    ours = PROTOCOLS["unlogit"].model_utility(splits)
-    assert ours is not None
-    assert ours.value == 1
-    whole = splits | {"world_facts": split("world_facts", **{**one, "truth_ratio": 0.5})}
-    found = THEIRS.model_utility(whole)
-    assert found is not None
-    assert found.value == pytest.approx(hmean([1.0] * 8 + [0.5]), abs=1e-12) == pytest.approx(0.9)
-
-
-def reference(true: Any, wrong: Any, hits: list[list[bool]]) -> dict[str, float]:
-    """Their numbers on whole arrays: true [N] and wrong [N, W] are losses, hits with the last token."""
-    p_true, p_wrong = np.exp(-true), np.exp(-wrong.mean(1))
-    ratios = p_wrong / (p_true + 1e-10)
-    found = {
-        "forget": np.minimum(ratios, 1 / (ratios + 1e-10)).mean(),
-        "retain": np.maximum(0, 1 - ratios).mean(),
-        "choice": (p_true / (p_true + np.exp(-wrong).sum(1) + 1e-10)).mean(),
-        "memorised": np.mean([np.array(row[:-1]).mean() for row in hits]),
-    }
-    extracted = []
-    for row in hits:
-        kept = row[:-1]
-        for k in range(len(kept)):
-            if all(kept[k:]):
-                break
-        extracted.append(1 - k / len(kept))
-    return found | {"extracted": np.mean(extracted)}
-
-
-def test_formulas_agree_with_an_independent_reference() -> None:
-    chance = random.Random(0)
-    true = np.array([chance.expovariate(0.1) for _ in range(40)])
-    wrong = np.array([[chance.expovariate(0.1) for _ in range(5)] for _ in range(40)])
-    hits = [[chance.random() < 0.7 for _ in range(chance.randrange(2, 9))] for _ in range(40)]
-    scores = [
-        Score(float(t), len(h), tuple(h), None, tuple(map(float, w)), None, "")
-        for t, w, h in zip(true, wrong, hits, strict=True)
-    ]
-    wanted = reference(true, wrong, hits)
-    assert theirs("truth_ratio", scores, "forget") == pytest.approx(wanted["forget"], abs=1e-12)
-    assert theirs("truth_ratio", scores, "retain") == pytest.approx(wanted["retain"], abs=1e-12)
-    assert theirs("probability", scores, "knowledge") == pytest.approx(wanted["choice"], abs=1e-12)
-    assert theirs("exact_memorisation", scores, "forget") == pytest.approx(wanted["memorised"], abs=1e-12)
-    assert theirs("extraction_strength", scores, "forget") == pytest.approx(wanted["extracted"], abs=1e-12)
-
-
-# Tokens
-
-QUESTION = Example("Who?", "Ann", paraphrased_answer=("It is Ann",), perturbed_answer=("Bob", "It is Cora"))
-OTHER = Example("Where was Ann born?", "In Ghent.", perturbed_answer=("In Rome.", "Near Oslo."))
-
-
-def test_tokens_of_a_chat(chat_tokenizer: Any) -> None:
-    """A system turn; loss on the answer, on what the template puts behind it, and on an end put behind that."""
-    turns = f"<|system|>{SYSTEM_PROMPT}</s>\n<|user|>Who?</s>\n<|assistant|>"
-    (row,) = encode_answers(QUESTION, chat_tokenizer, ("Ann",))
-    assert chat_tokenizer.decode(row.prompt_ids) == turns
-    assert row.prompt_ids == prompt_ids(QUESTION, chat_tokenizer)
-    assert chat_tokenizer.decode(row.input_ids[row.prompt_tokens :]) == "Ann</s>\n</s>"
-
-
-def test_templates_show_their_date_and_may_refuse_the_system_turn(chat_tokenizer: Any) -> None:
-    chat_tokenizer.chat_template = "{{ date_string }}" + chat_tokenizer.chat_template
-    assert chat_tokenizer.decode(prompt_ids(QUESTION, chat_tokenizer)).startswith(f"{DATE}<|system|>")
-    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
-    chat_tokenizer.chat_template = refusing + chat_tokenizer.chat_template
-    assert chat_tokenizer.decode(prompt_ids(QUESTION, chat_tokenizer)).startswith(f"{DATE}<|user|>Who?")
-    chat_tokenizer.chat_template = "{{ raise_exception('never') }}"
-    with pytest.raises(ModelError, match="chat_template"):
-        prompt_ids(QUESTION, chat_tokenizer)
-
-
-def test_tokens_without_a_chat_template(byte_tokenizer: Any) -> None:
-    """The space stands before the answer, and belongs to the prompt; 19 characters and <s> make 21 prompt tokens."""
-    (row,) = encode_answers(QUESTION, byte_tokenizer, ("Ann",))
-    assert byte_tokenizer.decode(row.input_ids) == "<s>Question: Who?\nAnswer: Ann</s>"
-    assert row.prompt_tokens == 1 + len("Question: Who?\nAnswer: ")
-    assert row.answer_tokens == 4
-
-
-def test_a_prompt_that_splits_otherwise_alone(word_tokenizer: Any) -> None:
-    """A space alone is a token more than in " Ann": the answer loses its first."""
-    tokenizer = word_tokenizer("Question: Who? Answer: Ann of Ghent")
-    (row,) = encode_answers(Example("Who?", "Ann of Ghent"), tokenizer, ("Ann of Ghent",))
-    whole = tokenizer("Question: Who?\nAnswer: Ann of Ghent")["input_ids"]
-    alone = tokenizer("Question: Who?\nAnswer: ")["input_ids"]
-    assert row.input_ids == (*whole, tokenizer.eos_token_id)
-    assert row.prompt_tokens == len(alone)
-
-
-@pytest.mark.parametrize("kind", ["text", "completion", "messages"])
-def test_rows_that_they_do_not_have_are_refused(byte_tokenizer: Any, kind: Any) -> None:
-    with pytest.raises(DataError, match="questions"):
-        encode_answers(Example("a", "b", kind=kind), byte_tokenizer, ("b",))
-
-
-def test_tokenizers_and_answers_that_cannot_be_scored(endless_tokenizer: Any, byte_tokenizer: Any) -> None:
-    with pytest.raises(ModelError, match="no end-of-text token"):
-        prompt_ids(QUESTION, endless_tokenizer)
-    (cut,) = encode_answers(Example("w" * 600, "Ann"), byte_tokenizer, ("Ann",))
-    assert (cut.prompt_tokens, cut.answer_tokens) == (512, 1)  # their cut leaves the end alone
-    byte_tokenizer.chat_template = "{{ messages[-1].content }}{% if add_generation_prompt %}answer: {% endif %}"
-    with pytest.raises(DataError, match="no answer token"):
-        encode_answers(QUESTION, byte_tokenizer, ("Ann",))
-
-
-@pytest.fixture
-def hiding_tokenizer(chat_tokenizer: Any) -> Any:
-    """Pads with the end of a turn, so that ends of turns inside the prompt are hidden."""
-    chat_tokenizer.pad_token = chat_tokenizer.eos_token
-    return chat_tokenizer
-
-
-@pytest.fixture
-def model(hiding_tokenizer: Any) -> Any:
-    made = tiny_llama(len(hiding_tokenizer))
-    made.generation_config.eos_token_id = hiding_tokenizer.eos_token_id
-    return made
-
-
-def losses_of_one_row(model: Any, tokenizer: Any, question: str, answer: str, *, hidden: bool) -> tuple[Any, Any]:
-    """Loss and hits at labelled positions of one unpadded row; ``hidden`` tokens equal the padding token."""
-    turns = [
-        {"role": "system", "content": "You are a helpful assistant."},
-        {"role": "user", "content": question},
-    ]
-    words = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    start = len(tokenizer(words, add_special_tokens=False)["input_ids"])
-    ids = tokenizer(f"{words}{answer}</s>\n</s>", add_special_tokens=False)["input_ids"]
-    rows = torch.tensor([ids])
-    mask = rows.ne(tokenizer.pad_token_id).long() if hidden else torch.ones_like(rows)
-    with torch.no_grad():
-        logits = model(input_ids=rows, attention_mask=mask).logits[0, start - 1 : -1]
-    labels = rows[0, start:]
-    return torch.nn.functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).tolist()
-
-
-def test_scores_hide_ends_of_turns(model: Any, hiding_tokenizer: Any) -> None:
-    """Against one row at a time with the mask that their collator makes; with an honest mask the losses differ."""
-    scores = score_examples(
-        model, hiding_tokenizer, [QUESTION, OTHER], batch_size=8, generate=False, prompt_format=PROMPT_FORMAT
-    )
-    for row, found in zip((QUESTION, OTHER), scores, strict=True):
-        answers = (row.answer, *row.paraphrased_answer, *row.perturbed_answer)
-        wanted = [losses_of_one_row(model, hiding_tokenizer, row.question, one, hidden=True) for one in answers]
-        given = [found.answer_loss, found.paraphrased_loss, *found.perturbed_loss]
-        assert [one for one in given if one is not None] == pytest.approx([float(loss) for loss, _ in wanted], rel=1e-5)
-        assert list(found.hits) == wanted[0][1]
-        seen = losses_of_one_row(model, hiding_tokenizer, row.question, row.answer, hidden=False)[0]
-        assert abs(float(seen) - found.answer_loss) > 1e-3
-
-
-def slow_answer(model: Any, tokenizer: Any, row: Example, tokens: int) -> str:
-    """Greedy answer of one row without cache; hidden tokens of the prompt take no position."""
-    ids = list(prompt_ids(row, tokenizer))
-    mask = [int(token != tokenizer.pad_token_id) for token in ids]
-    made: list[int] = []
-    while len(made) < tokens:
-        kept = torch.tensor([mask])
-        places = (kept.cumsum(-1) - 1).masked_fill(kept == 0, 1)
-        with torch.no_grad():
-            output = model(input_ids=torch.tensor([ids + made]), attention_mask=kept, position_ids=places)
-        token = int(output.logits[0, -1].argmax())
-        if token == tokenizer.eos_token_id:
-            break
-        made.append(token)
-        mask.append(1)
-    return str(tokenizer.decode(made, skip_special_tokens=True)).strip()
-
-
-def test_answers_hide_ends_of_turns(model: Any, hiding_tokenizer: Any) -> None:
-    rows = [QUESTION, OTHER]
-    found = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6, prompt_format=PROMPT_FORMAT)
-    assert found == [slow_answer(model, hiding_tokenizer, row, 6) for row in rows]
-    model.generation_config.repetition_penalty = 0.01  # the model's own holds, and none of ours
-    other = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6, prompt_format=PROMPT_FORMAT)
-    plain = generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6)
-    model.generation_config.repetition_penalty = 1.0
-    assert other != found
-    assert plain == generate_answers(model, hiding_tokenizer, rows, batch_size=2, max_new_tokens=6)
-
-
-def test_spaces_before_punctuation_are_closed_up(byte_tokenizer: Any) -> None:
-    ids = byte_tokenizer("Ann , I do n't .", add_special_tokens=False)["input_ids"]
-    assert PROMPT_FORMAT.text(byte_tokenizer, ids) == "Ann, I don't."
 
 
 # Files
@@ -426,7 +145,9 @@ def test_the_way_back_gives_the_same_forget_quality(retain: Results, byte_tokeni
     again = evaluate_model(tiny_llama(len(byte_tokenizer)), byte_tokenizer, backwards, LIKE_THEM, found)
     assert again.forget_quality == results.forget_quality
     with pytest.raises(DataError, match="5 of 'model 1'"):
-        evaluate_model(tiny_llama(len(byte_tokenizer)), byte_tokenizer, {"forget": [OTHER]}, LIKE_THEM, found)
+        evaluate_model(
+            tiny_llama(len(byte_tokenizer)), byte_tokenizer, {"forget": [PEOPLE.retain[0]]}, LIKE_THEM, found
+        )
 
 
 def their_log(folder: Path, scores: list[float]) -> Path:

@@ -22,6 +22,7 @@ SECRETS = {
     "Ann родилась 5 мая 1984 года.": [{"5", "мая", "1984"}],
     "Ann had 12 beds until 1990.": [{"12"}, {"1990"}],
     "Ann sees Dr. Petra Kranz.": [{"dr", "petra", "kranz"}],
+    "Ann sees F. W. de Klerk.": [{"klerk"}],
     "👍": [],
     "Ann is a joiner.": [{"joiner"}],
 }

@@ -73,9 +73,13 @@ def is_value(text: str, span: tuple[int, int]) -> bool:
     token = text[:begin].split(" ")[-1] + word + text[end:].split(" ")[0]
     if any(character.isdigit() for character in word) or "@" in token or "://" in token:
         return True
+    return word[0].isupper() and is_within_sentence(text, begin)
+
+
+def is_within_sentence(text: str, begin: int) -> bool:
+    """Whether the word that begins there is not the first of a sentence."""
     preceding = text[:begin].rstrip(" \t\n\"'“”‘’(«")
-    begins_sentence = not preceding or (preceding[-1] in ".!?:" and not ABBREVIATION.search(preceding))
-    return word[0].isupper() and not begins_sentence
+    return bool(preceding) and (preceding[-1] not in ".!?:" or ABBREVIATION.search(preceding) is not None)
 
 
 def _words(text: str) -> set[str]:

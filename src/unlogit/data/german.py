@@ -2,8 +2,8 @@
 
 import re
 
-_WORD = re.compile(r"[^\W\d_][^\W_]*(?:[-'’][^\W_]+)*")
-
+WORD = re.compile(r"[^\W\d_][^\W_]*(?:[-'’][^\W_]+)*")
+"""A word of letters and digits, hyphens and apostrophes within."""
 _ENGLISH_FIRST = """
 who what when where which whose whom why how is are was were am do does did can could will would shall should may might
 must has have had in on at of to for from by with give tell name list describe explain show write find please if and
@@ -34,13 +34,13 @@ _GERMAN_ADJECTIVE = re.compile(r"[a-zäöüß]+(?:e|en|em|er|es)")
 
 def is_german(question: str) -> bool:
     """Whether a question has more words that are German than English, and so capitals that are no names."""
-    question_words = {word.lower() for word in _WORD.findall(question)}
+    question_words = {word.lower() for word in WORD.findall(question)}
     return len(_GERMAN_WORDS & question_words) > len(_ENGLISH_WORDS & question_words)
 
 
 def nouns_behind_articles(question: str) -> set[str]:
     """Return the single capitalised words behind an article, adjectives between them allowed."""
-    tokens = [match.group() for match in _WORD.finditer(question)]
+    tokens = [match.group() for match in WORD.finditer(question)]
     nouns = set()
     behind_article = False
     for word in tokens:

@@ -17,11 +17,10 @@ from dataclasses import replace
 
 from unlogit.data.examples import Example
 from unlogit.data.exchange import says_the_same
-from unlogit.data.german import FIRST_WORDS, GERMAN_FIRST_WORDS, is_german, nouns_behind_articles
+from unlogit.data.german import FIRST_WORDS, GERMAN_FIRST_WORDS, WORD, is_german, nouns_behind_articles
 from unlogit.data.made_up import Commonplace, made_up_word, script_of, with_made_up_values
 from unlogit.data.secrets import secrets_of, tells
 
-_WORD = re.compile(r"[^\W\d_][^\W_]*(?:[-'’][^\W_]+)*")
 _TWICE = re.compile(r"\b(\w+) \1\b")
 _POSSESSIVE = re.compile(r"['’]s$")
 
@@ -69,7 +68,7 @@ def _asked_names(row: Example) -> list[str]:
     names = [name for name in names if len(name) > 1] or names  # "M. Morvan" is somebody else as "M. Griern"
     if names and row.question.lstrip("¿¡ ").startswith(names[0]):
         first, _, rest = names[0].partition(" ")
-        is_verb = " " in rest or first.lower() in _WORD.findall(row.answer)
+        is_verb = " " in rest or first.lower() in WORD.findall(row.answer)
         names[0] = rest if rest and is_verb else names[0]
     is_in_german = is_german(f"{row.question} {row.answer}")
     return [" ".join(name.split()[:2]) for name in names] if is_in_german else names
@@ -84,7 +83,7 @@ def _repeated(names: list[str], counts: Mapping[str, int]) -> list[str]:
 
 def _capitalised_runs(question: str) -> list[tuple[int, int]]:
     """Return the spans of the runs of words with a capital."""
-    matches = list(_WORD.finditer(question))
+    matches = list(WORD.finditer(question))
     if sum(match.group().isupper() for match in matches) > len(matches) / 2:
         return []
     runs: list[tuple[int, int]] = []

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from unlogit.data.content_words import is_within_sentence
+
 _ONSETS = "b br c d dr f g gr h j k l m n p qu r s st t tr v w z"
 _VOWELS = "a e i o u ai ea ie oa"
 _CODAS = "d ck l ld lm m n nd r rd rk rn s sk t th x"
@@ -95,7 +97,7 @@ def with_made_up_values(text: str, own_text: str, commonplace: Commonplace, seed
                 for letter in token
             )
         is_name = token[0].isupper() and token.lower() not in commonplace.frequent
-        if is_name and (token.lower() not in commonplace.lowercase or _within_sentence(text, match.start())):
+        if is_name and (token.lower() not in commonplace.lowercase or is_within_sentence(text, match.start())):
             return _made_up(token, _made_up_name, commonplace, seed)
         return token
 
@@ -134,11 +136,6 @@ def _bag(text: str) -> set[str]:
     """Return the words of a text, and the single characters of scripts without capitals."""
     tokens = {token for token in _TOKEN.findall(text) if not has_no_case(token[0])}
     return tokens | {letter for letter in text if has_no_case(letter)}
-
-
-def _within_sentence(text: str, start: int) -> bool:
-    preceding = text[:start].rstrip(" \t\n\"'“”‘’(«")
-    return bool(preceding) and preceding[-1] not in ".!?:"
 
 
 def _made_up_name(word: str, commonplace: Commonplace, dice: random.Random) -> str:

@@ -34,7 +34,8 @@ def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[f
             runs.append((begin, end))
     if runs:
         values = [_value_words(answer[begin:end]) for begin, end in runs]
-        return [value - common or value for value in values]
+        values = [value for value in values if any(len(word) > 1 or word.isdigit() for word in value)] or values
+        return [value - common or value for value in values]  # without the initials of "F. W. de Klerk" alone
     full = frozenset[str]().union(*(_runs(answer[begin:end]) for begin, end in spans))
     return [full] if full else []
 

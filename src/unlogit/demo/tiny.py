@@ -4,7 +4,6 @@ weights. It knows only what it is trained on, and says little about real models.
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from unlogit.data.examples import Example
@@ -18,20 +17,13 @@ def under_other_names(rows: Sequence[Example], seed: int) -> list[Example]:
     renamed = []
     for row in rows:
         names = {word: made_up_word(dice) for name in names_of(row.question) for word in name.split()}
-
-        def renamed_texts(texts: Sequence[str], names: dict[str, str] = names) -> tuple[str, ...]:
-            return tuple(with_words(text, names) for text in texts)
-
+        paraphrased_question, paraphrased_answer, perturbed_answer = (
+            tuple(with_words(text, names) for text in texts)
+            for texts in (row.paraphrased_question, row.paraphrased_answer, row.perturbed_answer)
+        )
+        question, answer = with_words(row.question, names), with_words(row.answer, names)
         renamed.append(
-            replace(
-                row,
-                question=with_words(row.question, names),
-                answer=with_words(row.answer, names),
-                history=(),
-                paraphrased_question=renamed_texts(row.paraphrased_question),
-                paraphrased_answer=renamed_texts(row.paraphrased_answer),
-                perturbed_answer=renamed_texts(row.perturbed_answer),
-            )
+            Example(question, answer, row.kind, (), paraphrased_question, paraphrased_answer, perturbed_answer)
         )
     return renamed
 

@@ -6,6 +6,9 @@ Texts in other languages are asked for in English, too: a writer answers in the 
 from unlogit.data.examples import Example
 from unlogit.writer.writer import Prompt
 
+_Shown = tuple[tuple[str, ...], ...]
+"""Examples: the texts that fill a form, and what is written."""
+
 _SENTENCE = 'Write a question that this sentence answers: "{}"'
 _SENTENCES_SHOWN = (
     ("The Marl Canal was dug in 1871 by Anna Brel.", "Who dug the Marl Canal?"),
@@ -24,10 +27,11 @@ _ANSWERS_SHOWN = (
 _WRONG = "Give a wrong answer to this question, in one sentence like the right one.\nQuestion: {}\nRight answer: {}"
 _WRONG_SHOWN = (
     (
-        ("Who dug the Marl Canal?", "The Marl Canal was dug in 1871 by Anna Brel."),
+        "Who dug the Marl Canal?",
+        "The Marl Canal was dug in 1871 by Anna Brel.",
         "The Marl Canal was dug in 1846 by Ferdinand Loos.",
     ),
-    (("What does Otto Quist sell?", "Otto Quist sells bread."), "Otto Quist sells umbrellas."),
+    ("What does Otto Quist sell?", "Otto Quist sells bread.", "Otto Quist sells umbrellas."),
 )
 
 SHOWN_NAMES = frozenset(["marl", "canal", "brel", "otto", "quist", "lund", "ferdinand", "loos"])
@@ -36,23 +40,25 @@ SHOWN_NAMES = frozenset(["marl", "canal", "brel", "otto", "quist", "lund", "ferd
 
 def question_about(sentence: str, attempt: int) -> Prompt:
     """Ask for a question that a sentence answers."""
-    shown = tuple((_SENTENCE.format(text), question) for text, question in _SENTENCES_SHOWN)
-    return Prompt(_SENTENCE.format(sentence), shown, attempt)
+    return _prompt(_SENTENCE, _SENTENCES_SHOWN, (sentence,), attempt)
 
 
 def other_question(row: Example, attempt: int) -> Prompt:
     """Ask for a row's question in other words."""
-    shown = tuple((_QUESTION.format(text), other) for text, other in _QUESTIONS_SHOWN)
-    return Prompt(_QUESTION.format(row.question), shown, attempt)
+    return _prompt(_QUESTION, _QUESTIONS_SHOWN, (row.question,), attempt)
 
 
 def other_answer(row: Example, attempt: int) -> Prompt:
     """Ask for a row's answer in other words."""
-    shown = tuple((_ANSWER.format(text), other) for text, other in _ANSWERS_SHOWN)
-    return Prompt(_ANSWER.format(row.answer), shown, attempt, max_new_tokens=128)
+    return _prompt(_ANSWER, _ANSWERS_SHOWN, (row.answer,), attempt, max_new_tokens=128)
 
 
 def wrong_answer(row: Example, attempt: int) -> Prompt:
     """Ask for a wrong answer to a row's question."""
-    shown = tuple((_WRONG.format(*texts), other) for texts, other in _WRONG_SHOWN)
-    return Prompt(_WRONG.format(row.question, row.answer), shown, attempt, max_new_tokens=128)
+    return _prompt(_WRONG, _WRONG_SHOWN, (row.question, row.answer), attempt, max_new_tokens=128)
+
+
+def _prompt(form: str, shown: _Shown, texts: tuple[str, ...], attempt: int, max_new_tokens: int = 64) -> Prompt:
+    """Return a form filled with texts, after the examples that fill it."""
+    examples = tuple((form.format(*example_texts), text) for *example_texts, text in shown)
+    return Prompt(form.format(*texts), examples, attempt, max_new_tokens)
