@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.small_check import small_check
 from unlogit.cli.main import main
 from unlogit.data.neutral import GENERAL
 from unlogit.data.sources import read_prepared
@@ -14,14 +15,12 @@ from unlogit.demo import demo
 from unlogit.demo.people import make_people
 from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ModelError
-from unlogit.runs import forget
+from unlogit.runs import forget, request_check
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RunResults
 from unlogit.settings.options import RunConfig
 
-SMALL = replace(
-    demo.TINY_PLAN, forgotten=1, retained=4, questions=2, finetune=replace(demo.TINY_PLAN.finetune, epochs=1)
-)
+SMALL = replace(demo.TINY_PLAN, forgotten=1, retained=4, finetune=replace(demo.TINY_PLAN.finetune, epochs=1))
 
 
 @pytest.fixture
@@ -29,8 +28,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small plans, few ghosts, few samples, few steps, short answers."""
     monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
     monkeypatch.setattr(demo, "PRETRAINED_PLAN", SMALL)
-    for name, number in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(forget, name, number)
+    monkeypatch.setattr(demo, "FACTS", ("birthplace", "father"))
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
     monkeypatch.setattr("unlogit.runs.plan.MAX_STEPS", 2)
     monkeypatch.setattr("unlogit.runs.plan.PASSES", 1.0)
@@ -53,8 +52,14 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         asked.append((config, given))
         return request(config, given, **more)
 
-    request = forget.forget_run
+    def looked_for(*given: Any) -> Any:
+        others.update(row.question for row in given[5])
+        return find(*given)
+
+    others = set[str]()
+    request, find = forget.forget_run, request_check.find_leaks
     monkeypatch.setattr(forget, "forget_run", recorded)
+    monkeypatch.setattr(request_check, "find_leaks", looked_for)
     output = tmp_path / "demo"
     assert main(["demo", f"--output={output}", "--seed=5"]) == 3
     shown = capsys.readouterr().out
@@ -69,6 +74,8 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         data=replace(config.data, **rows, seed=5),
         train=replace(RunConfig("", "").train, seed=5),
     )
+    kept = read_prepared(output / "people" / "retain.jsonl")
+    assert {row.question for row in kept} <= others  # what they are told, too, can be guessed
     page = (output / "check.txt").read_text().strip()
     assert page in shown
     assert page.count("   before  ") == 2
@@ -101,5 +108,5 @@ def test_demo_on_a_pretrained_model(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.usefixtures("quick")
 def test_the_exit_code_is_that_of_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that finds no problem passes."""
-    monkeypatch.setattr(forget, "find_problems", lambda *given: [])
+    monkeypatch.setattr(request_check, "find_problems", lambda *given: [])
     assert main(["demo", f"--output={tmp_path / 'demo'}"]) == 0

@@ -12,7 +12,7 @@ import pytest
 from unlogit.data.encode import encode
 from unlogit.data.ghosts import names_of
 from unlogit.demo import smollm2
-from unlogit.demo.demo import TINY, TINY_PLAN, _taught_rows, run_demo
+from unlogit.demo.demo import FACTS, TINY, TINY_PLAN, VALUES, _taught_rows, run_demo
 from unlogit.demo.people import make_people
 from unlogit.demo.tiny import tiny_model, tiny_tokenizer, under_other_names
 from unlogit.errors import ConfigError, ModelError
@@ -45,7 +45,7 @@ def test_no_name_has_a_token_of_its_own() -> None:
 
 
 def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
-    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, TINY_PLAN.questions)
+    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, len(FACTS), facts=FACTS, values=VALUES)
     taught = {(row.question, row.answer) for row in _taught_rows(people.forget, TINY)}
     assert len(taught) == 3 * len(people.forget)
     assert not any(

@@ -22,6 +22,9 @@ TINY = "tiny"
 SMOLLM2 = "smollm2"
 TAUGHT_WORDINGS = DataOptions().paraphrases
 """Paraphrases of each row that a tiny target is trained on; the others are left to evaluation."""
+FACTS = ("birthplace", "profession", "father", "city")
+VALUES = 10
+"""Of each fact, so that several people share one: a town in which one person alone was born would count as private."""
 MAX_NEW_TOKENS = 40
 
 
@@ -31,14 +34,12 @@ class Plan:
 
     forgotten: int
     retained: int
-    questions: int
     finetune: FinetuneOptions
 
 
 TINY_PLAN = Plan(
-    forgotten=3,
-    retained=27,
-    questions=5,
+    forgotten=4,
+    retained=44,
     finetune=FinetuneOptions(
         learning_rate=2e-3,
         epochs=22,
@@ -50,9 +51,8 @@ TINY_PLAN = Plan(
     ),
 )
 PRETRAINED_PLAN = Plan(
-    forgotten=3,
-    retained=7,
-    questions=4,
+    forgotten=2,
+    retained=10,
     finetune=FinetuneOptions(learning_rate=4e-4, epochs=5, batch_size=8, save_steps=10_000, logging_steps=10),
 )
 KNOWN_ROWS = 12
@@ -78,7 +78,7 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
     base = None if model == TINY else _pretrained(model)
     plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
     total = plan.forgotten + plan.retained
-    people = make_people(total, plan.questions, seed, plan.forgotten / total)
+    people = make_people(total, len(FACTS), seed, plan.forgotten / total, FACTS, VALUES)
     people.write(output / "people")
     _say(1, f"Made up {total} people: {plan.forgotten} to forget, {plan.retained} to keep.")
     general_rows = _general_rows(model)
