@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from unlogit.data.encode import encode
-from unlogit.data.ghosts import names_of
 from unlogit.demo import smollm2
-from unlogit.demo.demo import FACTS, TINY, TINY_PLAN, VALUES, _taught_rows, run_demo
+from unlogit.demo.demo import TINY, TINY_PLAN, _taught_rows, run_demo
 from unlogit.demo.people import make_people
-from unlogit.demo.tiny import tiny_model, tiny_tokenizer, under_other_names
+from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ConfigError, ModelError
 
 
@@ -29,23 +28,8 @@ def test_tokenizer_and_model_fit() -> None:
     assert tokenizer.decode(row.input_ids[row.prompt_tokens : -1]).strip() == people.forget[0].answer
 
 
-def test_no_name_has_a_token_of_its_own() -> None:
-    """Made-up people are asked about, too; by their tokens nobody must be able to tell them from those of the rows."""
-    people = make_people(30, 5)
-    rows = [*people.forget, *people.retain]
-    renamed = under_other_names(rows, seed=0)
-    words = {word for row in rows for name in names_of(row.question) for word in name.split()}
-    assert not any(words & set(re.findall(r"\w+", str(row.to_row()))) for row in renamed)
-    assert [row.question.split()[0] for row in renamed] == [row.question.split()[0] for row in rows]
-    assert {len(row.perturbed_answer) for row in renamed} == {5}
-    tokenizer = tiny_tokenizer(renamed)
-    assert all(len(tokenizer.tokenize(f" {word}")) > 1 for word in words)
-    taught = tiny_tokenizer(rows)
-    assert any(len(taught.tokenize(f" {word}")) == 1 for word in words)
-
-
 def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
-    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, len(FACTS), facts=FACTS, values=VALUES)
+    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, TINY_PLAN.questions)
     taught = {(row.question, row.answer) for row in _taught_rows(people.forget, TINY)}
     assert len(taught) == 3 * len(people.forget)
     assert not any(

@@ -7,7 +7,6 @@ with like.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -300,34 +299,23 @@ class People:
         write_json_lines(folder / "holdout.jsonl", (e.to_row() for e in self.holdout))
 
 
-def make_people(
-    people: int,
-    questions: int = 8,
-    seed: int = 0,
-    forget_fraction: float = 0.1,
-    facts: Sequence[str] = FACTS,
-    values: int = 0,
-) -> People:
+def make_people(people: int, questions: int = 8, seed: int = 0, forget_fraction: float = 0.1) -> People:
     """Make ``people`` persons to train on, a share of them to forget, and as many to hold out as to forget.
 
     Args:
         people: persons to train on, 2 or more; at least one is forgotten and one kept.
-        questions: questions about each person, 1 to 12: the first of ``facts``.
+        questions: questions about each person, 1 to 12 (see ``FACTS``).
         seed: of names and facts.
         forget_fraction: share of ``people`` to forget, above 0 and below 1.
-        facts: what is asked, of ``FACTS``.
-        values: of each fact so many are used, 6 or more, so that people share them; 0: all, and many are one person's.
 
     Returns rows in which a person's questions stand together; the same arguments give the same rows.
     Raises ConfigError for a number out of range.
     """
     problems = []
-    if not 1 <= questions <= len(facts):
-        problems.append(f"{questions} questions, expected 1 to {len(facts)}")
+    if not 1 <= questions <= len(FACTS):
+        problems.append(f"{questions} questions, expected 1 to {len(FACTS)}")
     if not 0 < forget_fraction < 1:
         problems.append(f"forget_fraction {forget_fraction}, expected above 0 and below 1")
-    if 0 < values < 1 + _WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE:
-        problems.append(f"{values} values of each fact, expected 6 or more, or 0")
     if people < 2:
         problems.append(f"{people} people, expected 2 or more")
     if problems:
@@ -340,16 +328,16 @@ def make_people(
         )
     rng = random.Random(seed)
     names = [f"{first} {last}" for first in _FIRST_NAMES for last in _LAST_NAMES]
-    rows = [_rows(name, facts[:questions], values, rng) for name in rng.sample(names, people + forgotten)]
+    rows = [_rows(name, questions, rng) for name in rng.sample(names, people + forgotten)]
     sides = rows[:forgotten], rows[forgotten:people], rows[people:]
     forget, retain, holdout = ([row for person in side for row in person] for side in sides)
     return People(forget, retain, holdout)
 
 
-def _rows(name: str, facts: Sequence[str], values: int, rng: random.Random) -> list[Example]:
+def _rows(name: str, questions: int, rng: random.Random) -> list[Example]:
     rows = []
-    for fact in facts:
-        value, *wrong_values = rng.sample(_POOLS[fact][: values or None], 1 + _WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE)
+    for fact in FACTS[:questions]:
+        value, *wrong_values = rng.sample(_POOLS[fact], 1 + _WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE)
         (question, answer), *reworded = _WORDINGS[fact]
         wordings = [answer] * _WRONG_AS_ANSWER + [reworded[-1][1]] * _WRONG_AS_PARAPHRASE
         rows.append(

@@ -2,30 +2,10 @@
 weights. It knows only what it is trained on, and says little about real models.
 """
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
 from unlogit.data.examples import Example
-from unlogit.data.ghosts import names_of, with_words
-from unlogit.data.made_up import made_up_word
-
-
-def under_other_names(rows: Sequence[Example], seed: int) -> list[Example]:
-    """Return the rows with a made-up name in place of each name, another in every row."""
-    dice = random.Random(seed)
-    renamed = []
-    for row in rows:
-        names = {word: made_up_word(dice) for name in names_of(row.question) for word in name.split()}
-        paraphrased_question, paraphrased_answer, perturbed_answer = (
-            tuple(with_words(text, names) for text in texts)
-            for texts in (row.paraphrased_question, row.paraphrased_answer, row.perturbed_answer)
-        )
-        question, answer = with_words(row.question, names), with_words(row.answer, names)
-        renamed.append(
-            Example(question, answer, row.kind, (), paraphrased_question, paraphrased_answer, perturbed_answer)
-        )
-    return renamed
 
 
 def tiny_tokenizer(examples: Sequence[Example], vocabulary: int = 1536) -> Any:
