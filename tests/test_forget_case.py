@@ -12,6 +12,7 @@ from benchmarks.forget_judge import JudgedRows, judge
 from benchmarks.forget_options import CaseOptions, read_case
 from benchmarks.forget_table import by_ghosts, forget_tables, oracle
 from support.tiny_run import PEOPLE, Place, save_model
+from support.small_check import small_check
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
@@ -136,8 +137,7 @@ def test_the_retain_model_has_every_row_but_the_requests(tmp_path: Path, monkeyp
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ghosts, few samples, two alphas."""
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
     for name, value in (("ALPHAS", (0.5, 1.1)), ("SAMPLES", 2), ("MAX_NEW_TOKENS", 8)):
         monkeypatch.setattr(forget_judge, name, value)

@@ -1,11 +1,13 @@
 """What a target gained by a row, and an assistant that holds just that."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import LlamaConfig
 
 from support.tiny_models import tiny_target
 from unlogit.data.encode import encode
@@ -97,7 +99,8 @@ def found_gains(tokenizer: Any, monkeypatch: pytest.MonkeyPatch, row: Example = 
         return made
 
     monkeypatch.setattr(gains, "score_examples", score)
-    return with_gains([row], None, tokenizer, seed=0)[0]
+    monkeypatch.setattr(gains, "check_readable", lambda *_: None)
+    return with_gains([row], SimpleNamespace(config=LlamaConfig()), tokenizer, seed=0)[0]
 
 
 def test_only_what_strangers_do_not_get_is_gained(byte_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from unlogit.data.ghosts import names_in, with_words
 from unlogit.data.made_up import made_up_word, script_of
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import score_examples
+from unlogit.model.vocabulary import check_readable
 
 GHOSTS = 4
 """Made-up people of every row."""
@@ -42,21 +43,25 @@ def with_gains(
         tokenizer: the target's.
         seed: of the made-up names.
         progress: called after each batch.
+
+    Raises:
+        DataError: a row has a token that the target's embedding has no row for.
     """
     named = [(i, names) for i, (row, names) in enumerate(zip(rows, names_in(rows), strict=True)) if names]
     ghosts = [_ghosts(rows[i], names, seed) for i, names in named]
-    asked = [row for (i, _), of_row in zip(named, ghosts, strict=True) for row in (rows[i], *of_row)]
-    if not asked:
+    scored = [row for (i, _), of_row in zip(named, ghosts, strict=True) for row in (rows[i], *of_row)]
+    if not scored:
         return list(rows)
+    check_readable(rows, tokenizer, target.config.get_text_config().vocab_size)
     scores = score_examples(
-        target, tokenizer, asked, batch_size=BATCH_SIZE, generate=False, token_scores=True, progress=progress
+        target, tokenizer, scored, batch_size=BATCH_SIZE, generate=False, token_scores=True, progress=progress
     )
-    tokens = [_tokens(row, tokenizer, score.token_log_probs) for row, score in zip(asked, scores, strict=True)]
-    found = list(rows)
+    tokens = [_tokens(row, tokenizer, score.token_log_probs) for row, score in zip(scored, scores, strict=True)]
+    with_spans = list(rows)
     for k, (i, _) in enumerate(named):
         real, *of_ghosts = tokens[k * (GHOSTS + 1) : (k + 1) * (GHOSTS + 1)]
-        found[i] = replace(rows[i], gains=_gains(real, of_ghosts))
-    return found
+        with_spans[i] = replace(rows[i], gains=_gains(real, of_ghosts))
+    return with_spans
 
 
 def _ghosts(row: Example, names: Sequence[str], seed: int) -> list[Example]:

@@ -65,7 +65,7 @@ def check_request(
 ) -> Outcome:
     """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
     scored, rows, retain, own_rows = scored_rows(folder, target_says.ghosts)
-    others = _rows_of_others(folder, {ghost.question for ghost in target_says.ghosts})
+    kept_rows = _rows_of_others(folder, {ghost.question for ghost in target_says.ghosts})
     refuses = refusal_test(folder, config)
     max_new_tokens = longest_answer([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
@@ -80,7 +80,7 @@ def check_request(
             ask_unlearned,
             _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
-            [*target_says.ghosts, *others],  # what others are told, too, can be guessed
+            [*target_says.ghosts, *kept_rows],  # what others are told, too, can be guessed
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
             thinking[:2],
         )
@@ -89,7 +89,7 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values(rows, others, leaks, target_says.ghosts, samples)
+        foreign = _foreign_values(rows, kept_rows, leaks, target_says.ghosts, samples)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(

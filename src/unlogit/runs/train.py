@@ -306,7 +306,10 @@ class RunTraining:
         retain = load_log(options.retain_model, rows["forget"], options.protocol)
         points: list[dict[str, Any]] = self.folder.read_path() if self.resume else []
         combines = trained.combines
+        training = [parameter for parameter in trained.parameters() if parameter.requires_grad]
         model = self._combined([*earlier, *trained.result()], weights) if combines else trained.language_model
+        for parameter in training:  # what is combined is frozen otherwise
+            parameter.requires_grad_(True)
 
         def score(epoch: int) -> None:
             if on_main_process():
