@@ -134,7 +134,6 @@ PREPARING: dict[str, tuple[Callable[[Place], Lines], str]] = {
     "half a layer": (lambda p: yaml(p, RUN_FILE + "assistant: {num_layers: 1.5}\n"), "num_layers is 1.5"),
     "unknown rule": (lambda p: yaml(p, RUN_FILE + "combination: {rule: centered}\n"), "did you mean 'centred'?"),
     "negative filter": (lambda p: yaml(p, RUN_FILE + "combination: {filter_rate: -1}\n"), "filter_rate"),
-    "pick without a retain model": (lambda p: yaml(p, RUN_FILE + "pick: {enabled: true}\n"), "without a retain_model"),
     "no retain model there": (
         lambda p: yaml(p, RUN_FILE + "evaluate: {retain_model: HERE/none}\n"),
         "is no folder",

@@ -26,10 +26,14 @@ from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
+from unlogit.evaluate.ghost_reference import ghost_reference
+from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio
+from unlogit.evaluate.pick import split_validation
 from unlogit.evaluate.results import TruthRatios
+from unlogit.evaluate.scoring.score import score_examples
 from unlogit.evaluate.sweep import Sweep, figures, pareto_front, sweep_combinations, sweep_grid
 from unlogit.files import write_json_lines
-from unlogit.model.loading import load_unlearned
+from unlogit.model.loading import load_tokenizer, load_unlearned
 from unlogit.model.logit_difference import combine_logits
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RunResults
@@ -360,6 +364,27 @@ def test_results_stand_for_the_retain_model(place: Place, first: tuple[str, dict
     assert by_results["retain_model"] == {}
 
 
+def test_without_a_retain_model_made_up_people_stand_in(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Target (alpha 0) and picked are compared with ghosts, and nothing is called forget quality."""
+    assert main([word for word in line(place) if "retain_model" not in word]) == 0
+    shown = capsys.readouterr().out
+    tree = json.loads((place.run / "sweep.json").read_text())
+    assert tree["by_ghosts"]
+    assert tree["retain_model"] == {}
+    assert "p-value" in shown
+    assert "made-up people" in shown
+    assert "quality\n" not in shown
+    rows = read_prepared(place.run / "data/evaluation/forget.jsonl")
+    model = load_unlearned(str(place.run), dtype="float32")
+    tokenizer = load_tokenizer(str(place.run / "unlearned"))
+    reference = ghost_reference(rows, model.target, tokenizer, 0, batch_size=32)
+    _, test = split_validation(rows, 0.25, 0)
+    ratios, _ = reference.of(test)
+    scores = score_examples(model.target, tokenizer, test, batch_size=4, generate=False)
+    expected = ks_2samp([row_truth_ratio(score) for score in scores], ratios).statistic
+    assert tree["target"]["test"]["ks_statistic"] == pytest.approx(expected)
+
+
 def test_leak_at_k_of_what_was_picked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Answers are drawn where it is asked for: of target, retain model and the picked combination, on test rows."""
     assert main(line(place, "--samples=2", "--max_rows=6")) == 0
@@ -388,7 +413,6 @@ def test_apply(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_refused_in_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     cases = {
-        "--retain_model": ["--retain_model="],
         "alphas": ["--alphas=[0]"],
         "filter_rate is 1.5": ["--filter_rates=[0, 1.5]"],
         "--rules": ["--rules=[centred, supress]"],

@@ -12,6 +12,9 @@ The objective is ``J = harmonic mean(F, R)``, in [0, 1], higher is better:
      probability of answers that must stay. Gains beyond the target do not make up for losses. It is taken on
      retain rows, and on held-out neutral rows where there are any, and R is the smaller of the two: what is
      kept of the forget set's neighbours does not make up for general questions that are lost.
+Where there is no retain model, the target asked about people who do not exist stands in for it (``ghost_reference``):
+D and M are then taken against the ghosts of the forget rows, and what stands as forget quality is the p-value of the
+same test against ghosts.
 The rows that choose must not be those that judge: ``split_validation`` splits them. Nothing is generated, so
 that neither ROUGE-L nor model utility is looked at.
 """
@@ -25,6 +28,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import retain_truth_ratios
+from unlogit.evaluate.ghost_reference import GhostReference
 from unlogit.evaluate.metrics.exact_memorisation import exact_memorisation
 from unlogit.evaluate.metrics.forget_quality import ks_two_sided
 from unlogit.evaluate.metrics.model_utility import harmonic_mean
@@ -36,21 +40,34 @@ from unlogit.evaluate.scoring.batching import Progress, evaluating
 from unlogit.evaluate.scoring.score import CombinationScores, Score, measure_settings
 from unlogit.settings.options import CombinationOptions, PickOptions
 
+Reference = Results | TruthRatios | GhostReference
+"""A retain model's results, or what stands in for it."""
+
+NO_GHOSTS = (
+    "no forget row has both a name in its question and wrong answers, so that nobody can be made up to compare it "
+    "with; expected some: give a retain_model, or set alpha yourself"
+)
+
 
 @dataclass(frozen=True)
 class ReferenceFigures:
-    """The retain model's figures on the forget rows that choose (or judge); None: not known."""
+    """The retain model's figures on the forget rows that choose (or judge), or those of what stands in for it; None:
+    not known."""
 
     truth_ratios: Sequence[float]
     exact_memorisation: float | None = None
 
     @classmethod
-    def of(cls, forget: Sequence[Example], retain: Results | TruthRatios) -> tuple[list[Example], "ReferenceFigures"]:
-        """Return the forget rows that have wrong answers, and what the retain model is on them.
+    def of(cls, forget: Sequence[Example], retain: Reference) -> tuple[list[Example], "ReferenceFigures"]:
+        """Return the forget rows that have wrong answers (and ghosts), and what the retain model is on them.
 
         Raises:
             DataError: no row has wrong answers, or ``retain`` lacks these rows.
         """
+        if isinstance(retain, GhostReference):
+            if not (with_ghosts := retain.usable(forget)):
+                raise DataError(NO_GHOSTS)
+            return with_ghosts, cls(*retain.of(with_ghosts))
         usable, ratios = retain_truth_ratios(forget, "the unlearned model", retain)
         retain_ratios = retain.truth_ratios() if isinstance(retain, Results) else retain
         return usable, cls(ratios, retain_ratios.memorised([row_digest(row) for row in usable]))
@@ -94,7 +111,7 @@ def pick_combination(
     tokenizer: Any,
     forget_rows: Sequence[Example],
     retain_rows: Sequence[Example],
-    retain: Results | TruthRatios,
+    retain: Reference,
     options: PickOptions,
     *,
     batch_size: int,
@@ -104,8 +121,8 @@ def pick_combination(
     """Try every rule, alpha and filter_rate of ``options`` on validation rows; take that with the largest J.
 
     ``model`` is an unlearned model (its ``parts`` and ``weights`` are used, its own combination is not);
-    ``retain`` the retain model's results on these forget rows at least; ``neutral_rows`` rows that no request
-    concerns and no training saw. Of equals, the smaller alpha wins.
+    ``retain`` the retain model's results on these forget rows at least, or what stands in for it; ``neutral_rows`` rows
+    that no request concerns and no training saw. Of equals, the smaller alpha wins.
 
     Raises:
         ConfigError: there is nothing to try.

@@ -20,8 +20,8 @@ from typing import Any
 
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
-from unlogit.evaluate.pick import PickRow, ReferenceFigures, best_row, measure_rows, merit, pick_row
-from unlogit.evaluate.results import Results, TruthRatios
+from unlogit.evaluate.ghost_reference import GhostReference
+from unlogit.evaluate.pick import PickRow, Reference, ReferenceFigures, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import CombinationScores, Score
 from unlogit.settings.options import CombinationOptions, SweepOptions
@@ -57,7 +57,8 @@ class Sweep:
 
     ``counts`` has the number of rows by purpose (validation, test) and split. ``retain_model`` has its figures
     on the test rows, empty where the model itself was not scored. ``leaks`` has Leak@k on the forget rows among them by
-    model and metric, where answers were drawn: of the target, the retain model and what was picked.
+    model and metric, where answers were drawn: of the target, the retain model and what was picked. ``by_ghosts`` says
+    that there was no retain model: forget quality is then the p-value against ghosts.
     """
 
     rows: tuple[SweepRow, ...]
@@ -66,6 +67,7 @@ class Sweep:
     counts: Mapping[str, Mapping[str, int]]
     retain_model: Mapping[str, float | None]
     leaks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_ghosts: bool = False
 
     def best(self, count: int) -> list[SweepRow]:
         """Return the rows with the largest objective on validation rows, the picked one first.
@@ -97,6 +99,7 @@ class Sweep:
             "picked": self.picked.to_json(),
             "target": self.target.to_json(),
             "retain_model": dict(self.retain_model),
+            "by_ghosts": self.by_ghosts,
             "leaks": {model: dict(leaks) for model, leaks in self.leaks.items()},
             "counts": {purpose: dict(counts) for purpose, counts in self.counts.items()},
             "rows": [row.to_json() | {"front": row in front} for row in self.rows],
@@ -143,7 +146,7 @@ def sweep_combinations(
     tokenizer: Any,
     validation: Mapping[str, Sequence[Example]],
     test: Mapping[str, Sequence[Example]],
-    retain: Results | TruthRatios,
+    retain: Reference,
     combinations: Sequence[CombinationOptions],
     *,
     batch_size: int,
@@ -157,7 +160,7 @@ def sweep_combinations(
         tokenizer: the target's.
         validation: rows that choose, by split (``SWEEP_SPLITS``; forget and retain at least).
         test: rows that judge, likewise. Forget rows without wrong answers are left out.
-        retain: the retain model's results on the forget rows of both at least.
+        retain: the retain model's results on the forget rows of both at least, or what stands in for it.
         combinations: what to score, see ``sweep_grid``.
         batch_size: rows at once.
         progress: called as rows are done.
@@ -195,11 +198,12 @@ def sweep_combinations(
         retain_model={}
         if retain_scores is None
         else figures(_row(tried[0], retain_scores, target_scores["test"], references["test"])),
+        by_ghosts=isinstance(retain, GhostReference),
     )
 
 
 def _usable_rows(
-    purpose: str, splits: Mapping[str, Sequence[Example]], retain: Results | TruthRatios
+    purpose: str, splits: Mapping[str, Sequence[Example]], retain: Reference
 ) -> tuple[dict[str, Sequence[Example]], ReferenceFigures]:
     """Return the rows of a purpose by split, the forget rows without wrong answers left out, and their reference."""
     forget, reference = ReferenceFigures.of(splits["forget"], retain)

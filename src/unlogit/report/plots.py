@@ -100,6 +100,8 @@ FRONT_AXES = {
     "neutral_kept": "neutral answers kept\n(share of the target's probability)",
     "forget_quality": "forget quality (p-value; log scale)",
     "ks_statistic": "distance from the retain model\n(Kolmogorov–Smirnov statistic)",
+    "forget_quality by ghosts": "p-value against made-up people (log scale)",
+    "ks_statistic by ghosts": "distance from made-up people\n(Kolmogorov–Smirnov statistic)",
 }
 """Axis labels of ``front_plot``."""
 
@@ -121,7 +123,7 @@ def front_plot(sweep: "Sweep", y: Literal["forget_quality", "ks_statistic"] = "f
         _draw_marks(axes, sweep, x, y)
         _limit(axes, sweep, x, y, low)
         axes.set_xlabel(FRONT_AXES[x])
-    panels[0].set_ylabel(FRONT_AXES[y])
+    panels[0].set_ylabel(FRONT_AXES[f"{y} by ghosts" if sweep.by_ghosts else y])
     if y == "forget_quality":
         panels[0].set_yscale("log")
         panels[0].set_ylim(low, 2.5)
@@ -183,8 +185,9 @@ def _draw_marks(axes: Any, sweep: "Sweep", x: str, y: str) -> None:
         axes.plot(*point, marker="D", color=GREY, label="retain model", **mark)
     if y == "forget_quality":
         level = {"color": INK, "linewidth": 1.0, "linestyle": (0, (5, 4)), "zorder": 1}
+        reference = "made-up people" if sweep.by_ghosts else "the retain model"
         axes.axhline(
-            INDISTINGUISHABLE, label=f"{INDISTINGUISHABLE}: above, indistinguishable\nfrom the retain model", **level
+            INDISTINGUISHABLE, label=f"{INDISTINGUISHABLE}: above, indistinguishable\nfrom {reference}", **level
         )
 
 

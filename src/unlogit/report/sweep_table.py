@@ -32,12 +32,20 @@ def sweep_table(sweep: Sweep) -> "Table":
     from rich import box
     from rich.table import Table
 
+    reference = (
+        "the target on made-up people, who stand in for a retain model" if sweep.by_ghosts else "the retain model"
+    )
     caption = (
-        "↑ higher is better · ↓ lower is better · ≈ best as the retain model's. J, on the rows that choose, is the "
-        "harmonic mean of nearness to the retain model (the smaller of 1 − KS statistic and 1 − the distance in exact "
-        "memorisation) and what is kept; all else is of rows that do not. Forget quality is a "
-        f"p-value: from {INDISTINGUISHABLE} on, the model is indistinguishable from the retain model. Kept: of the "
-        "target's probability of right answers."
+        f"↑ higher is better · ↓ lower is better · ≈ best as that of {reference}. J, on the rows that choose, is the "
+        "harmonic mean of nearness to it (the smaller of 1 − KS statistic and 1 − the distance in exact "
+        "memorisation) and what is kept; all else is of rows that do not. "
+        + (
+            "p is that of the KS test; it is no forget quality, which needs a retain model. "
+            if sweep.by_ghosts
+            else f"Forget quality is a p-value: from {INDISTINGUISHABLE} on, the model is indistinguishable from the "
+            "retain model. "
+        )
+        + "Kept: of the target's probability of right answers."
     )
     caption += leak_line(sweep.leaks)
     table = Table(
@@ -46,7 +54,8 @@ def sweep_table(sweep: Sweep) -> "Table":
     table.add_column("", no_wrap=True, min_width=12)
     for heading in ("rule", "α", "filter", "J ↑"):
         table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
-    for heading, _ in COLUMNS:
+    for heading, name in COLUMNS:
+        heading = "KS\np-value\n↑" if sweep.by_ghosts and name == "forget_quality" else heading
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_row(
         "target", "", "0", "", _number(sweep.target.validation.objective), *_cells(figures(sweep.target.test))

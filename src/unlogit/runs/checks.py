@@ -160,8 +160,6 @@ def check_evaluation(options: EvaluateOptions, pick: PickOptions) -> None:
     problems = [f"{n} is {getattr(options, n)}; expected 1 or more" for n in _POSITIVE if getattr(options, n) < 1]
     problems += [f"{n} is {getattr(options, n)}; expected 0 or more" for n in _COUNTS if getattr(options, n) < 0]
     if pick.enabled:
-        if not options.retain_model:
-            problems.append("pick.enabled is true without a retain_model; expected one to choose by")
         if not 0 < pick.validation_fraction < 1:
             problems.append(
                 f"pick.validation_fraction is {pick.validation_fraction}; expected a number between 0 and 1"

@@ -19,6 +19,7 @@ from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype
 from unlogit.errors import DataError
 from unlogit.evaluate.evaluate import evaluate_model, running_text, wordless_answers
+from unlogit.evaluate.ghost_reference import GhostReference, ghost_reference
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
 from unlogit.evaluate.pick import Picked, pick_combination, split_validation
 from unlogit.evaluate.results import Results, TruthRatios, row_digest
@@ -158,18 +159,17 @@ class Scorer:
         return score_truth_ratios(str(model.name_or_path), usable, scores)
 
     def pick(self, model: Any, tokenizer: Any) -> Picked:
-        """Choose the combination on the validation rows.
+        """Choose the combination on the validation rows; without a retain model, by ghosts.
 
         Raises:
-            DataError: there is no retain model to choose by.
+            DataError: no forget row has ghosts, where there is no retain model.
         """
-        if self.retain.choose is None:
-            raise DataError("there is no retain model to choose the combination by; expected one: give retain_model")
         forget, retain = (self.rows.validation[name] for name in VALIDATION_SPLITS)
         neutral = self.rows.validation.get("neutral", [])
         counts = f"{len(forget)} forget and {len(retain)} retain rows" + (
             f", {len(neutral)} neutral" if neutral else ""
         )
+        reference = self.retain.choose or stand_in(model.target, tokenizer, forget, self.config)
         log.info(f"Choosing the combination on {counts}.")
         with scoring_bar("choosing") as progress:
             return pick_combination(
@@ -177,12 +177,24 @@ class Scorer:
                 tokenizer,
                 forget,
                 retain,
-                self.retain.choose,
+                reference,
                 self.config.pick,
                 batch_size=self.config.evaluate.batch_size,
                 progress=progress,
                 neutral_rows=neutral,
             )
+
+
+def stand_in(target: Any, tokenizer: Any, forget: Sequence[Example], config: RunConfig) -> GhostReference:
+    """Return what stands in for a retain model: the target on the forget rows about people who do not exist."""
+    log.info(
+        "There is no retain model: answers to forget should be as the target finds them of people who do not exist. "
+        "What stands as forget quality is a p-value against these."
+    )
+    with scoring_bar("made-up people") as progress:
+        return ghost_reference(
+            forget, target, tokenizer, config.data.seed, batch_size=config.evaluate.batch_size, progress=progress
+        )
 
 
 def _held_out_neutral(folder: RunFolder, config: RunConfig) -> tuple[list[Example], list[Example]]:

@@ -21,7 +21,7 @@ from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import draw_samples
 from unlogit.evaluate.metrics.leak_at_k import leak_at_k
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
-from unlogit.evaluate.pick import answers_only, of_split
+from unlogit.evaluate.pick import Reference, answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.sampling import COMMON_FRACTION
 from unlogit.evaluate.scoring.score import Score, score_examples
@@ -29,7 +29,7 @@ from unlogit.evaluate.sweep import SWEEP_SPLITS, Sweep, figures, sweep_combinati
 from unlogit.files import atomic_file, write_json
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned, model_place
 from unlogit.runs.checks import check_evaluation, retain_log
-from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer
+from unlogit.runs.evaluate import NO_WRONG_ANSWERS, EvaluationRows, Scorer, stand_in
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RETAIN, given_out_warning, load_retain
 from unlogit.settings.config_file import plain, record
@@ -47,7 +47,7 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     """Score the grid on a run's rows; writes nothing.
 
     Raises:
-        ConfigError: the grid or a setting is wrong, there is no retain model, or nothing is combined in this run.
+        ConfigError: the grid or a setting is wrong, or nothing is combined in this run.
         DataError: rows are missing, or the retain model's results are of other rows.
         ModelError: a model is missing, or the target is not the assistant's.
     """
@@ -65,10 +65,16 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     def leaks_of(model: Any, tokenizer: Any) -> dict[str, float]:
         return _leaks(model, tokenizer, test["forget"], config.evaluate, common)
 
-    # The retain model is let go of: never two models in memory.
-    retain, retain_scores, leaks = _retain(config, rows.validation, test, dtype, leaks_of)
+    retain: Reference
+    retain_scores: dict[str, list[Score]] | None = None
+    leaks: dict[str, dict[str, float]] = {}
+    if config.evaluate.retain_model:  # it is let go of: never two models in memory
+        retain, retain_scores, leaks = _retain(config, rows.validation, test, dtype, leaks_of)
     target_path = config.target if Path(config.target).is_dir() else ""
     model, tokenizer = load_unlearned(str(folder.path), target_path, dtype), load_tokenizer(str(folder.unlearned))
+    if not config.evaluate.retain_model:
+        forget = [*rows.validation["forget"], *test["forget"]]
+        retain = stand_in(model.target, tokenizer, forget, config)
     log.info(f"Scoring {len(grid)} combinations: {_counts(rows.validation)} choose, {_counts(test)} judge.")
     with scoring_bar("sweep") as progress:
         sweep = sweep_combinations(
@@ -104,11 +110,6 @@ def _leaks(
 
 def _check(folder: RunFolder, config: RunConfig) -> None:
     """Refuse what cannot be swept before anything is loaded."""
-    if not config.evaluate.retain_model:
-        raise ConfigError(
-            "a sweep picks by a retain model, and there is none; expected a model trained without the forget rows "
-            "(folder or hub id), or its results.json on all evaluation rows: give --retain_model"
-        )
     if not combines(config.train.objective):
         raise ConfigError(
             f"{folder.path} was trained with {config.train.objective}, full-model unlearning: nothing is combined; "

@@ -185,7 +185,7 @@ class PickOptions:
     """Choose alpha, filter_rate and rule on validation rows instead of taking those of `combination`."""
 
     enabled: bool = False
-    """Whether to choose. Needs a retain model."""
+    """Whether to choose: by the retain model; without one, by how the target finds answers about made-up people."""
     validation_fraction: float = 0.25
     """Share of the forget and retain evaluation rows used to choose; the test rows are the others."""
     alphas: tuple[float, ...] = (0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)

@@ -18,7 +18,8 @@ def parser() -> Any:
         "sweep",
         "RUN [options]",
         "Score every combination of a grid from one pass of target and assistant, without generating anything; pick "
-        "the best on a validation part of the rows, show all on the others. Writes RUN/sweep.json, RUN/sweep.csv and "
+        "the best on a validation part of the rows, by a retain model or, without one, by how the target finds answers "
+        "about made-up people; show all on the others. Writes RUN/sweep.json, RUN/sweep.csv and "
         "RUN/sweep.png; the run's settings stay as they are, unless --apply is given.",
         (
             "runs/mine --retain_model RETAIN_MODEL",
