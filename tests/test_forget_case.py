@@ -20,6 +20,7 @@ from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.results import read_json
 from unlogit.files import write_json
 from unlogit.runs.folder import RunFolder
+from unlogit.settings.options import DataOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs" / "forget").glob("*.yaml"))
@@ -152,7 +153,7 @@ def test_every_figure_of_a_request(tmp_path: Path) -> None:
     paths = [f"--model={target}", f"--forget={place.folder / 'forget.jsonl'}", f"--output={place.run}"]
     assert main(["forget", *paths, *flags]) == 3
     splits = {
-        name: [evaluation_row(row, forget_people.TAUGHT) for row in rows]
+        name: [evaluation_row(row, DataOptions()) for row in rows]
         for name, rows in (("forget", PEOPLE.forget), ("retain", PEOPLE.retain[:4]))
     }
     general = [Example("what is it ?", "a book")]
