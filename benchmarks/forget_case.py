@@ -64,7 +64,7 @@ def run_seed(case: CaseOptions, seed: int, folder: Path) -> dict[str, Any]:
     from unlogit.data.sources import read_prepared
     from unlogit.evaluate.results import read_json
     from unlogit.runs.folder import RunFolder
-    from unlogit.runs.forget import GENERAL_ROWS
+    from unlogit.runs.request_check import GENERAL_ROWS
 
     run = RunFolder(folder / "run")
     target, retain_model = case.target, case.retain_model

@@ -19,7 +19,7 @@ from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.files import write_json_lines
 from unlogit.model.loading import quiet
 from unlogit.runs.finetune import finetune
-from unlogit.runs.forget import GENERAL_ROWS
+from unlogit.runs.request_check import GENERAL_ROWS
 from unlogit.settings.options import FinetuneOptions
 
 FACTS = 6

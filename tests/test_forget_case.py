@@ -11,6 +11,7 @@ from benchmarks import forget_case, forget_judge, forget_people
 from benchmarks.forget_judge import JudgedRows, judge
 from benchmarks.forget_options import CaseOptions, read_case
 from benchmarks.forget_table import by_ghosts, forget_tables, oracle
+from support.small_check import small_check
 from support.tiny_run import PEOPLE, Place, save_model
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
@@ -137,8 +138,7 @@ def test_the_retain_model_has_every_row_but_the_requests(tmp_path: Path, monkeyp
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few ghosts, few samples, two alphas."""
-    for name, value in (("GHOSTS", 3), ("SAMPLES", 2), ("GENERAL_ROWS", 4), ("MAX_NEW_TOKENS", 8)):
-        monkeypatch.setattr(f"unlogit.runs.forget.{name}", value)
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
     monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
     for name, value in (("ALPHAS", (0.5, 1.1)), ("SAMPLES", 2), ("MAX_NEW_TOKENS", 8)):
         monkeypatch.setattr(forget_judge, name, value)
@@ -175,6 +175,7 @@ def test_every_figure_of_a_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_published_cases_have_these_settings(config: Path) -> None:
     case, results = read_case(config), ROOT / "results" / "forget" / f"{config.stem}.json"
+    assert ("Not measured yet." in config.read_text(encoding="utf-8")) != results.is_file()
     if results.is_file():
         record = read_json(results)
         assert record["config"] == {**asdict(case), "seeds": list(case.seeds)}
