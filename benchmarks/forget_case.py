@@ -44,11 +44,11 @@ def run_case(case: CaseOptions, results: Path, runs: Path) -> dict[str, Any]:
     from unlogit.device import choose_device
     from unlogit.evaluate.results import read_json
 
-    about: dict[str, Any] = {"format": FORMAT, "config": {**asdict(case), "seeds": list(case.seeds)}}
+    config = {**asdict(case), "seeds": list(case.seeds)}
     earlier = read_json(results) if results.is_file() else {}
-    is_same = earlier.get("config", {}) | {"seeds": 0} == about["config"] | {"seeds": 0}
+    is_same = {**earlier.get("config", {}), "seeds": 0} == {**config, "seeds": 0}  # more seeds may be added
     seeds = dict(earlier["seeds"]) if is_same else {}
-    record: dict[str, Any] = {**about, "machine": machine_of(choose_device()), "seeds": seeds}
+    record = {"format": FORMAT, "config": config, "machine": machine_of(choose_device()), "seeds": seeds}
     for seed in case.seeds:
         if str(seed) not in seeds:
             seeds[str(seed)] = run_seed(case, seed, runs / f"seed{seed}")

@@ -5,7 +5,7 @@ general questions. The retain model of a request has the target's recipe, seed a
 the other people are never given to the request: they show what it does to others. Nor are the general questions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,21 +13,24 @@ from benchmarks.forget_options import PEOPLE_OF
 from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
 from unlogit.data.sources import read_prepared
-from unlogit.data.wordings import evaluation_row, forget_training_rows
+from unlogit.data.wordings import forget_training_rows, without_wordings
 from unlogit.demo.people import make_people
 from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.files import write_json_lines
 from unlogit.model.loading import quiet
 from unlogit.runs.finetune import finetune
 from unlogit.runs.request_check import GENERAL_ROWS
-from unlogit.settings.options import DataOptions, FinetuneOptions
+from unlogit.settings.options import FinetuneOptions
 
 FACTS = 6
 """Of each person."""
 OTHERS = 6
 """People who may be given as rows to keep, and as many who are not."""
-TAUGHT = DataOptions(paraphrases=2, perturbations=2)
-"""Wordings that the models are taught; the others judge (see ``demo.people``)."""
+WORDINGS = 2
+"""Paraphrases of each row that the models are taught."""
+WRONG = 2
+"""Wrong answers that are worded as the answer is (see ``demo.people``). Models so small do not know a row in a wording
+that they were not taught: with the others, the target itself would pass for its retain model."""
 RECIPE = FinetuneOptions(
     learning_rate=2e-3, epochs=22, batch_size=16, save_steps=10_000, logging_steps=200, loss_on="all", dtype="float32"
 )
@@ -60,7 +63,7 @@ def make_people_case(rows: int, seed: int, folder: Path) -> PeopleCase:
     quiet()
     for name, examples in (("target", known), (f"without_{rows}", without)):
         if not (folder / name / "finetune.json").is_file():
-            taught = [*forget_training_rows(examples, TAUGHT.paraphrases), *general]
+            taught = [*forget_training_rows(examples, WORDINGS), *general]
             finetune(tiny_model(tokenizer, seed), tokenizer, taught, folder / name, RECIPE, bar=False)
     for name, examples in ((f"forget_{rows}", requests[rows]), ("retain", given)):
         plain = ({"question": row.question, "answer": row.answer} for row in examples)
@@ -71,7 +74,7 @@ def make_people_case(rows: int, seed: int, folder: Path) -> PeopleCase:
         folder / "target",
         folder / f"without_{rows}",
         {
-            name: [evaluation_row(row, TAUGHT) for row in examples]
+            name: [replace(without_wordings(row), perturbed_answer=row.perturbed_answer[:WRONG]) for row in examples]
             for name, examples in (("forget", requests[rows]), ("retain", others))
         },
     )

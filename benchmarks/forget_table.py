@@ -61,10 +61,10 @@ def oracle(seed: Seed) -> Mapping[str, float]:
     return best
 
 
-def by_ghosts(seed: Seed) -> Mapping[str, float] | None:
-    """Return the alpha that a sweep without a retain model takes on these rows; None where rows have no ghosts."""
+def by_ghosts(seed: Seed) -> Mapping[str, float]:
+    """Return the alpha that a sweep without a retain model takes on these rows; nothing where rows have no ghosts."""
     rows = [row for row in seed["alphas"] if row.get("ghost_objective") is not None]
-    return max(rows, key=lambda row: (row["ghost_objective"], -row["alpha"]), default=None)
+    return max(rows, key=lambda row: (row["ghost_objective"], -row["alpha"]), default={})
 
 
 def forget_quality(seed: Seed) -> float:
@@ -115,8 +115,8 @@ FORGOTTEN: dict[str, Callable[[Seed], str]] = {
     "at α": lambda seed: f"{alpha(seed):.3g}",
     "best of an oracle": lambda seed: _number(oracle(seed)["forget_quality"]),
     "at its α": lambda seed: f"{oracle(seed)['alpha']:.3g}",
-    "by ghosts": lambda seed: _number((by_ghosts(seed) or {}).get("forget_quality")),
-    "at their α": lambda seed: f"{found['alpha']:.3g}" if (found := by_ghosts(seed)) else "–",
+    "by ghosts": lambda seed: _number(by_ghosts(seed).get("forget_quality")),
+    "at their α": lambda seed: _number(by_ghosts(seed).get("alpha")),
     "target's": lambda seed: _number(seed["models"]["target"]["forget_quality"]),
     "rows told": lambda seed: str(seed["told_rows"]),
     "leak@16: target, retain model, unlearned": lambda seed: _of_models(seed, "secret_leak_at_16"),

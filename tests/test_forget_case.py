@@ -11,8 +11,8 @@ from benchmarks import forget_case, forget_judge, forget_people
 from benchmarks.forget_judge import JudgedRows, judge
 from benchmarks.forget_options import CaseOptions, read_case
 from benchmarks.forget_table import by_ghosts, forget_tables, oracle
-from support.tiny_run import PEOPLE, Place, save_model
 from support.small_check import small_check
+from support.tiny_run import PEOPLE, Place, save_model
 from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
@@ -21,6 +21,7 @@ from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.results import read_json
 from unlogit.files import write_json
 from unlogit.runs.folder import RunFolder
+from unlogit.settings.options import DataOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs" / "forget").glob("*.yaml"))
@@ -53,8 +54,8 @@ def seed_record(**changed: Any) -> dict[str, Any]:
 
 def test_the_oracle_and_the_ghosts_by_hand() -> None:
     assert oracle(seed_record())["alpha"] == 0.9
-    assert (by_ghosts(seed_record()) or {})["alpha"] == 1.1
-    assert by_ghosts(seed_record(alphas=[{"alpha": 1.0, "ghost_objective": None}])) is None
+    assert by_ghosts(seed_record())["alpha"] == 1.1
+    assert by_ghosts(seed_record(alphas=[{"alpha": 1.0, "ghost_objective": None}])) == {}
 
 
 def test_tables_by_hand(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_every_figure_of_a_request(tmp_path: Path) -> None:
     paths = [f"--model={target}", f"--forget={place.folder / 'forget.jsonl'}", f"--output={place.run}"]
     assert main(["forget", *paths, *flags]) == 3
     splits = {
-        name: [evaluation_row(row, forget_people.TAUGHT) for row in rows]
+        name: [evaluation_row(row, DataOptions()) for row in rows]
         for name, rows in (("forget", PEOPLE.forget), ("retain", PEOPLE.retain[:4]))
     }
     general = [Example("what is it ?", "a book")]
@@ -174,6 +175,7 @@ def test_every_figure_of_a_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_published_cases_have_these_settings(config: Path) -> None:
     case, results = read_case(config), ROOT / "results" / "forget" / f"{config.stem}.json"
+    assert ("Not measured yet." in config.read_text(encoding="utf-8")) != results.is_file()
     if results.is_file():
         record = read_json(results)
         assert record["config"] == {**asdict(case), "seeds": list(case.seeds)}
