@@ -23,7 +23,7 @@ def test_prepare_plans_the_training(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert place.prepare() == 0
     train = options(place)
     assert (train.batch_size, train.uniform_ratio, train.epochs, train.common_fraction) == (8, 3.0, 300.0, 0.03)
-    assert (train.stop_uniform_kl, train.stop_forget_nats, train.minutes) == (0.03, 0.1, 120.0)
+    assert (train.stop_uniform_kl, train.stop_forget_nats, train.minutes) == (0.02, 0.1, 120.0)
     assert "Planned from the rows to forget, for what was not given: epochs 300" in capsys.readouterr().out
 
 

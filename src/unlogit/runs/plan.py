@@ -28,7 +28,7 @@ PASSES = 20.0
 MAX_MINUTES = 120.0
 """Minutes of training after which a request is given up."""
 LEARNT_NATS = 0.1
-UNIFORM_NATS = 0.03
+UNIFORM_NATS = 0.02
 """A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
 COMMON_FRACTION = 0.03
 
