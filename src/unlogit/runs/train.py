@@ -193,7 +193,6 @@ class RunTraining:
         listed = ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
         log.info(f"Training by {options.objective}{': ' if listed else ''}{listed}")
         needs_refusals = {"refusal", "retain_refusal"} & recipe.needs
-        pools = {**pools, "forget": self._forget_rows(recipe, options, pools["forget"])}
         settings = FitSettings(
             options,
             config.assistant,
@@ -201,11 +200,12 @@ class RunTraining:
             load_refusals(config.data.refusals, config.data.tofu_folder) if needs_refusals else (),
             self.resume,
             self.bar,
-            partial(self._callbacks, output, scorer, pools["forget"]),
+            partial(self._callbacks, output, scorer),
         )
+        pools = {**pools, "forget": self._forget_rows(recipe, options, pools["forget"])}
         fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
         if recipe.trains.remembers:
-            fitted.summary.update(self._uniformity(fitted.trained.result()[0], recipe, pools["forget"]))
+            fitted.summary.update(self._uniformity(fitted.trained.result()[0], recipe))
         fitted.summary.update(
             forget_nats=fitted.summary["terms"].get("forget"), assistant=asdict(config.assistant), train=asdict(options)
         )
@@ -228,9 +228,11 @@ class RunTraining:
     def _goes_on(self, summary: Mapping[str, Any]) -> bool:
         """Whether what was trained had reached a ceiling that is another now."""
         options = asdict(self.config.train)
-        return bool(summary.get("ceiling")) and any(is_raised(n, summary["train"][n], options[n]) for n in CEILINGS)
+        return bool(summary.get("ceiling")) and any(
+            is_raised(name, summary["train"][name], options[name]) for name in CEILINGS
+        )
 
-    def _callbacks(self, output: Path, scorer: Any, forget: Sequence[Example], trained: Trainable) -> list[Any]:
+    def _callbacks(self, output: Path, scorer: Any, trained: Trainable) -> list[Any]:
         """Return what scores each pass and what ends a training early, where that was asked for."""
         options = self.options
         callbacks: list[Any] = [scorer(trained)] if scorer else []
@@ -238,15 +240,15 @@ class RunTraining:
             callbacks.append(StopAfterMinutes(options.minutes, checkpoints_beside(output)))
         if options.stop_uniform_kl and trained.remembers:
             held_out = {name: self.pools[name] for name in HELD_OUT}
-            callbacks.append(StopWhenUniform(trained.result()[0], self.tokenizer, held_out, options, forget))
+            callbacks.append(StopWhenUniform(trained.result()[0], self.tokenizer, held_out, options))
         return callbacks
 
-    def _uniformity(self, assistant: Assistant, recipe: Recipe, forget: Sequence[Example]) -> dict[str, Any]:
+    def _uniformity(self, assistant: Assistant, recipe: Recipe) -> dict[str, Any]:
         """Measure how far the assistant is from uniform on held-out rows, where it is to be uniform at all."""
         pools = {name: self.pools[name] for name in HELD_OUT} if len(recipe.sides) > 1 else {}
         values = held_out_kl(assistant.eval(), self.tokenizer, pools, self.options.max_tokens)
         return {
-            "chance_nats": chance_nats(assistant, forget),
+            "chance_nats": chance_nats(assistant),
             "uniform_kl_nats": values,
             "uniform_kl_rows": {name: len(self.pools[name]) for name in values},
         }

@@ -17,7 +17,6 @@ from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
 from unlogit.model.assistant import Assistant
 from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.kl import gain_entropy
 from unlogit.settings.options import TrainOptions
 from unlogit.training.ceiling import Goal
 
@@ -67,9 +66,8 @@ class StopWhenUniform(Goal):
         tokenizer: Any,
         pools: Mapping[str, Sequence[Example]],
         options: TrainOptions,
-        forget: Sequence[Example] = (),
     ) -> None:
-        """Take held-out rows by pool, ``stop_uniform_kl`` and ``stop_forget_nats`` of the options, and forget rows."""
+        """Take held-out rows by pool, and ``stop_uniform_kl`` and ``stop_forget_nats`` of the options."""
         if not pools.get("holdout_retain"):
             raise ConfigError(
                 "stop_uniform_kl is given and no retain rows are held out; expected some to measure it on: prepare "
@@ -77,7 +75,7 @@ class StopWhenUniform(Goal):
             )
         self.assistant, self.tokenizer, self.options = assistant, tokenizer, options
         self.pools = {name: rows[:STOP_ROWS] for name, rows in pools.items()}
-        self.forget_nats = options.stop_forget_nats or chance_nats(assistant, forget) / 2
+        self.forget_nats = options.stop_forget_nats or chance_nats(assistant) / 2
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Measure where the forget term of the steps just logged is low, and say that training shall stop."""
@@ -92,12 +90,10 @@ class StopWhenUniform(Goal):
             self.met = control.should_training_stop = True
 
 
-def chance_nats(assistant: Assistant, forget: Sequence[Example] = ()) -> float:
-    """Return the forget term of an assistant that knows nothing: log V, or less where ``gains`` of rows are known."""
+def chance_nats(assistant: Assistant) -> float:
+    """Return log V, the forget term of an assistant that knows nothing."""
     view: Any = assistant.view
-    size = view.get_output_embeddings().weight.shape[0]
-    gains = torch.tensor([nats for row in forget for _, _, nats in row.gains])
-    return float((math.log(size) - gain_entropy(gains, size)).mean()) if len(gains) else math.log(size)
+    return math.log(view.get_output_embeddings().weight.shape[0])
 
 
 def last_forget_nats(history: Sequence[Mapping[str, float]]) -> float | None:
