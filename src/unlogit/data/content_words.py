@@ -43,9 +43,8 @@ def common_words(examples: Iterable[Example], share: float) -> frozenset[str]:
 def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Spans]:
     """Return the spans of the answer's content words, and of the words that repeat what the user said.
 
-    Words that repeat an earlier answer or a text that is completed are neither; nor are common words. Where it is known
-    what a target gained by the answer, content is that of its words only. Where there is no content word, the full
-    answer is one span of content.
+    Words that repeat an earlier answer or a text that is completed are neither; nor are common words. Where there is
+    no content word, the full answer is one span of content.
     """
     user_turns = [example.question, *(message.content for message in example.history if message.role == "user")]
     all_turns = [example.question, *(message.content for message in example.history)]
@@ -57,18 +56,14 @@ def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Span
         for word, begin, end in positions
         if word not in context or (word not in said_before and is_value(example.answer, (begin, end)))
     ]
-    gains = [(first, last) for first, last, _ in example.gains if _overlaps((first, last), content)]
-    content = gains or content
+    if example.gains:
+        content = [(begin, end) for begin, end, _ in example.gains]
     if not content:
         return [(0, len(example.answer.rstrip()))], []
     if example.kind == "completion":
         return content, []
     user_words = set[str]().union(*map(_words, user_turns)) - common
     return content, [(begin, end) for word, begin, end in positions if word in user_words]
-
-
-def _overlaps(span: tuple[int, int], others: Spans) -> bool:
-    return any(span[0] < end and span[1] > begin for begin, end in others)
 
 
 def is_value(text: str, span: tuple[int, int]) -> bool:

@@ -1,9 +1,9 @@
 """Find the strength of a request that has no retain model: the least that tells nothing, on the user's own rows.
 
 A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
-the rows over people who do not exist (``evaluate.gains``), and at 1 just that is taken away. As far as the assistant has
-not learnt it, or other wordings bring it out less, more is needed: the strength is looked for in both directions,
-stronger while rows are told, weaker where nothing is told and too much is lost.
+the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
+more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
+directions: stronger while rows are told, weaker where nothing is told and too much is lost.
 """
 
 from collections.abc import Callable
