@@ -123,10 +123,10 @@ class TrainOptions(LoopOptions):
     near_fraction: float = 0.2
     """Retain rows nearest to the forget side, as a share of its rows: `dual_uld` remembers them in both branches."""
     common_fraction: float = 0.0
-    """`uld`: remember of the forget answers only what the target gained by them: tokens that it finds likelier than of
-    made-up people, by so much and no more. Of questions that name nobody, the content words: those that are not in the
-    question and stand in less than this share of the retain answers (try 0.03). Words of the question go to the uniform
-    side; the others carry no loss. 0: remember whole answers, as in the paper."""
+    """`uld`: remember of the forget answers only the content words: those that are not in the question and
+    stand in less than this share of the retain answers (try 0.03). Words of the question go to the uniform side; common
+    ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
+    paper."""
     stop_uniform_kl: float = 0.0
     """`uld`: stop at the log line that finds the assistant to have learnt, and its KL from uniform on held-out retain
     and neutral rows to be at most this many nats. 0 makes all passes."""
