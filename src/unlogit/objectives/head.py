@@ -6,7 +6,6 @@ with p = softmax(W h + b) and N positions:
 
     cross-entropy:          d/dh = Wᵀ (p − onehot(label)) / N
     KL(Uniform ‖ p):        d/dh = Wᵀ (p − 1/V) / N
-    KL(q ‖ p):              d/dh = Wᵀ (p − q) / N              for q = s · onehot(label) + (1 − s) / V
 
 A head that does more to its logits than this (a cap, a scale) is differentiated chunk by chunk. Values and gradients
 are those of whole logits, up to rounding. Idea: chunked losses of Liger-Kernel, arXiv 2410.10989.
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from unlogit.model.decoder import head_logits
-from unlogit.objectives.kl import gain_cross_entropy, gain_entropy, label_share, uniform_kl
+from unlogit.objectives.kl import gain_entropy, gain_kl, label_share, uniform_kl
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,7 @@ class FrozenHead:
 
     def gain_kl(self, hidden: Tensor, labels: Tensor, gains: Tensor) -> Tensor:
         """Mean of ``kl.gain_kl`` in nats at hidden states [N, H], of ``labels`` [N] with ``gains`` [N]; N ≥ 1."""
-        entropy = gain_entropy(gains, _vocabulary(self, hidden)).mean()
-        return _mean_loss(hidden, labels, self, gains) - entropy
+        return _mean_loss(hidden, labels, self, gains)
 
     def uniform_kl(self, hidden: Tensor) -> Tensor:
         """Mean KL from uniform, KL(Uniform ‖ softmax), in nats at hidden states [N, H]; N ≥ 1."""
@@ -115,23 +113,24 @@ def _by_formula(
     slope = logits.softmax(dim=-1, dtype=torch.float32)  # [n, V]; p, and p − target below
     normaliser = logits.amax(dim=-1).float() - slope.amax(dim=-1).log()  # [n]; logsumexp, by the likeliest token
     size = logits.shape[-1]
-    share = None if gains is None else label_share(gains, size)  # [n]
-    if labels is None or share is not None:
-        uniform = normaliser - logits.mean(dim=-1, dtype=torch.float32)  # [n], cross-entropy of all tokens alike
-    if labels is None:
-        losses = uniform - math.log(size)
+    label_logits = None if labels is None else logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n]
+    means = logits.mean(dim=-1, dtype=torch.float32) if label_logits is None or gains is not None else None  # [n]
+    shares = None if gains is None else label_share(gains, size)
+    if label_logits is None:
+        losses = normaliser - means - math.log(size)
+    elif shares is None:
+        losses = normaliser - label_logits
     else:
-        losses = normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n]
-    if share is not None:
-        losses = share * losses + (1 - share) * uniform
+        losses = normaliser - shares * label_logits - (1 - shares) * means - gain_entropy(gains, size)
     if not differentiate:
         return losses, hidden
     if labels is None:
         slope -= 1 / size
     else:
-        slope[torch.arange(len(labels), device=labels.device), labels] -= 1 if share is None else share
-    if share is not None:
-        slope -= ((1 - share) / size)[:, None]
+        places = torch.arange(len(labels), device=labels.device), labels
+        if shares is not None:
+            slope -= ((1 - shares) / size)[:, None]
+        slope[places] -= 1 if shares is None else shares
     return losses, (slope.to(weight.dtype) @ weight).to(hidden.dtype)  # [n, V] @ [V, H] → [n, H]
 
 
@@ -147,7 +146,7 @@ def _by_autograd(
         elif gains is None:
             losses = cross_entropy(logits, labels, reduction="none")
         else:
-            losses = gain_cross_entropy(logits, labels, gains)
+            losses = gain_kl(logits, labels, gains)
         if not differentiate:
             return losses, hidden
         (slope,) = torch.autograd.grad(losses.sum(), hidden)

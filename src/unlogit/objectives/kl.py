@@ -1,17 +1,13 @@
-"""How far a distribution is from uniform, or from holding one token by so much above it.
+"""How far a distribution is from uniform: the one formula behind ULD's uniform term and what is measured of it.
 
-KL(Uniform ‖ p) = logsumexp(z) − mean(z) − log V, for p = softmax(z): ULD's uniform term, and what is measured of it.
-
-A token that a target gained g nats by, in log-odds against what it finds of a stranger, is to be held g nats above all
-others, which are equal: q = s · onehot(token) + (1 − s) · Uniform. Under the rule ``centred`` with alpha 1 an assistant
-that is q takes just g away, so that the token is as likely as of the stranger.
+KL(Uniform ‖ p) = logsumexp(z) − mean(z) − log V, for p = softmax(z)
 """
 
 import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid
+from torch.nn.functional import cross_entropy
 
 
 def uniform_kl(logits: Tensor) -> Tensor:
@@ -33,15 +29,11 @@ def gain_kl(logits: Tensor, labels: Tensor, gains: Tensor) -> Tensor:
     Returns:
         [N], in nats.
     """
-    return gain_cross_entropy(logits, labels, gains) - gain_entropy(gains, logits.shape[-1])
-
-
-def gain_cross_entropy(logits: Tensor, labels: Tensor, gains: Tensor) -> Tensor:
-    """The same with the entropy of q added: −Σ q log softmax(logits)."""
     logits = logits.float()
     share = label_share(gains, logits.shape[-1])
     uniform = logits.logsumexp(dim=-1) - logits.mean(dim=-1)
-    return share * cross_entropy(logits, labels, reduction="none") + (1 - share) * uniform
+    label = cross_entropy(logits, labels, reduction="none")
+    return share * label + (1 - share) * uniform - gain_entropy(gains, logits.shape[-1])
 
 
 def label_share(gains: Tensor, size: int) -> Tensor:
@@ -53,6 +45,6 @@ def label_share(gains: Tensor, size: int) -> Tensor:
 def gain_entropy(gains: Tensor, size: int) -> Tensor:
     """Return the entropy [N] in nats of that distribution."""
     log_odds = gains.float() - math.log(size - 1)
-    log_label, log_rest = logsigmoid(log_odds), logsigmoid(-log_odds)
+    log_label, log_rest = torch.nn.functional.logsigmoid(log_odds), torch.nn.functional.logsigmoid(-log_odds)
     rest = log_rest.exp()
     return -(log_label.exp() * log_label) - torch.where(rest > 0, rest * (log_rest - math.log(size - 1)), rest)
