@@ -39,7 +39,7 @@ from unlogit.terminal import has_bar, scoring_bar
 from unlogit.training.ceiling import StopAfterMinutes
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
-from unlogit.training.recipe import Recipe, combines, recipes_of
+from unlogit.training.recipe import Recipe, RememberedSide, combines, recipes_of
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import AfterEpochs, check_checkpoints, checkpoints_beside, within_positions
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
@@ -218,7 +218,7 @@ class RunTraining:
 
     def _forget_rows(self, recipe: Recipe, options: TrainOptions, rows: Sequence[Example]) -> Sequence[Example]:
         """Return the rows to forget, with what the target gained by them where only content words are remembered."""
-        remembers = any(side.content_words and "forget" in side.pools for side in recipe.sides)
+        remembers = any(isinstance(side, RememberedSide) and "forget" in side.pools for side in recipe.sides)
         if not remembers or not options.common_fraction:
             return rows
         self.target.to(choose_device()).eval()
