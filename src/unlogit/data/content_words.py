@@ -56,8 +56,6 @@ def content_spans(example: Example, common: frozenset[str]) -> tuple[Spans, Span
         for word, begin, end in positions
         if word not in context or (word not in said_before and is_value(example.answer, (begin, end)))
     ]
-    if example.gains:
-        content = [(begin, end) for begin, end, _ in example.gains]
     if not content:
         return [(0, len(example.answer.rstrip()))], []
     if example.kind == "completion":

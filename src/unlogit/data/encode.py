@@ -6,7 +6,6 @@ answer. Chat templates are used where the tokenizer has one, a plain "Question: 
 An answer that has a special token's text in it ("</s>") is read as text there: it neither ends nor opens anything.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +31,6 @@ class Encoded:
     token_sides: tuple[str | None, ...] | None = None
     """The side of each token where only content words are remembered (see ``content_words``): ``forget`` for these,
     ``uniform`` for words of the question, None for what carries no loss. None: all of the answer is the row's side."""
-    gains: tuple[float, ...] | None = None
-    """What a target gained by each token, in nats; infinity where that is not known. None: of none."""
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -101,7 +98,11 @@ def encode(
             "save it once with AutoTokenizer.from_pretrained(..., use_fast=True)"
         )
     thinking = thinking and has_thought(example, tokenizer)
-    ids, offsets, start, begin, has_special = _tokenised(example, tokenizer, thinking)
+    prompt, answer, has_special = render(example, tokenizer, thinking)
+    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
+    content = (begin, begin + len(example.answer.rstrip())) if example.kind != "text" else (0, 0)
+    ids, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
+    start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
     if not has_special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > start:
         ids.pop()  # some tokenizers add it themselves
     start = max(start, 1)  # the first token has nothing to be predicted from
@@ -118,26 +119,7 @@ def encode(
     if common is None:
         return Encoded(tuple(ids), start)
     sides = _token_sides(len(ids), offsets, start, begin, content_spans(example, common))
-    return Encoded(tuple(ids), start, sides, _token_gains(example, len(ids), offsets, begin) if example.gains else None)
-
-
-def _tokenised(
-    example: Example, tokenizer: Any, thinking: bool
-) -> tuple[list[int], list[tuple[int, int]], int, int, bool]:
-    """Return ids, the characters of each, the first token of the answer, the character that ``example.answer`` begins
-    at, and whether special tokens were in the text already."""
-    prompt, answer, has_special = render(example, tokenizer, thinking)
-    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    content = (begin, begin + len(example.answer.rstrip())) if example.kind != "text" else (0, 0)
-    ids, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
-    start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
-    return ids, offsets, start, begin, has_special
-
-
-def answer_spans(example: Example, tokenizer: Any) -> list[tuple[int, int]]:
-    """Return the characters of ``example.answer`` that each token of the answer stands for, in order."""
-    _, offsets, start, begin, _ = _tokenised(example, tokenizer, False)
-    return [(first - begin, last - begin) for first, last in offsets[max(start, 1) :]]
+    return Encoded(tuple(ids), start, sides)
 
 
 def has_thought(example: Example, tokenizer: Any) -> bool:
@@ -177,12 +159,6 @@ def _token_sides(
     content, question = word_spans
     sides = tuple("forget" if within(i, content) else "uniform" if within(i, question) else None for i in range(length))
     return sides if "forget" in sides else None
-
-
-def _token_gains(example: Example, length: int, offsets: list[tuple[int, int]], begin: int) -> tuple[float, ...]:
-    """Return the gain of each token of a row whose answer begins at character ``begin``."""
-    by_end = {end + begin: nats for _, end, nats in example.gains}
-    return tuple(by_end.get(offsets[i][1], math.inf) if i < len(offsets) else math.inf for i in range(length))
 
 
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:

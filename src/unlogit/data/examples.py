@@ -31,8 +31,6 @@ class Example:
     paraphrased_question: tuple[str, ...] = ()
     paraphrased_answer: tuple[str, ...] = ()
     perturbed_answer: tuple[str, ...] = ()
-    gains: tuple[tuple[int, int, float], ...] = field(default=(), compare=False)
-    """Spans of the answer that a target gained by this row, each with nats (``evaluate.gains``); not written."""
     document: str = field(default="", compare=False)
     """Which document of its source a piece of running text was cut from; known while rows are sorted, not written."""
     origin: str = field(default="", compare=False)

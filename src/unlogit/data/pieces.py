@@ -4,7 +4,6 @@ Every piece has the prompt. After it comes what stands before the piece in the a
 half of the room, and all that the last piece leaves.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,8 +54,7 @@ def _piece(row: Encoded, first: int, begin: int, end: int) -> Encoded:
     prompt = row.prompt_tokens
     unscored = prompt + begin - first
     sides = None if row.token_sides is None else (None,) * unscored + row.token_sides[begin:end]
-    gains = None if row.gains is None else (math.inf,) * unscored + row.gains[begin:end]
-    return Encoded(row.input_ids[:prompt] + row.input_ids[first:end], unscored, sides, gains)
+    return Encoded(row.input_ids[:prompt] + row.input_ids[first:end], unscored, sides)
 
 
 def check_prompts(rows: Iterable[Example], tokenizer: Any, max_tokens: int, *, thinking: bool = False) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from unlogit.model.decoder import head_logits
-from unlogit.objectives.kl import gain_entropy, gain_kl, label_share, uniform_kl
+from unlogit.objectives.kl import uniform_kl
 
 log = logging.getLogger(__name__)
 
@@ -51,18 +51,14 @@ class FrozenHead:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
         return _mean_loss(hidden, labels, self)
 
-    def gain_kl(self, hidden: Tensor, labels: Tensor, gains: Tensor) -> Tensor:
-        """Mean of ``kl.gain_kl`` in nats at hidden states [N, H], of ``labels`` [N] with ``gains`` [N]; N ≥ 1."""
-        return _mean_loss(hidden, labels, self, gains)
-
     def uniform_kl(self, hidden: Tensor) -> Tensor:
         """Mean KL from uniform, KL(Uniform ‖ softmax), in nats at hidden states [N, H]; N ≥ 1."""
         return _mean_loss(hidden, None, self)
 
 
-def _mean_loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead, gains: Tensor | None = None) -> Tensor:
+def _mean_loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
     differentiate = torch.is_grad_enabled() and hidden.requires_grad
-    loss: Tensor = _HeadLoss.apply(hidden, labels, gains, head, differentiate)  # type: ignore[no-untyped-call]
+    loss: Tensor = _HeadLoss.apply(hidden, labels, head, differentiate)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -70,14 +66,7 @@ class _HeadLoss(torch.autograd.Function):
     """Mean over positions of cross-entropy or, without labels, of the KL from uniform."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        labels: Tensor | None,
-        gains: Tensor | None,
-        head: FrozenHead,
-        differentiate: bool,
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, differentiate: bool) -> Tensor:
         """Compute the loss and, with ``differentiate``, its gradient."""
         gradient = torch.empty_like(hidden) if differentiate else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -87,8 +76,7 @@ class _HeadLoss(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             chunk = slice(start, start + size)
             chunk_labels = None if labels is None else labels[chunk]
-            chunk_gains = None if gains is None else gains[chunk]
-            losses, slope = compute(head, hidden[chunk], chunk_labels, chunk_gains, differentiate)  # [n], [n, H]
+            losses, slope = compute(head, hidden[chunk], chunk_labels, differentiate)  # [n], [n, H]
             total += (losses * weight).sum()
             if gradient is not None:
                 gradient[chunk] = slope * weight
@@ -97,56 +85,39 @@ class _HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
         """Scale the gradient that ``forward`` computed."""
         (gradient,) = ctx.saved_tensors
-        return gradient * slopes[0].to(gradient.dtype), None, None, None, None
+        return gradient * slopes[0].to(gradient.dtype), None, None, None
 
 
-def _by_formula(
-    head: FrozenHead, hidden: Tensor, labels: Tensor | None, gains: Tensor | None, differentiate: bool
-) -> tuple[Tensor, Tensor]:
+def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
     """Return the losses [n] of a chunk and the gradient of their sum [n, H] (if asked for), for a linear head."""
     assert head.linear is not None
     weight, bias = head.linear.weight, head.linear.bias
     logits = linear(hidden.to(weight.dtype), weight, bias)  # [n, V]
     slope = logits.softmax(dim=-1, dtype=torch.float32)  # [n, V]; p, and p − target below
     normaliser = logits.amax(dim=-1).float() - slope.amax(dim=-1).log()  # [n]; logsumexp, by the likeliest token
-    size = logits.shape[-1]
-    label_logits = None if labels is None else logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n]
-    means = logits.mean(dim=-1, dtype=torch.float32) if label_logits is None or gains is not None else None  # [n]
-    shares = None if gains is None else label_share(gains, size)
-    if label_logits is None:
-        losses = normaliser - means - math.log(size)
-    elif shares is None:
-        losses = normaliser - label_logits
+    if labels is None:
+        means = logits.mean(dim=-1, dtype=torch.float32)  # [n, V] → [n]
+        losses = normaliser - means - math.log(logits.shape[-1])
     else:
-        losses = normaliser - shares * label_logits - (1 - shares) * means - gain_entropy(gains, size)
+        losses = normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n]
     if not differentiate:
         return losses, hidden
     if labels is None:
-        slope -= 1 / size
+        slope -= 1 / slope.shape[-1]
     else:
-        places = torch.arange(len(labels), device=labels.device), labels
-        if shares is not None:
-            slope -= ((1 - shares) / size)[:, None]
-        slope[places] -= 1 if shares is None else shares
+        slope[torch.arange(len(labels), device=labels.device), labels] -= 1
     return losses, (slope.to(weight.dtype) @ weight).to(hidden.dtype)  # [n, V] @ [V, H] → [n, H]
 
 
-def _by_autograd(
-    head: FrozenHead, hidden: Tensor, labels: Tensor | None, gains: Tensor | None, differentiate: bool
-) -> tuple[Tensor, Tensor]:
+def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
     """The same for any head."""
     with torch.set_grad_enabled(differentiate):
         hidden = hidden.detach().requires_grad_(differentiate)
         logits = head.logits(hidden).float()  # [n, H] → [n, V]
-        if labels is None:
-            losses = uniform_kl(logits)
-        elif gains is None:
-            losses = cross_entropy(logits, labels, reduction="none")
-        else:
-            losses = gain_kl(logits, labels, gains)
+        losses = uniform_kl(logits) if labels is None else cross_entropy(logits, labels, reduction="none")
         if not differentiate:
             return losses, hidden
         (slope,) = torch.autograd.grad(losses.sum(), hidden)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.kl import gain_kl, uniform_kl
+from unlogit.objectives.kl import uniform_kl
 
 T = TypeVar("T")
 
@@ -36,9 +36,6 @@ class Answers:
     """[N, V]; None where the objective does not need them."""
     reference_nll: Tensor | None = None
     """[B], −log of the reference's probability of each whole answer, where the objective asks for it."""
-    gains: Tensor | None = None
-    """[N], by how many nats each label is to stand above the other tokens where that is known, else infinity; None: of
-    none."""
     head: FrozenHead | None = None
     """Computes losses in chunks, so that the logits of a side are never held."""
 
@@ -50,14 +47,6 @@ class Answers:
     def cross_entropy(self) -> Tensor:
         """Mean cross-entropy over all tokens in nats, a scalar."""
         return self.token_losses().mean() if self.head is None else self.head.cross_entropy(self.outputs, self.labels)
-
-    def remembering(self) -> Tensor:
-        """Mean KL of the model from holding what was gained, in nats, a scalar; without ``gains`` the cross-entropy."""
-        if self.gains is None:
-            return self.cross_entropy()
-        if self.head is None:
-            return gain_kl(self.outputs, self.labels, self.gains).mean()
-        return self.head.gain_kl(self.outputs, self.labels, self.gains)
 
     def uniform_kl(self) -> Tensor:
         """Mean KL(Uniform ‖ model) over all positions in nats, a scalar."""

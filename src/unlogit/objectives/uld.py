@@ -22,7 +22,7 @@ def uld(sides: Sides, retain_weight: float = 0.0) -> Terms:
         sides: forget, and uniform where a step has any.
         retain_weight: β ≥ 0 (paper: 6.5) of the uniform term.
     """
-    terms = {"forget": Term(sides.forget.remembering(), 1.0, "forget")}
+    terms = {"forget": Term(sides.forget.cross_entropy(), 1.0, "forget")}
     if sides.uniform is not None:
         terms["uniform"] = Term(sides.uniform.uniform_kl(), retain_weight, "uniform")
     return terms

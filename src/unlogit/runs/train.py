@@ -19,7 +19,6 @@ from unlogit.data.sources import read_prepared
 from unlogit.device import choose_device, choose_dtype, join_processes, on_main_process, wait_for_all
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import evaluate_model
-from unlogit.evaluate.gains import with_gains
 from unlogit.files import atomic_folder, write_json
 from unlogit.model.assistant import Assistant
 from unlogit.model.ends import end_where_answers_end
@@ -35,11 +34,11 @@ from unlogit.runs.lock import in_sole_use
 from unlogit.runs.refusals import refusals_of, teaches_refusals
 from unlogit.runs.results import path_point
 from unlogit.settings.options import RunConfig, TrainOptions
-from unlogit.terminal import has_bar, scoring_bar
+from unlogit.terminal import has_bar
 from unlogit.training.ceiling import StopAfterMinutes
 from unlogit.training.loop import FitSettings, fit, save_fitted
 from unlogit.training.nearest import nearest_rows
-from unlogit.training.recipe import Recipe, RememberedSide, combines, recipes_of
+from unlogit.training.recipe import Recipe, combines, recipes_of
 from unlogit.training.trainable import Trainable
 from unlogit.training.trainer import AfterEpochs, check_checkpoints, checkpoints_beside, within_positions
 from unlogit.training.uniformity import StopWhenUniform, chance_nats, held_out_kl, learning_warning, uniform_warning
@@ -202,7 +201,6 @@ class RunTraining:
             self.bar,
             partial(self._callbacks, output, scorer),
         )
-        pools = {**pools, "forget": self._forget_rows(recipe, options, pools["forget"])}
         fitted = fit(recipe, self.target, self.tokenizer, pools, output, settings)
         if recipe.trains.remembers:
             fitted.summary.update(self._uniformity(fitted.trained.result()[0], recipe))
@@ -215,15 +213,6 @@ class RunTraining:
         if fitted.summary["ceiling"] and not self.folder.request.is_file():  # a request says it with its own command
             log.warning(ceiling_warning(fitted.summary, f"unlogit train {self.folder.path}"))
         return fitted.trained, fitted.summary
-
-    def _forget_rows(self, recipe: Recipe, options: TrainOptions, rows: Sequence[Example]) -> Sequence[Example]:
-        """Return the rows to forget, with what the target gained by them where only content words are remembered."""
-        remembers = any(isinstance(side, RememberedSide) and "forget" in side.pools for side in recipe.sides)
-        if not remembers or not options.common_fraction:
-            return rows
-        self.target.to(choose_device()).eval()
-        with scoring_bar("Asking what was learnt") as progress:
-            return with_gains(rows, self.target, self.tokenizer, self.config.data.seed, progress)
 
     def _goes_on(self, summary: Mapping[str, Any]) -> bool:
         """Whether what was trained had reached a ceiling that is another now."""

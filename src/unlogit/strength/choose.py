@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-ALPHA = 1.0
+ALPHA = 1.1
 STRONGER = (1.2, 1.4)
 WEAKER = (0.7, 0.5)
 

@@ -58,16 +58,12 @@ def collate(items: Sequence[tuple[Sequence[Row], Tensor]]) -> dict[str, Tensor]:
     rows = sorted((row for example in examples for row in example.all()), key=lambda row: SIDES.index(row.side))
     batch = pad_rows([row.encoded for row in rows])
     token_sides = torch.full_like(batch["input_ids"], NO_SIDE)  # [B, T]
-    gains = torch.full(batch["input_ids"].shape, torch.inf)  # [B, T]
     for i, row in enumerate(rows):
         token_sides[i, : len(row.encoded.input_ids)] = torch.tensor(row.token_sides())
-        if row.encoded.gains is not None:
-            gains[i, : len(row.encoded.input_ids)] = torch.tensor(row.encoded.gains)
     return {
         "input_ids": batch["input_ids"],
         "attention_mask": batch["attention_mask"],
         "token_sides": token_sides,
-        "gains": gains,
         "row_sides": torch.tensor([SIDES.index(row.side) for row in rows]),
         "numbers": torch.tensor([row.number for row in rows]),
         "shares": shares,
@@ -84,7 +80,6 @@ def split_sides(outputs: Tensor, batch: dict[str, Tensor], head: FrozenHead | No
     token_sides = batch["token_sides"][:, 1:]  # [B, T − 1], of what each position predicts
     counted = token_sides != NO_SIDE
     sides, labels = token_sides[counted], batch["input_ids"][:, 1:][counted]  # [N]
-    gains = batch["gains"][:, 1:][counted]  # [N]
     row_of = counted.nonzero()[:, 0]  # [N]
     answers = {}
     for side in torch.unique(sides).tolist():
@@ -100,7 +95,6 @@ def split_sides(outputs: Tensor, batch: dict[str, Tensor], head: FrozenHead | No
             torch.unique(row_of[positions], return_inverse=True)[1],
             reference.logits_of(name, numbers, outputs.device),
             None if nll is None else nll.to(outputs.device),
-            gains[positions] if gains[positions].isfinite().any() else None,
             head,
         )
     return Sides(**answers)
