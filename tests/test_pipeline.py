@@ -94,7 +94,7 @@ def test_evaluate(place: Place, retain_flag: str, capsys: pytest.CaptureFixture[
     assert list(results.models) == ["target", RETAIN, "unlearned"]
     assert results.rows == "all"
     assert results.config["train"]["batch_size"] == 4
-    assert results.models["unlearned"].config["combination"] == {"rule": "centred", "alpha": 1.0, "filter_rate": 0.001}
+    assert results.models["unlearned"].config["combination"] == {"rule": "centred", "alpha": 1.1, "filter_rate": 0.001}
     assert results.models["unlearned"].forget_quality is not None
     assert results.models[RETAIN].forget_quality is None
     target, unlearned = (probability(results.models[name]) for name in ("target", "unlearned"))
