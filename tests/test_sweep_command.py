@@ -146,8 +146,8 @@ def test_without_a_retain_model_made_up_people_stand_in(place: Place, capsys: py
     rows = read_prepared(place.run / "data/evaluation/forget.jsonl")
     model = load_unlearned(str(place.run), dtype="float32")
     tokenizer = load_tokenizer(str(place.run / "unlearned"))
-    reference = ghost_reference(rows, model.target, tokenizer, 0, batch_size=32)
-    _, test = split_validation(rows, 0.25, 0)
+    validation, test = split_validation(rows, 0.25, 0)
+    reference = ghost_reference([*validation, *test], model.target, tokenizer, 0, batch_size=32)
     ratios, _ = reference.of(test)
     scores = score_examples(model.target, tokenizer, test, batch_size=4, generate=False)
     expected = ks_2samp([row_truth_ratio(score) for score in scores], ratios).statistic

@@ -62,12 +62,12 @@ def evaluate_model(
     """
     started = time.monotonic()
     split_rows = _first_rows(splits, options.max_rows)
-    embedding_rows = model.config.get_text_config().vocab_size
-    check_readable(chain.from_iterable(split_rows.values()), tokenizer, embedding_rows)
     model_name = name or str(model.name_or_path) or type(model).__name__
     compares = retain is not None and not running_text(split_rows.get("forget", ()))
     if retain is not None and compares:  # refused before the work, not after it
         retain_truth_ratios(split_rows.get("forget", ()), model_name, retain, options.protocol)
+    embedding_rows = model.config.get_text_config().vocab_size
+    check_readable(chain.from_iterable(split_rows.values()), tokenizer, embedding_rows)
     membership_splits = set(MEMBERSHIP_SPLITS) if set(MEMBERSHIP_SPLITS) <= set(split_rows) else set()
     common = common_words(split_rows.get("retain", ()), COMMON_FRACTION) if options.samples else frozenset[str]()
     split_results = {}
