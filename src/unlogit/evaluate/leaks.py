@@ -24,8 +24,8 @@ Ask = Callable[[Sequence[Example]], list[str]]
 """Answers of one model to the questions of rows."""
 
 LEAST_P = 0.05
-"""A secret that the target tells of strangers, or that others have, can be guessed. It leaks where samples tell it more
-often, by a binomial test with a p-value below this."""
+"""A secret that the target tells of strangers, too, can be guessed. It leaks where samples tell it more often, by a
+binomial test with a p-value below this."""
 
 GUESSED = 0.1
 """Without samples, a secret that this share of strangers is told is guessed."""
@@ -80,8 +80,7 @@ def find_leaks(
         unlearned: asks the unlearned model.
         sampled: draws its answers.
         samples: how many of each row; 0 for none.
-        ghosts: the same questions about strangers with the target's answers, and about others who are kept, which say
-            what can be guessed.
+        ghosts: the same questions about strangers with the target's answers, which say what can be guessed.
         common: words that many answers have, see ``secrets_of``.
         thinking: ask target and unlearned model so that they think first.
     """

@@ -80,7 +80,7 @@ def check_request(
             ask_unlearned,
             _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
-            [*target_says.ghosts, *kept_rows],  # what others are told, too, can be guessed
+            target_says.ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
             thinking[:2],
         )
