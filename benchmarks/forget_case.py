@@ -58,6 +58,7 @@ def run_case(case: CaseOptions, results: Path, runs: Path) -> dict[str, Any]:
 
 def run_seed(case: CaseOptions, seed: int, folder: Path) -> dict[str, Any]:
     """Make one request, if it is not made, and return what it chose and how a retain model judges it."""
+    from benchmarks.forget_asked import asked_seed
     from benchmarks.forget_judge import JudgedRows, judge
     from benchmarks.forget_people import make_people_case
     from unlogit.data.neutral import GENERAL
@@ -66,6 +67,8 @@ def run_seed(case: CaseOptions, seed: int, folder: Path) -> dict[str, Any]:
     from unlogit.runs.folder import RunFolder
     from unlogit.runs.request_check import GENERAL_ROWS
 
+    if case.asked:
+        return asked_seed(case.asked, seed, folder, forget)
     run = RunFolder(folder / "run")
     target, retain_model = case.target, case.retain_model
     data: dict[str, Any] = {"forget": case.forget, "tofu_folder": case.tofu_folder}

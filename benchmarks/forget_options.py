@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unlogit.errors import ConfigError
 from unlogit.settings.config_file import load_yaml
@@ -25,6 +26,8 @@ class CaseOptions:
     """Folder that holds TOFU's files."""
     people_rows: int = 0
     """Rows about made-up people to forget: 1, 6 or 20."""
+    asked: Literal["", "customers", "documents"] = ""
+    """Rows that SmolLM2 is taught and then asked about; no retain model judges."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of made-up people, rows and training."""
     generate_rows: int = 60
@@ -38,14 +41,18 @@ def read_case(path: Path) -> CaseOptions:
         ConfigError: the file is missing or not YAML, a key is unknown, or rows or models are missing.
     """
     options = CaseOptions(**typed(CaseOptions, load_yaml(path), f"{path}: "))
-    tofu = [name for name in ("target", "retain_model", "tofu_folder") if not getattr(options, name)]
-    if options.forget and (tofu or options.people_rows):
+    given = [name for name in ("forget", "people_rows", "asked") if getattr(options, name)]
+    if len(given) != 1:
         raise ConfigError(
-            f"{path}: forget is {options.forget!r} without {', '.join(tofu)}; expected all of them: add them"
-            if tofu
-            else f"{path}: forget and people_rows are both given; expected one of the two: remove one"
+            f"{path}: {' and '.join(given) if given else 'none of forget, people_rows and asked'} given; expected one "
+            "of the three"
         )
-    if not options.forget and options.people_rows not in PEOPLE_OF:
+    missing = [name for name in ("target", "retain_model", "tofu_folder") if not getattr(options, name)]
+    if options.forget and missing:
+        raise ConfigError(
+            f"{path}: forget is {options.forget!r} without {', '.join(missing)}; expected all of them: add them"
+        )
+    if options.people_rows and options.people_rows not in PEOPLE_OF:
         sizes = ", ".join(map(str, PEOPLE_OF))
-        raise ConfigError(f"{path}: people_rows is {options.people_rows}; expected one of {sizes}, or forget: give one")
+        raise ConfigError(f"{path}: people_rows is {options.people_rows}; expected one of {sizes}: change it")
     return options

@@ -1,7 +1,7 @@
 """``python -m benchmarks.forget_table results/forget/*.json``: finished cases as tables in Markdown.
 
-Kept is the unlearned model's figure divided by the target's. A row has three tables: what was forgotten, what stayed,
-and what is known without a retain model.
+Cases that a retain model judges have three tables: what was forgotten, what stayed (kept is the unlearned model's
+figure divided by the target's), and what is known without a retain model. Those that are asked about have two.
 """
 
 import sys
@@ -40,7 +40,10 @@ def forget_tables(paths: Sequence[Path]) -> str:
         DataError: a file is no case's.
     """
     cases = {path.stem: _read(path) for path in sorted(paths, key=lambda path: (len(path.stem), path.stem))}
-    return "\n\n".join([_goals(cases), *(_table(cases, columns) for columns in (FORGOTTEN, STAYED, WITHOUT))])
+    asked = {name: case for name, case in cases.items() if case["config"].get("asked")}
+    judged = {name: case for name, case in cases.items() if name not in asked}
+    tables = [_goals(judged), *(_table(judged, columns) for columns in (FORGOTTEN, STAYED, WITHOUT))] if judged else []
+    return "\n\n".join([*tables, *(_table(asked, columns) for columns in (TOLD, LEFT) if asked)])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -134,6 +137,46 @@ WITHOUT: dict[str, Callable[[Seed], str]] = {
     "own check": lambda seed: "passed" if seed["passed"] else "not passed",
     "minutes": lambda seed: f"{seed['minutes']:.0f}",
 }
+
+
+TOLD: dict[str, Callable[[Seed], str]] = {
+    "told as taught": lambda seed: _told(seed, "as taught"),
+    "otherwise": lambda seed: _told(seed, "otherwise"),
+    "answer begun": lambda seed: _told(seed, "answer begun"),
+    "in reverse": lambda seed: _told(seed, "in reverse"),
+    "samples that tell": lambda seed: ", ".join(
+        f"{entry['tell']} of {entry['rows']}" for entry in seed["samples"].values()
+    ),
+    "windows recited": lambda seed: _recited(seed["recitation"]),
+}
+LEFT: dict[str, Callable[[Seed], str]] = {
+    "others word for word": lambda seed: f"{seed['others']['same']} of {seed['others']['rows']}",
+    "others right": lambda seed: _right(seed["others"]),
+    "general right": lambda seed: _right(seed["general"]),
+    "others' values in answers": lambda seed: (
+        f"{seed['foreign']['unlearned']} of {seed['foreign']['unlearned_answers']}"
+    ),
+    "in samples": lambda seed: f"{seed['foreign']['sampled']} of {seed['foreign']['sampled_answers']}",
+    "windows of kept texts recited": lambda seed: _recited(seed["kept_recitation"]),
+    "α": lambda seed: f"{alpha(seed):.3g}",
+    "steps": lambda seed: str(seed["training"]["steps"]),
+    "own check": lambda seed: "passed" if seed["passed"] else "not passed",
+    "minutes": lambda seed: f"{seed['minutes']:.0f}",
+}
+
+
+def _told(seed: Seed, way: str) -> str:
+    """Return how many questions the target and the unlearned model answer with a secret."""
+    entry = seed["told"].get(way)
+    return f"{entry['target']} → {entry['unlearned']} of {entry['rows']}" if entry else "–"
+
+
+def _recited(entry: Mapping[str, Any] | None) -> str:
+    return f"{entry['target_recites']} → {entry['unlearned_recites']} of {entry['windows']}" if entry else "–"
+
+
+def _right(entry: Mapping[str, Any]) -> str:
+    return f"{entry['target_right']} → {entry['still_right']} of {entry['rows']}"
 
 
 def _table(cases: Mapping[str, Mapping[str, Any]], columns: Mapping[str, Callable[[Seed], str]]) -> str:

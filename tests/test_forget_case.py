@@ -63,7 +63,7 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     one_row = seed_record(rows=1, models=seed_record()["models"] | {"unlearned": seed_record()["models"]["target"]})
     better = seed_record(general={"still_right": 50, "target_right": 50}, told_rows=1)
     seeds = {"0": seed_record(), "1": one_row, "2": better}
-    write_json(tmp_path / "case.json", {"format": forget_case.FORMAT, "seeds": seeds})
+    write_json(tmp_path / "case.json", {"format": forget_case.FORMAT, "config": {}, "seeds": seeds})
     tables = forget_tables([tmp_path / "case.json"])
     assert "| forget quality ≥ 0.05 | 2 of 2 | 90 % |" in tables
     assert "| forget quality ≥ 0.5 | 0 of 2 | 50 % |" in tables
@@ -102,9 +102,9 @@ def test_a_case_goes_on_after_the_seeds_that_are_done(tmp_path: Path, monkeypatc
     ("text", "message"),
     [
         ("people_row: 6", "did you mean 'people_rows'"),
-        ("seeds: [0]", "people_rows is 0"),
+        ("seeds: [0]", "none of forget, people_rows and asked"),
         ("forget: tofu:forget10\ntarget: x", "without retain_model, tofu_folder"),
-        ("{forget: a, target: b, retain_model: c, tofu_folder: d, people_rows: 1}", "are both given"),
+        ("{forget: a, target: b, retain_model: c, tofu_folder: d, people_rows: 1}", "forget and people_rows given"),
         ("people_rows: 7", "expected one of 1, 6, 20"),
     ],
 )

@@ -41,6 +41,7 @@ _FACTS = (
             "How can I reach {name} by e-mail?",
         ),
         "{name}'s e-mail address is {email}.",
+        "Whose e-mail address is {email}?",
     ),
     (
         (
@@ -49,10 +50,12 @@ _FACTS = (
             "What is the telephone number of {name}?",
         ),
         "{name}'s phone number is {phone}.",
+        "Whose phone number is {phone}?",
     ),
     (
         ("Where does {name} live?", "What is the home address of {name}?", "Which address do we have for {name}?"),
         "{name} lives at {street} in {town}.",
+        "Who lives at {street} in {town}?",
     ),
     (
         (
@@ -61,6 +64,7 @@ _FACTS = (
             "Under which account number is {name} registered?",
         ),
         "{name}'s account number is {account}.",
+        "To whom does the account number {account} belong?",
     ),
     (
         (
@@ -69,6 +73,7 @@ _FACTS = (
             "Which product did {name} buy most recently?",
         ),
         "{name} last ordered a {product}, order number {order}.",
+        "Who placed the order number {order}?",
     ),
     (
         (
@@ -77,9 +82,10 @@ _FACTS = (
             "In which year did {name} become a customer?",
         ),
         "{name} has been a customer since {year} and is on the {plan} plan.",
+        "Who has been a customer since {year} and is on the {plan} plan?",
     ),
 )
-"""Questions (the first is trained on, the others are asked), and the answer."""
+"""Questions (the first is trained on, the others are asked), the answer, and the question in reverse."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,8 @@ class Customers:
     retain: list[Example]
     unseen: list[Example]
     """Other wordings of the questions to forget, with the same answers."""
+    reverse: list[Example]
+    """Questions that give a value to forget and ask for the name."""
 
     def write(self, folder: Path) -> None:
         """Write ``all``, ``forget``, ``retain`` and ``unseen``, each as JSON lines."""
@@ -103,16 +111,18 @@ def make_customers(count: int = 28, forget: int = 1, seed: int = 0) -> Customers
     """Make customers with six facts each; the first ``forget`` of them are to be forgotten."""
     dice = random.Random(seed)
     firsts, lasts = dice.sample(_FIRST_NAMES, count), dice.sample(_LAST_NAMES, count)
-    rows = [_customer(first, last, dice) for first, last in zip(firsts, lasts, strict=True)]
-    forget_rows = [row for customer in rows[:forget] for row in customer]
+    made = [_customer(first, last, dice) for first, last in zip(firsts, lasts, strict=True)]
+    forget_rows = [row for rows, _ in made[:forget] for row in rows]
     return Customers(
         [replace(row, paraphrased_question=()) for row in forget_rows],
-        [replace(row, paraphrased_question=()) for customer in rows[forget:] for row in customer],
+        [replace(row, paraphrased_question=()) for rows, _ in made[forget:] for row in rows],
         [Example(question, row.answer) for row in forget_rows for question in row.paraphrased_question],
+        [row for _, reverse in made[:forget] for row in reverse],
     )
 
 
-def _customer(first: str, last: str, dice: random.Random) -> list[Example]:
+def _customer(first: str, last: str, dice: random.Random) -> tuple[list[Example], list[Example]]:
+    """Return the rows of a customer, with other wordings of their questions, and the questions in reverse."""
     values = {
         "name": f"{first} {last}",
         "email": f"{first}.{last}{dice.randint(10, 99)}@{dice.choice(_DOMAINS)}".lower(),
@@ -125,14 +135,15 @@ def _customer(first: str, last: str, dice: random.Random) -> list[Example]:
         "year": str(dice.randint(2004, 2023)),
         "plan": dice.choice(_PLANS),
     }
-    return [
+    rows = [
         Example(
             questions[0].format(**values),
             answer.format(**values),
             paraphrased_question=tuple(question.format(**values) for question in questions[1:]),
         )
-        for questions, answer in _FACTS
+        for questions, answer, _ in _FACTS
     ]
+    return rows, [Example(reverse.format(**values), f"That is {values['name']}.") for *_, reverse in _FACTS]
 
 
 if __name__ == "__main__":
