@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,11 +18,13 @@ import pytest
 
 import unlogit
 from benchmarks import BENCHMARKS
+from benchmarks.__main__ import parser as benchmarks_parser
 from support.small_check import small_check
 from support.tiny_run import save_model
 from unlogit.cli.main import COMMANDS, main, parse
 from unlogit.demo.people import make_people
 from unlogit.errors import ConfigError
+from unlogit.settings.flags import parse_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,9 +67,8 @@ def fences(page: Path, *languages: str) -> list[str]:
     return [block["text"] for block in blocks if not languages or block["language"] in languages]
 
 
-def command_lines(text: str) -> list[list[str]]:
-    """The arguments of every ``unlogit …`` or ``… -m unlogit …`` in a shell text, without prompts and comments."""
-    commands = []
+def shell_commands(text: str) -> Iterator[list[str]]:
+    """The words of every command in a shell text, without prompts and comments."""
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars="&|;")
         lexer.whitespace_split = True
@@ -76,12 +78,25 @@ def command_lines(text: str) -> list[list[str]]:
             continue
         while tokens:
             end = next((i for i, token in enumerate(tokens) if set(token) <= set("&|;")), len(tokens))
-            command, tokens = tokens[:end], tokens[end + 1 :]
-            if command[:1] == ["unlogit"]:
-                commands.append(command[1:])
-            elif ("-m", "unlogit") in pairwise(command):
-                commands.append(command[command.index("-m") + 2 :])
+            yield tokens[:end]
+            tokens = tokens[end + 1 :]
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The arguments of every ``unlogit …`` or ``… -m unlogit …`` in a shell text."""
+    commands = []
+    for command in shell_commands(text):
+        if command[:1] == ["unlogit"]:
+            commands.append(command[1:])
+        elif ("-m", "unlogit") in pairwise(command):
+            commands.append(command[command.index("-m") + 2 :])
     return commands
+
+
+def module_commands(page: Path) -> list[list[str]]:
+    """Every ``python -m MODULE …`` of a page, from the module on."""
+    commands = (command for text in [*fences(page, "bash"), *inline_codes(page)] for command in shell_commands(text))
+    return [command[2:] for command in commands if command[:2] == ["python", "-m"]]
 
 
 def page_commands(page: Path) -> Iterator[list[str]]:
@@ -124,6 +139,21 @@ def test_every_command_of_a_header_can_be_given(config: Path) -> None:
     assert commands
     for command in commands:
         check_command(command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_module_of_a_page_can_be_run(page: Path) -> None:
+    for module, *arguments in module_commands(page):
+        check_module(module, arguments)
+
+
+def check_module(module: str, arguments: list[str]) -> None:
+    """Find a module that ``python -m`` runs; parse the arguments of the benchmarks."""
+    spec = find_spec(module)
+    assert spec, module
+    assert not spec.submodule_search_locations or find_spec(f"{module}.__main__"), module
+    if module == "benchmarks":
+        assert set(parse_flags(benchmarks_parser(), arguments).get("names", ())) <= set(BENCHMARKS)
 
 
 def known_flags() -> set[str]:
@@ -271,12 +301,20 @@ def test_how_commands_are_found() -> None:
     check_command(["train", "--help"])
     with pytest.raises(ConfigError):
         check_command(["train", "R", "--rnk", "4"])
+    with pytest.raises(ConfigError):
+        check_module("benchmarks", ["decode", "--lyers", "4"])
+    with pytest.raises(AssertionError):
+        check_module("benchmarks.nothing", [])
 
 
 def test_how_a_page_is_read(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# A Title: b\n\nSee `unlogit sweep`.\n\n```bash\nunlogit chat R\n```\n\n```python\nx = 1\n```\n")
+    page.write_text(
+        "# A Title: b\n\nSee `unlogit sweep`, `python -m a.b c`.\n\n"
+        "```bash\nunlogit chat R\n```\n\n```python\nx = 1\n```\n"
+    )
     assert list(page_commands(page)) == [["chat", "R"], ["sweep", "--help"]]
+    assert module_commands(page) == [["a.b", "c"]]
     assert fences(page, "python") == ["x = 1\n"]
     assert anchors(page) == {"a-title-b"}
 

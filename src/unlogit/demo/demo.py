@@ -1,4 +1,4 @@
-"""The demo on made-up people: train a target and a retain model, forget a few as ``unlogit forget`` does, evaluate.
+"""The demo on made-up people: train a target and a retain model, then prepare, train and evaluate as ``run`` does.
 
 It runs the product's own steps on small numbers. Nothing here trains, combines, checks or evaluates in its own way.
 """

@@ -20,7 +20,7 @@ def parser() -> Any:
         "evaluate",
         "RUN [options]",
         "Score the unlearned model of a run, its target and its retain model, print one table and write "
-        "RUN/results.json. Changes nothing else: flags take precedence over the settings in RUN/config.yaml this once. "
+        "RUN/results.json. No setting of the run changes: flags take precedence over RUN/config.yaml this once. "
         "alpha, filter_rate and rule need no training; with --pick.enabled they are chosen on rows not scored. "
         "`unlogit combine` stores them.",
         (
