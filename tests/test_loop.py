@@ -28,7 +28,7 @@ from support.tiny_training import (
     train_people,
     without,
 )
-from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.batches import answer_positions, pad_rows
 from unlogit.data.encode import encode
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.assistant import Assistant
@@ -154,10 +154,11 @@ def test_words_that_tell_nothing_are_not_remembered(tmp_path: Path) -> None:
     trained = {}
     for share in (0.5, 0.0):
         (assistant,) = train(replace(OPTIONS, common_fraction=share), tmp_path / str(share), rows=rows).trained.result()
-        batch = pad_rows([encode(rows["forget"][0], tiny_tokenizer())])
-        labels, _, keep = predicted(batch["labels"])
+        row = encode(rows["forget"][0], tiny_tokenizer())
+        labels = torch.tensor(row.input_ids[row.prompt_tokens :])
+        batch = pad_rows([row])
         with torch.no_grad():
-            logits = assistant(batch["input_ids"], batch["attention_mask"], keep)
+            logits = assistant(batch["input_ids"], batch["attention_mask"], answer_positions([row]))
         trained[share] = (-torch.nn.functional.cross_entropy(logits, labels, reduction="none")).exp().tolist()
     chance = 1 / tiny_target().config.vocab_size
     city, five, end = trained[0.5]

@@ -7,8 +7,8 @@ from torch import nn
 from support.tiny_models import tiny_target
 from support.tiny_run import tiny_tokenizer as people_tokenizer
 from support.tiny_training import FORGET, people_target
-from unlogit.data.batches import pad_rows
-from unlogit.data.encode import IGNORED_LABEL, Encoded, encode
+from unlogit.data.batches import answer_positions, pad_rows
+from unlogit.data.encode import Encoded, encode
 from unlogit.training.reference import measure_reference
 
 
@@ -18,11 +18,10 @@ def test_the_reference_is_the_model_before_training() -> None:
     coded = [encode(row, people_tokenizer()) for row in FORGET]
     needs = frozenset({"forget_reference_nll", "forget_reference_logits"})
     reference = measure_reference(model, {"forget": dict(enumerate(coded))}, needs)
-    batch = pad_rows([coded[2], coded[0]])
-    counted = batch["labels"][:, 1:] != IGNORED_LABEL
+    batch, counted = pad_rows([coded[2], coded[0]]), answer_positions([coded[2], coded[0]])[:, :-1]
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1][counted]
-        nll = nn.functional.cross_entropy(logits, batch["labels"][:, 1:][counted], reduction="none")
+        nll = nn.functional.cross_entropy(logits, batch["input_ids"][:, 1:][counted], reduction="none")
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter))
     found = reference.logits_of("forget", [2, 0], torch.device("cpu"))
