@@ -291,13 +291,13 @@ def test_undial_without_lowering_is_cross_entropy_to_the_teacher() -> None:
 
 
 def test_undial_with_a_large_gamma_takes_the_token_away() -> None:
-    """Teacher flat over three: what is left is ½ each for the others, and the gradient pulls towards that."""
+    """Teacher uniform over three: what is left is ½ each for the others, and the gradient pulls towards that."""
     forget = Answers(torch.zeros(1, 3, requires_grad=True), torch.tensor([1]), torch.tensor([0]), torch.zeros(1, 3))
     slope = gradient(undial(Sides(forget), 1e4), forget)
     torch.testing.assert_close(slope, torch.tensor([[1 / 3 - 1 / 2, 1 / 3, 1 / 3 - 1 / 2]]))
 
 
-def test_me_between_flat_and_sure() -> None:
+def test_me_between_uniform_and_sure() -> None:
     """0 where the logits are equal, whatever they are; log V where one token has everything; in between, it and
     ``uniform_kl`` are the two directions of one divergence."""
 
@@ -308,9 +308,9 @@ def test_me_between_flat_and_sure() -> None:
     assert of(torch.full((3, 4), 7.0)) == pytest.approx(0, abs=1e-6)
     assert of(torch.tensor([[100.0, 0.0, 0.0, 0.0]])) == pytest.approx(LOG(4), abs=1e-5)
     z = torch.tensor([[2.0, 0.0, -1.0]])
-    p, flat = z.softmax(-1), torch.full((1, 3), 1 / 3)
-    assert of(z) == pytest.approx((p * (p / flat).log()).sum().item(), rel=1e-5)
-    assert uniform_kl(z).item() == pytest.approx((flat * (flat / p).log()).sum().item(), rel=1e-5)
+    p, uniform = z.softmax(-1), torch.full((1, 3), 1 / 3)
+    assert of(z) == pytest.approx((p * (p / uniform).log()).sum().item(), rel=1e-5)
+    assert uniform_kl(z).item() == pytest.approx((uniform * (uniform / p).log()).sum().item(), rel=1e-5)
 
 
 def test_kl_is_0_and_still_where_nothing_changed() -> None:
