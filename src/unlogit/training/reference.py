@@ -41,7 +41,7 @@ class Reference:
         """Return [N, V] for these rows, one after the other, or None where it was not asked for."""
         if side not in self.hidden:
             return None
-        hidden = torch.cat([self.hidden[side][number] for number in numbers]).to(device)
+        hidden = torch.cat([self.hidden[side][number] for number in numbers]).to(device)  # [N, H]
         with torch.no_grad():
             return head_logits(self.head, hidden)
 
