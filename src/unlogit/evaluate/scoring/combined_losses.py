@@ -220,5 +220,5 @@ def _tokens_to_combine(logits: Tensor, true: Tensor, filter_rate: float) -> tupl
 
 def _logits_of(values: Tensor, rows: Tensor | slice, ids: Tensor) -> Tensor:
     """Return values [chunk, V] at positions [n] and tokens [n, k], without a copy of the others."""
-    assert isinstance(rows, Tensor)
+    assert isinstance(rows, Tensor)  # a slice comes with the whole vocabulary, and so without ids
     return values.reshape(-1)[rows[:, None] * values.shape[-1] + ids]  # [n, k]
