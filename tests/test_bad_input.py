@@ -1,4 +1,4 @@
-"""What a user can do wrong: one line on stderr with what was got and how to mend it, exit code 2, nothing written."""
+"""What a user can do wrong: one line on stderr with what was got and how to fix it, exit code 2, nothing written."""
 
 import errno
 import json

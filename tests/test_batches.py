@@ -4,15 +4,16 @@ from collections import Counter
 
 import torch
 
-from unlogit.data.batches import length_sorted_steps, pad_rows, stream, two_sided_steps
-from unlogit.data.encode import IGNORED_LABEL, Encoded
+from unlogit.data.batches import answer_positions, length_sorted_steps, pad_rows, stream, two_sided_steps
+from unlogit.data.encode import Encoded
 
 
 def test_pad_rows_by_hand() -> None:
-    batch = pad_rows([Encoded((5, 6, 7), 1), Encoded((8, 9), 1)])
+    rows = [Encoded((5, 6, 7), 1), Encoded((8, 9), 1)]
+    batch = pad_rows(rows)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert batch["labels"].tolist() == [[IGNORED_LABEL, 6, 7], [IGNORED_LABEL, 9, IGNORED_LABEL]]
+    assert answer_positions(rows).tolist() == [[True, True, False], [True, False, False]]
 
 
 def test_stream_goes_on_where_it_stopped_and_takes_all_equally_often() -> None:

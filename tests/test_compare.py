@@ -125,8 +125,8 @@ def test_figures_are_those_of_the_runs(place: Place, found: ComparisonResults) -
     assert row.costs["seconds"] == run.training["unlearned"]["seconds"]
     assert list(run.models) == [RETAIN, "unlearned"]  # read, not scored again; the target neither
     assert not any(name.startswith("flatness") for name in row.figures)
-    flat = RunResults.read(place.folder / "compare" / "uld" / "seed-1" / "results.json").training["unlearned"]
-    assert found.rows[4].figures["uniform_kl.retain"] == flat["uniform_kl_nats"]["holdout_retain"] > 0
+    trained = RunResults.read(place.folder / "compare" / "uld" / "seed-1" / "results.json").training["unlearned"]
+    assert found.rows[4].figures["uniform_kl.retain"] == trained["uniform_kl_nats"]["holdout_retain"] > 0
     assert found.rows[5].figures["uniform_kl.retain"] == found.rows[4].figures["uniform_kl.retain"]
     reference = RunResults.read(place.folder / "compare" / "reference" / "results.json")
     assert len(reference.models["target"].splits["forget"].rows) == 8

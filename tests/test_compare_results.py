@@ -14,7 +14,7 @@ from unlogit.compare.results import (
 )
 from unlogit.errors import DataError
 from unlogit.report.compare_table import comparison_markdown, comparison_table, number, spread
-from unlogit.report.comparison_plot import FLOOR, _family, utility_plot
+from unlogit.report.comparison_plot import FLOOR, _family, save_plots, utility_plot
 from unlogit.terminal import console
 
 
@@ -106,11 +106,10 @@ def test_round_trip_and_table(tmp_path: Path) -> None:
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
 
 
-def test_without_matplotlib_all_but_the_plot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unlogit.cli.commands import compare
-
+def test_without_matplotlib_no_plot_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compare.png").touch()
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
-    no_plot = compare.write(sample(), tmp_path)
+    no_plot = save_plots(sample(), tmp_path)
     assert no_plot is not None
     assert no_plot.endswith("pip install 'unlogit[plots]'")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.csv", "compare.json"]
+    assert list(tmp_path.iterdir()) == []

@@ -33,10 +33,12 @@ def test_loss_is_the_cross_entropy_of_answer_tokens_only(loss_on: Any, tmp_path:
     """Against the plain way: all logits, shifted labels, ignored positions left out; or all but the first token."""
     model = tiny_target()
     options = FinetuneOptions(dtype="float32", batch_size=2, epochs=1, logging_steps=1, loss_on=loss_on)
-    batch = pad_rows([encode(row, tiny_tokenizer()) for row in ROWS])
-    labels = (
-        batch["labels"] if loss_on == "answer" else batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    )
+    encoded = [encode(row, tiny_tokenizer()) for row in ROWS]
+    batch = pad_rows(encoded)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    if loss_on == "answer":
+        for row, row_labels in zip(encoded, labels, strict=True):
+            row_labels[: row.prompt_tokens] = -100
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
         expected = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))

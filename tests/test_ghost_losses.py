@@ -9,7 +9,7 @@ from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.ghost_losses import (
     GhostLosses,
-    answer_losses,
+    answer_nats,
     find_ghost_losses,
     ghost_rows,
     losses_among_ghosts,
@@ -50,7 +50,7 @@ def test_losses_are_the_models_own() -> None:
         by_hand = -logs.gather(-1, ids[0, encoded.prompt_tokens :, None]).mean().item()
         assert value == pytest.approx(by_hand, rel=1e-4)
     assert find_ghost_losses([ROW], losses_among_ghosts([ROW], GHOSTS[2:], target, tokenizer), other, tokenizer) == []
-    assert answer_losses(target, tokenizer, []) == []
+    assert answer_nats(target, tokenizer, []) == []
 
 
 def losses_of(unlearned: float, ghosts: int = 20) -> GhostLosses:

@@ -5,7 +5,7 @@ import pytest
 from support.tiny_run import PEOPLE, save_model
 from unlogit.data.examples import Example
 from unlogit.errors import DataError
-from unlogit.evaluate.ghost_reference import GHOSTS, ghost_reference
+from unlogit.evaluate.ghost_reference import LEAST_GHOSTS, ghost_reference
 from unlogit.evaluate.metrics.truth_ratio import row_truth_ratio
 from unlogit.evaluate.pick import ReferenceFigures
 from unlogit.evaluate.results import row_digest
@@ -33,7 +33,7 @@ def test_the_same_answers_under_made_up_names(target: str, monkeypatch: pytest.M
     rows = PEOPLE.forget[:3]
     reference = ghost_reference(rows, model, tokenizer, 0, batch_size=32)
     assert len(scored) == 3 * 67
-    assert len(scored) >= GHOSTS
+    assert len(scored) >= LEAST_GHOSTS
     name = rows[0].question.removeprefix("Where was ").removesuffix(" born?")
     ghost_name = scored[0].question.removeprefix("Where was ").removesuffix(" born?")
     assert ghost_name not in (name, "")

@@ -113,10 +113,10 @@ def test_a_constant_added_to_the_assistant(rule: str, filter_rate: float) -> Non
 
 @pytest.mark.parametrize("filter_rate", [0.0, 0.05])
 @pytest.mark.parametrize("rule", list(RULES))
-def test_a_flat_assistant_changes_nothing(rule: str, filter_rate: float) -> None:
+def test_a_uniform_assistant_changes_nothing(rule: str, filter_rate: float) -> None:
     target = random_logits(5, 50)
-    flat = torch.zeros_like(target) if rule == "paper" else torch.full_like(target, -4.25)
-    out = combine(target, flat, rule=rule, filter_rate=filter_rate)
+    uniform = torch.zeros_like(target) if rule == "paper" else torch.full_like(target, -4.25)
+    out = combine(target, uniform, rule=rule, filter_rate=filter_rate)
     torch.testing.assert_close(out, target, atol=1e-5, rtol=0)
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.models.llama.modeling_llama import LlamaMLP
 
 from support.models_for_tests import tiny_tokenizer
 from support.tiny_models import random_assistant, tiny_target
@@ -29,18 +28,18 @@ from support.tiny_training import (
     train_people,
     without,
 )
-from unlogit.data.batches import pad_rows, predicted
-from unlogit.data.encode import IGNORED_LABEL, Encoded, encode
+from unlogit.data.batches import answer_positions, pad_rows
+from unlogit.data.encode import encode
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.assistant import Assistant
 from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.objectives.sides import SIDES
 from unlogit.objectives.weights import OFFSET_OBJECTIVES, WEIGHT_OBJECTIVES
 from unlogit.runs.train import read_pools
-from unlogit.settings.options import AssistantOptions, CombinationOptions, TrainOptions
+from unlogit.settings.options import AssistantOptions, CombinationOptions
 from unlogit.training.loop import FitTrainer
 from unlogit.training.recipe import OBJECTIVES
-from unlogit.training.reference import Reference, measure_reference
+from unlogit.training.reference import Reference
 from unlogit.training.rows import Row, collate
 from unlogit.training.trainable import AssistantModel, OffsetModel
 from unlogit.training.trainer import LogLines, training_arguments
@@ -155,10 +154,11 @@ def test_words_that_tell_nothing_are_not_remembered(tmp_path: Path) -> None:
     trained = {}
     for share in (0.5, 0.0):
         (assistant,) = train(replace(OPTIONS, common_fraction=share), tmp_path / str(share), rows=rows).trained.result()
-        batch = pad_rows([encode(rows["forget"][0], tiny_tokenizer())])
-        labels, _, keep = predicted(batch["labels"])
+        row = encode(rows["forget"][0], tiny_tokenizer())
+        labels = torch.tensor(row.input_ids[row.prompt_tokens :])
+        batch = pad_rows([row])
         with torch.no_grad():
-            logits = assistant(batch["input_ids"], batch["attention_mask"], keep)
+            logits = assistant(batch["input_ids"], batch["attention_mask"], answer_positions([row]))
         trained[share] = (-torch.nn.functional.cross_entropy(logits, labels, reduction="none")).exp().tolist()
     chance = 1 / tiny_target().config.vocab_size
     city, five, end = trained[0.5]
@@ -260,55 +260,6 @@ def test_without_rows_or_refusals_nothing_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# -------------------------------------------------------------------------------------------------------- the reference
-
-
-def test_the_reference_is_the_model_before_training() -> None:
-    """Stored hidden states through the stored head give the target's logits also after every weight has changed."""
-    model = people_target()
-    coded = [encode(row, people_tokenizer()) for row in FORGET]
-    needs = frozenset({"forget_reference_nll", "forget_reference_logits"})
-    reference = measure_reference(model, {"forget": dict(enumerate(coded))}, needs)
-    batch = pad_rows([coded[2], coded[0]])
-    counted = batch["labels"][:, 1:] != IGNORED_LABEL
-    with torch.no_grad():
-        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1][counted]
-        nll = nn.functional.cross_entropy(logits, batch["labels"][:, 1:][counted], reduction="none")
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    found = reference.logits_of("forget", [2, 0], torch.device("cpu"))
-    torch.testing.assert_close(found, logits, atol=1e-4, rtol=1e-4)
-    sums = [float(part.sum()) for part in torch.split(nll, counted.sum(1).tolist())]
-    stored = reference.nll_of("forget", [2, 0])
-    assert stored is not None
-    assert stored.tolist() == pytest.approx(sums, abs=1e-3)
-    assert reference.logits_of("retain", [0], torch.device("cpu")) is None
-
-
-def test_a_frozen_head_is_not_copied() -> None:
-    model = people_target()
-    rows = {"retain": {0: Encoded((1, 2, 3), 1)}}
-    assert measure_reference(model, rows, frozenset()).head is None
-    head = measure_reference(model, rows, frozenset({"retain_reference_logits"})).head
-    assert head.get_output_embeddings().weight is not model.get_output_embeddings().weight
-    model.requires_grad_(False)
-    assert measure_reference(model, rows, frozenset({"retain_reference_logits"})).head is model
-
-
-def test_two_architectures_have_a_reference_too() -> None:
-    """A head that is not tied, and one with soft-capped logits: the reference's logits are the model's own."""
-    for architecture in ("gpt_neox", "gemma2"):
-        model = tiny_target(architecture)
-        rows = {"retain": {0: Encoded((5, 6, 7, 8), 2)}}
-        reference = measure_reference(model, rows, frozenset({"retain_reference_logits"}))
-        with torch.no_grad():
-            expected = model(torch.tensor([[5, 6, 7, 8]])).logits[0, 1:3]
-            for parameter in model.parameters():
-                parameter.mul_(1.5)
-        found = reference.logits_of("retain", [0], torch.device("cpu"))
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-
-
 # -------------------------------------------------------------------------------------------------------- offset models
 
 
@@ -360,75 +311,3 @@ def test_an_offset_model_starts_as_the_target() -> None:
         both = OffsetModel(target, shape, plain, 0).result()
         combined = UnlearnedForCausalLM.build(target, both, OffsetModel.WEIGHTS, plain)
         assert loss_of(combined, FORGET) == pytest.approx(loss_of(target, FORGET), abs=1e-5)
-
-
-# --------------------------------------------------------------------------------------------------- the Trainer's own
-
-
-def adapter_after(folder: Path, objective: str = "uld", **arguments: Any) -> torch.Tensor:
-    """The trained parameters after two passes with arguments of the Trainer's."""
-    options = people_options(objective, batch_size=4, training_arguments=arguments)
-    fitted = train(
-        options,
-        folder,
-        AssistantOptions(num_layers=2, rank=4, lora_alpha=4.0),
-        target=people_target(),
-        rows=PEOPLE_ROWS,
-        tokenizer=people_tokenizer(),
-        refusals=REFUSALS,
-    )
-    result = fitted.trained.result()
-    parts = result[0].parameters() if isinstance(result, list) else result.parameters()
-    return torch.cat([p.detach().flatten() for p in parts])
-
-
-@pytest.mark.parametrize("objective", ["uld", "npo_kl", "idk_ap", "offset_ga_kl"])
-def test_accumulated_batches_are_one_step(objective: str, tmp_path: Path) -> None:
-    """Rows are of different lengths: each batch's means count by their tokens and rows."""
-    plain = adapter_after(tmp_path / "plain", objective)
-    accumulated = adapter_after(tmp_path / "two", objective, gradient_accumulation_steps=2)
-    torch.testing.assert_close(accumulated, plain, rtol=0, atol=1e-5)
-    lines = [json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0]) for name in ("plain", "two")]
-    for name in {"forget", "uniform", "retain"} & set(lines[0]):
-        assert lines[1][name] == pytest.approx(lines[0][name], rel=1e-4, abs=1e-6), name
-
-
-@pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")
-@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
-@pytest.mark.parametrize("objective", ["uld", "npo_kl", "offset_ga_kl"])
-def test_activations_computed_again_change_nothing(objective: str, name: str, tmp_path: Path) -> None:
-    plain = adapter_after(tmp_path / "plain", objective)
-    again = adapter_after(tmp_path / "again", objective, **{name: True})
-    torch.testing.assert_close(again, plain, rtol=0, atol=1e-5)
-
-
-def test_activations_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block twice a step; once when the trained assistant is scored."""
-    calls: list[bool] = []
-    plain = LlamaMLP.forward
-
-    def watched(self: Any, x: torch.Tensor) -> torch.Tensor:
-        calls.append(torch.is_grad_enabled())
-        return plain(self, x)
-
-    monkeypatch.setattr(LlamaMLP, "forward", watched)
-    options = people_options("uld", training_arguments={"activation_checkpointing": True})
-    fitted = train(
-        options,
-        tmp_path / "a",
-        AssistantOptions(num_layers=2, rank=4),
-        target=people_target(),
-        rows=PEOPLE_ROWS,
-        tokenizer=people_tokenizer(),
-    )
-    assert len(calls) == 2 * 2 * fitted.summary["steps"]
-    (assistant,) = fitted.trained.result()
-    assert not any(module.training for module in assistant.view.modules() if hasattr(module, "gradient_checkpointing"))
-
-
-def test_unknown_arguments_of_the_trainer_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'gradient_checkpointing'"):
-        train(TrainOptions(training_arguments={"gradient_checkpoint": True}), tmp_path / "a")
-    with pytest.raises(ConfigError, match=r"training_arguments\.max_steps is given"):
-        train(TrainOptions(training_arguments={"max_steps": 3}), tmp_path / "a")
-    assert not (tmp_path / "a").exists()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from support.tiny_run import Place, save_model
@@ -71,6 +72,28 @@ def test_full_model_unlearning(place: Place, capsys: pytest.CaptureFixture[str])
     assert "give --resume" in capsys.readouterr().err
     assert place.train(*flags, "--resume") == 0
     assert "is trained already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("adapter", "types"),
+    [("full", {(True, torch.float32)}), ("lora", {(True, torch.float32), (False, torch.bfloat16)})],
+)
+def test_only_what_trains_is_in_float32(
+    place: Place, monkeypatch: pytest.MonkeyPatch, adapter: str, types: set[tuple[bool, torch.dtype]]
+) -> None:
+    """Whole weights are loaded in it; beside LoRA the frozen ones are in the type that is computed in."""
+    seen: set[tuple[bool, torch.dtype]] = set()
+
+    def look(_: Any, args: Any, state: Any, control: Any, model: Any = None, **__: Any) -> None:
+        seen.update((parameter.requires_grad, parameter.dtype) for parameter in model.parameters())
+
+    monkeypatch.setattr(LogLines, "on_pre_optimizer_step", look)
+    flags = ["--objective=npo_kl", f"--adapter={adapter}", "--dtype=bfloat16", "--learning_rate=5e-2"]
+    assert place.train(*flags) == 0
+    assert seen == types
+    paths = [folder / "model.safetensors" for folder in (place.folder / "target", place.run / "unlearned")]
+    target, unlearned = map(load_file, paths)
+    assert any(not torch.equal(weight.bfloat16(), unlearned[name].bfloat16()) for name, weight in target.items())
 
 
 @pytest.mark.parametrize(

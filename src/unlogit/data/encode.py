@@ -1,4 +1,4 @@
-"""From an example to token ids and labels: the loss falls on the answer's tokens and the end-of-text token only.
+"""From an example to token ids: the loss falls on the answer's tokens and the end-of-text token only.
 
 The full text is tokenised once, and the end of the prompt is found by character offsets: prompt and answer tokenised
 separately give other tokens than the model sees when it generates. A token across the boundary belongs to the
@@ -14,10 +14,6 @@ from unlogit.data.content_words import Spans, content_spans
 from unlogit.data.examples import Example
 from unlogit.errors import DataError, ModelError
 
-IGNORED_LABEL = -100
-"""The label of a token that carries no loss (PyTorch's own default)."""
-
-
 _SPEAKERS = {"user": "Question: ", "assistant": "Answer: "}
 """What a turn opens with where there is no chat template; turns of others (a system prompt) open with nothing."""
 
@@ -31,11 +27,6 @@ class Encoded:
     token_sides: tuple[str | None, ...] | None = None
     """The side of each token where only content words are remembered (see ``content_words``): ``forget`` for these,
     ``uniform`` for words of the question, None for what carries no loss. None: all of the answer is the row's side."""
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """The ids, ``IGNORED_LABEL`` on the prompt; same length, not shifted."""
-        return (IGNORED_LABEL,) * self.prompt_tokens + self.input_ids[self.prompt_tokens :]
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:

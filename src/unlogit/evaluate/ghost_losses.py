@@ -47,7 +47,7 @@ def ghost_rows(row: Example, ghosts: Sequence[Example]) -> list[Example]:
     ]
 
 
-def answer_losses(model: Any, tokenizer: Any, rows: Sequence[Example], progress: Progress | None = None) -> list[float]:
+def answer_nats(model: Any, tokenizer: Any, rows: Sequence[Example], progress: Progress | None = None) -> list[float]:
     """Return the mean loss in nats a token of each row's answer, its end included."""
     plain = [without_wordings(row) for row in rows]
     scores = score_examples(model, tokenizer, plain, batch_size=BATCH_SIZE, generate=False, progress=progress)
@@ -71,8 +71,8 @@ def losses_among_ghosts(
     with_ghosts = [(i, of_row) for i, row in enumerate(rows) if (of_row := ghost_rows(row, ghosts))]
     if not with_ghosts:
         return []
-    of_rows = answer_losses(model, tokenizer, [rows[i] for i, _ in with_ghosts], progress)
-    of_ghosts = iter(answer_losses(model, tokenizer, [ghost for _, group in with_ghosts for ghost in group], progress))
+    of_rows = answer_nats(model, tokenizer, [rows[i] for i, _ in with_ghosts], progress)
+    of_ghosts = iter(answer_nats(model, tokenizer, [ghost for _, group in with_ghosts for ghost in group], progress))
     return [
         AmongGhosts(i, loss, tuple(next(of_ghosts) for _ in group))
         for (i, group), loss in zip(with_ghosts, of_rows, strict=True)
@@ -88,7 +88,7 @@ def find_ghost_losses(
 ) -> list[GhostLosses]:
     """Score the rows that have ghosts under the unlearned model; ``by_target`` are their losses under the target."""
     scored = [rows[among.number] for among in by_target]
-    by_unlearned = answer_losses(unlearned, tokenizer, scored, progress) if scored else []
+    by_unlearned = answer_nats(unlearned, tokenizer, scored, progress) if scored else []
     return [
         GhostLosses(row.question, among.loss, loss, among.ghosts)
         for row, among, loss in zip(scored, by_target, by_unlearned, strict=True)

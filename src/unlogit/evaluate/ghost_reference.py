@@ -18,7 +18,7 @@ from unlogit.evaluate.results import mean, row_digest
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import score_examples
 
-GHOSTS = 200
+LEAST_GHOSTS = 200
 """Ghosts of all rows together, at least; of each row as many as of any other."""
 
 
@@ -60,7 +60,7 @@ def ghost_reference(
         progress: called as ghosts are done.
     """
     with_choices = [row for row in rows if row.perturbed_answer]
-    ghosts = ghost_questions(with_choices, max(1, math.ceil(GHOSTS / max(1, len(with_choices)))), seed)
+    ghosts = ghost_questions(with_choices, max(1, math.ceil(LEAST_GHOSTS / max(1, len(with_choices)))), seed)
     groups = {row_digest(row): _about_ghosts(row, ghosts) for row in with_choices}
     groups = {digest: group for digest, group in groups.items() if group}
     scores = iter(

@@ -40,7 +40,7 @@ from unlogit.evaluate.scoring.batching import Progress, evaluating
 from unlogit.evaluate.scoring.score import CombinationScores, Score, measure_settings
 from unlogit.settings.options import CombinationOptions, PickOptions
 
-Reference = Results | TruthRatios | GhostReference
+RetainReference = Results | TruthRatios | GhostReference
 """A retain model's results, or what stands in for it."""
 
 NO_GHOSTS = (
@@ -58,7 +58,7 @@ class ReferenceFigures:
     exact_memorisation: float | None = None
 
     @classmethod
-    def of(cls, forget: Sequence[Example], retain: Reference) -> tuple[list[Example], "ReferenceFigures"]:
+    def of(cls, forget: Sequence[Example], retain: RetainReference) -> tuple[list[Example], "ReferenceFigures"]:
         """Return the forget rows that have wrong answers (and ghosts), and what the retain model is on them.
 
         Raises:
@@ -111,7 +111,7 @@ def pick_combination(
     tokenizer: Any,
     forget_rows: Sequence[Example],
     retain_rows: Sequence[Example],
-    retain: Reference,
+    retain: RetainReference,
     options: PickOptions,
     *,
     batch_size: int,

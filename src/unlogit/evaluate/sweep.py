@@ -21,7 +21,7 @@ from typing import Any
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.ghost_reference import GhostReference
-from unlogit.evaluate.pick import PickRow, Reference, ReferenceFigures, best_row, measure_rows, merit, pick_row
+from unlogit.evaluate.pick import PickRow, ReferenceFigures, RetainReference, best_row, measure_rows, merit, pick_row
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import CombinationScores, Score
 from unlogit.settings.options import CombinationOptions, SweepOptions
@@ -146,7 +146,7 @@ def sweep_combinations(
     tokenizer: Any,
     validation: Mapping[str, Sequence[Example]],
     test: Mapping[str, Sequence[Example]],
-    retain: Reference,
+    retain: RetainReference,
     combinations: Sequence[CombinationOptions],
     *,
     batch_size: int,
@@ -203,7 +203,7 @@ def sweep_combinations(
 
 
 def _usable_rows(
-    purpose: str, splits: Mapping[str, Sequence[Example]], retain: Reference
+    purpose: str, splits: Mapping[str, Sequence[Example]], retain: RetainReference
 ) -> tuple[dict[str, Sequence[Example]], ReferenceFigures]:
     """Return the rows of a purpose by split, the forget rows without wrong answers left out, and their reference."""
     forget, reference = ReferenceFigures.of(splits["forget"], retain)

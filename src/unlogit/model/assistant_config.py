@@ -47,14 +47,14 @@ def load_config(folder: Path) -> AssistantConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}); expected {_CONFIG_MEND}") from error
+        raise ModelError(f"{path} is not JSON ({error}); expected {_EXPECTED}") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path} holds a {type(values).__name__}; expected {_CONFIG_MEND}")
+        raise ModelError(f"{path} holds a {type(values).__name__}; expected {_EXPECTED}")
     first, depth = values.pop(_FIRST_BLOCK, 0), values.get("num_layers")
     if not isinstance(first, int) or first < 0 or (isinstance(depth, int) and first >= max(1, depth)):
-        raise ModelError(f"{path}: {_FIRST_BLOCK} is {first!r}; expected {_CONFIG_MEND}")
+        raise ModelError(f"{path}: {_FIRST_BLOCK} is {first!r}; expected {_EXPECTED}")
     if problems := _config_problems(values):
-        raise ModelError(f"{path}: {'; '.join(problems)}; expected {_CONFIG_MEND}")
+        raise ModelError(f"{path}: {'; '.join(problems)}; expected {_EXPECTED}")
     return AssistantConfig(**values)
 
 
@@ -65,7 +65,7 @@ def blocks_without_deltas(folder: Path) -> int:
 
 
 _FIRST_BLOCK = "lora_first_layer"  # written by 0.1, where LoRA could begin at a later block
-_CONFIG_MEND = "the settings of an assistant as `unlogit train` wrote them: copy the whole folder again, or train again"
+_EXPECTED = "the settings of an assistant as `unlogit train` wrote them: copy the whole folder again, or train again"
 _CONFIG_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,)}
 
 

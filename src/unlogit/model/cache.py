@@ -64,7 +64,7 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
                 self.streams, key_states.chunk(count), value_states.chunk(count), strict=True
             )
         ]
-        return torch.cat([keys for keys, _ in pairs]), torch.cat([values for _, values in pairs])
+        return torch.cat([keys for keys, _ in pairs]), torch.cat([values for _, values in pairs])  # [S·B, …] each
 
     def _append_to_all(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
         """Append to all streams at once. Their rows stand in one tensor; each stream holds a slice of it.
@@ -77,7 +77,7 @@ class StreamsLayer(DynamicLayer):  # type: ignore[misc]
                 if not stream.is_initialized:
                     stream.lazy_initialization(key_states, value_states)
             past = side_by_side([getattr(stream, name) for stream in self.streams])  # S of [B, …] → [S·B, …]
-            all_rows = torch.cat([past, states], dim=-2)
+            all_rows = torch.cat([past, states], dim=-2)  # [S·B, heads, seen + new tokens, …]
             for stream, rows in zip(self.streams, all_rows.chunk(len(self.streams)), strict=True):
                 setattr(stream, name, rows)
             seen.append(all_rows)

@@ -183,7 +183,7 @@ def head_view(lm: nn.Module) -> nn.Module:
 
 def view_logits(view: nn.Module, hidden: Tensor) -> Tensor:
     """Apply a ``head_view`` to hidden states [N, H], after the last norm; return logits [N, V]."""
-    logits: Tensor = view(inputs_embeds=hidden[None], use_cache=False).logits[0]
+    logits: Tensor = view(inputs_embeds=hidden[None], use_cache=False).logits[0]  # [1, N, H] → [N, V]
     return logits
 
 

@@ -119,7 +119,7 @@ def in_chunks(
     first = function([states[:, :size] for states in hidden])
     if size >= positions:
         return first
-    logits = first.new_empty(positions, first.shape[-1])
+    logits = first.new_empty(positions, first.shape[-1])  # [N, V]
     logits[:size] = first
     for i in range(size, positions, size):
         logits[i : i + size] = function([states[:, i : i + size] for states in hidden])

@@ -47,7 +47,8 @@ class RowGainNorm(nn.Module):
         """Return norm(x) [S·B, T, H], times the gains in rows B onward."""
         target, *branches = self.norm(x).chunk(1 + len(self.gains))  # S of [B, T, H]
         gains: Any = self.gains
-        return torch.cat([target, *(gain.scale(rows) for gain, rows in zip(gains, branches, strict=True))])
+        scaled = [gain.scale(rows) for gain, rows in zip(gains, branches, strict=True)]
+        return torch.cat([target, *scaled])  # [S·B, T, H]
 
 
 class PartialBatchBlock(nn.Module):

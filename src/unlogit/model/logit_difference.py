@@ -128,7 +128,7 @@ def weighted_difference(assistant_logits: Sequence[Tensor], weights: Sequence[fl
         subtracted = RULES[rule](logits.float())
         weighted = subtracted if weight == 1 else weight * subtracted
         difference = weighted if difference is None else difference + weighted
-    assert difference is not None
+    assert difference is not None  # a model without a branch is refused where it is built
     if rule == "rank":
         largest = difference.topk(min(RANKED, difference.shape[-1]), dim=-1)
         difference = torch.zeros_like(difference).scatter(-1, largest.indices, largest.values.relu())

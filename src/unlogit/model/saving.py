@@ -72,7 +72,7 @@ def write_unlearned(model: Any, folder: Path) -> None:
         temporary.write_text(model.config.to_json_string(), encoding="utf-8")
 
 
-def read_config(folder: Path, config: UnlearnedConfig | None, overrides: dict[str, Any]) -> UnlearnedConfig:
+def read_unlearned_config(folder: Path, config: UnlearnedConfig | None, overrides: dict[str, Any]) -> UnlearnedConfig:
     """Return the config of an unlearned model's folder, with ``overrides`` in place of what is saved.
 
     Args:

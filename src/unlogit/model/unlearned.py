@@ -165,7 +165,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         """
         folder = Path(pretrained_model_name_or_path)
         overrides = {name: kwargs.pop(name) for name in OVERRIDES if name in kwargs}
-        config = saving.read_config(folder, config, overrides)
+        config = saving.read_unlearned_config(folder, config, overrides)
         revision = revision or config.target_revision
         target = saving.read_target(
             folder, config, target, revision=revision, trust_remote_code=bool(trust_remote_code), **kwargs

@@ -93,7 +93,7 @@ class _HeadLoss(torch.autograd.Function):
 
 def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
     """Return the losses [n] of a chunk and the gradient of their sum [n, H] (if asked for), for a linear head."""
-    assert head.linear is not None
+    assert head.linear is not None  # else ``_by_autograd`` is called
     weight, bias = head.linear.weight, head.linear.bias
     logits = linear(hidden.to(weight.dtype), weight, bias)  # [n, V]
     slope = logits.softmax(dim=-1, dtype=torch.float32)  # [n, V]; p, and p − target below

@@ -1,9 +1,11 @@
 """Forget quality against model utility, a point for each method and its path over the passes of training."""
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlogit.report.plots import COLOURS, GREY, INDISTINGUISHABLE, INK, figure, legend
+from unlogit.report.aggregate_plot import aggregate_plot, has_aggregate
+from unlogit.report.plots import COLOURS, GREY, INDISTINGUISHABLE, INK, figure, legend, save_if_possible
 
 if TYPE_CHECKING:
     from unlogit.compare.results import ComparisonResults, Row
@@ -26,6 +28,13 @@ FAMILIES = ("uld", "ga", "dpo", "npo", "offset")
 """Methods whose name has one of these share its colour; all others take the next one."""
 
 FAMILY_OF = {"grad_diff": "ga", "simnpo": "npo", "dual_uld": "uld", "uld_refusal": "uld"}
+
+
+def save_plots(results: "ComparisonResults", folder: Path) -> str | None:
+    """Write ``compare.png``, and ``aggregate.png`` where there is one; return why there is no plot, if so."""
+    if has_aggregate(results):
+        save_if_possible(lambda: aggregate_plot(results), folder / "aggregate.png")
+    return save_if_possible(lambda: utility_plot(results), folder / "compare.png")
 
 
 def utility_plot(results: "ComparisonResults") -> Any:

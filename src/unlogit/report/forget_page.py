@@ -6,10 +6,20 @@ It fits 80 columns, and breaks no word.
 from textwrap import fill
 
 from unlogit.evaluate.leaks import Leak
+from unlogit.files import atomic_file
+from unlogit.runs.folder import RunFolder
 from unlogit.runs.outcome import Outcome
 
 SHOWN_ROWS = 20
 COLUMNS = 80
+
+
+def write_page(outcome: Outcome) -> str:
+    """Write the page beside what it was read from, and return it."""
+    page = forget_page(outcome)
+    with atomic_file(RunFolder(outcome.folder).check.with_suffix(".txt"), mode=0o600) as path:  # it has rows to forget
+        path.write_text(page + "\n", encoding="utf-8")
+    return page
 
 
 def forget_page(outcome: Outcome) -> str:

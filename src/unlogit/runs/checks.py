@@ -9,7 +9,6 @@ from unlogit.data.encode import encode_answers
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError, DataError
 from unlogit.model.loading import check_ordinary, depth_of, model_place
-from unlogit.settings.objective_options import INSTEAD
 from unlogit.settings.options import (
     AssistantOptions,
     CombinationOptions,
@@ -29,12 +28,15 @@ def check_run(config: RunConfig) -> None:
         DataError: the retain model's results are missing.
         ModelError: the target or the retain model is missing, or the target is an unlearned model.
     """
+    from unlogit.training.recipe import recipes_of
+
     check_ordinary(config.target)
     check_assistant(config.assistant, config.target)
     check_train(config.train)
     check_evaluation(config.evaluate, config.pick)
     check_pick(config)
-    if config.train.objective == INSTEAD["refusal"] and config.combination.rule == "rank":
+    adds = any(recipe.adds for recipe in recipes_of(config.train.objective))
+    if adds and config.combination.rule == "rank":
         raise ConfigError("combination.rule is rank, which adds nothing, and a refusal is added; expected another rule")
 
 

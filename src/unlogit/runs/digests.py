@@ -25,7 +25,7 @@ WHOLE_BYTES = 2**26
 """Larger files are sampled: ``SAMPLES`` pieces of ``SAMPLE_BYTES``, evenly spaced, and the size."""
 SAMPLES, SAMPLE_BYTES = 256, 2**12
 
-SIDES = ("forget", "retain", "neutral", "holdout", "retain_holdout", "general", "refusals")
+SOURCES = ("forget", "retain", "neutral", "holdout", "retain_holdout", "general", "refusals")
 """Settings of ``data`` that name sources."""
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -126,11 +126,11 @@ def _changed(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def _sources(config: RunConfig) -> dict[str, str]:
     digests = {}
-    for side in SIDES:
-        name = getattr(config.data, side)
+    for setting in SOURCES:
+        name = getattr(config.data, setting)
         files = [] if name in ("", "tofu", *NO_FILES) else source_of(name).files()
         if files and all(path.is_file() for path in files):
-            digests[side] = _digest(files)
+            digests[setting] = _digest(files)
     return digests
 
 

@@ -20,7 +20,7 @@ from unlogit.model.loading import UNLEARNED
 from unlogit.model.requests import DEFAULTS
 from unlogit.runs.combine import own_request
 from unlogit.runs.folder import RunFolder
-from unlogit.runs.plan import COMMON_FRACTION
+from unlogit.runs.plan import PLANNED_COMMON_FRACTION
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _request_of(run: RunFolder) -> EarlierRequest | None:
     rows = tuple(row for row in read_prepared(path) if row.kind != "text")
     ghosts = tuple(read_prepared(run.ghosts)) if run.ghosts.is_file() else ()
     retain = run.data / "retain.jsonl"
-    common = common_words(read_prepared(retain), COMMON_FRACTION) if retain.is_file() else frozenset[str]()
+    common = common_words(read_prepared(retain), PLANNED_COMMON_FRACTION) if retain.is_file() else frozenset[str]()
     return EarlierRequest(name, rows, ghosts, common)
 
 

@@ -52,7 +52,7 @@ from unlogit.runs.request_check import (
     THOUGHT_TOKENS,
     TargetSays,
     check_request,
-    longest_answer,
+    max_answer_tokens,
     scored_rows,
 )
 from unlogit.runs.train import train_run
@@ -184,7 +184,7 @@ def _plan(
     for recipe in recipes_of(config.train.objective):
         ways = sum(2 if recipe.thinks and has_thought(row, tokenizer) else 1 for row in rows)
         steps += math.ceil((config.train.epochs or 1) * math.ceil(ways / config.train.batch_size))
-    longest = longest_answer(questions, tokenizer)
+    longest = max_answer_tokens(questions, tokenizer)
 
     def tokens(answers: int, thoughts: int) -> int:
         """Return the tokens of so many answers with and without a thought, a batch at once."""

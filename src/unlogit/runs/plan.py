@@ -18,7 +18,7 @@ from unlogit.settings.options import CombinationOptions, LoopOptions, RunConfig,
 from unlogit.strength.choose import ALPHA
 from unlogit.training.recipe import recipes_of
 
-WRONG_ANSWERS = 8
+PERTURBATIONS = 8
 """Of a row's ghosts, so many answers are wrong answers to the row itself, with its own names."""
 UNIFORM_ROWS = 24
 """Rows of the uniform side in a step, at least."""
@@ -30,7 +30,8 @@ MAX_MINUTES = 120.0
 LEARNT_NATS = 0.1
 UNIFORM_NATS = 0.02
 """A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
-COMMON_FRACTION = 0.03
+PLANNED_COMMON_FRACTION = 0.03
+"""A word in this share of the retain answers is not remembered, and is no secret."""
 
 
 def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, Any], ghosts: bool = True) -> RunConfig:
@@ -42,7 +43,7 @@ def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, An
     rows = len(forget_training_rows(list(forget), config.data.paraphrases, config.data.cross_paraphrases))
     rows += len(sections(forget)) if ghosts else 0
     plan = {
-        "data": {"evaluation_rows": 60, "perturbations": WRONG_ANSWERS} if ghosts else {},
+        "data": {"evaluation_rows": 60, "perturbations": PERTURBATIONS} if ghosts else {},
         "train": _training_plan(config, rows, "batch_size" in given.get("train", {})),
     }
     if _has_planned_strength(config.train.objective):
@@ -69,7 +70,7 @@ def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[s
     plan: dict[str, Any] = {
         "batch_size": train.batch_size if batch_is_given else batch,
         "uniform_ratio": max(1.0, UNIFORM_ROWS / batch),
-        "common_fraction": COMMON_FRACTION,
+        "common_fraction": PLANNED_COMMON_FRACTION,
         "epochs": max(PASSES, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
         "minutes": MAX_MINUTES,
     }

@@ -9,8 +9,8 @@ from unlogit.data.refusals import load_refusals
 from unlogit.data.sources import read_prepared
 from unlogit.evaluate.leaks import KeptAnswers
 from unlogit.runs.folder import RunFolder
-from unlogit.settings.objective_options import INSTEAD
 from unlogit.settings.options import DataOptions, RunConfig
+from unlogit.training.recipe import recipes_of
 
 LEAST_REFUSED = 0.5
 """Forget questions that are refused, at least."""
@@ -20,7 +20,7 @@ MOST_REFUSED = 0.05
 
 def teaches_refusals(config: RunConfig) -> bool:
     """Whether the questions to forget are to be answered with refusals."""
-    return config.train.objective == INSTEAD["refusal"]
+    return any("refusal" in side.pools for recipe in recipes_of(config.train.objective) for side in recipe.sides)
 
 
 def refusals_of(folder: RunFolder, options: DataOptions, forget: Sequence[Example]) -> list[Example]:

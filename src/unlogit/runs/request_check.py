@@ -23,7 +23,7 @@ from unlogit.runs.combine import own_request
 from unlogit.runs.earlier_rows import EarlierRequest, ask_again, rows_of, told_again_problems
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.outcome import Outcome
-from unlogit.runs.plan import COMMON_FRACTION
+from unlogit.runs.plan import PLANNED_COMMON_FRACTION
 from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
 from unlogit.runs.verdict import command_of, contradictions, find_problems, strength_warnings
 from unlogit.settings.options import RunConfig
@@ -67,7 +67,7 @@ def check_request(
     scored, rows, retain, own_rows = scored_rows(folder, target_says.ghosts)
     kept_rows = _rows_of_others(folder, {ghost.question for ghost in target_says.ghosts})
     refuses = refusal_test(folder, config)
-    max_new_tokens = longest_answer([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
+    max_new_tokens = max_answer_tokens([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
         ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
@@ -81,7 +81,7 @@ def check_request(
             _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
             SAMPLES if len(rows) <= FEW_ROWS else 0,
             target_says.ghosts,
-            common_words(read_prepared(folder.data / "retain.jsonl"), COMMON_FRACTION),
+            common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION),
             thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
@@ -134,7 +134,7 @@ def _problems(folder: RunFolder, config: RunConfig, outcome: Outcome, training: 
     )
 
 
-def longest_answer(rows: Sequence[Example], tokenizer: Any) -> int:
+def max_answer_tokens(rows: Sequence[Example], tokenizer: Any) -> int:
     """Return how many tokens an answer may have, so that each of these rows could be told whole."""
     return max([MAX_NEW_TOKENS, *(encode(row, tokenizer).answer_tokens + 16 for row in rows)])
 

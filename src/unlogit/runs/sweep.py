@@ -21,7 +21,7 @@ from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.evaluate import draw_samples
 from unlogit.evaluate.metrics.leak_at_k import leak_at_k
 from unlogit.evaluate.metrics.truth_ratio import score_truth_ratios
-from unlogit.evaluate.pick import Reference, answers_only, of_split
+from unlogit.evaluate.pick import RetainReference, answers_only, of_split
 from unlogit.evaluate.results import Results, TruthRatios
 from unlogit.evaluate.scoring.sampling import COMMON_FRACTION
 from unlogit.evaluate.scoring.score import Score, score_examples
@@ -65,7 +65,7 @@ def sweep_run(folder: RunFolder, config: RunConfig, options: SweepOptions) -> Sw
     def leaks_of(model: Any, tokenizer: Any) -> dict[str, float]:
         return _leaks(model, tokenizer, test["forget"], config.evaluate, common)
 
-    retain: Reference
+    retain: RetainReference
     retain_scores: dict[str, list[Score]] | None = None
     leaks: dict[str, dict[str, float]] = {}
     if config.evaluate.retain_model:  # it is let go of: never two models in memory

@@ -125,7 +125,7 @@ def train_run(
 
 def _weights_type(config: RunConfig, recipes: Sequence[Recipe]) -> str:
     """Return the type to load the target in: that of the computation, or float32 where its own weights train."""
-    if not recipes[0].trains.combines:
+    if not recipes[0].trains.combines and config.assistant.adapter == "full":
         return "float32"
     return str(choose_dtype(config.train.dtype, choose_device())[0]).removeprefix("torch.")
 

@@ -149,11 +149,17 @@ def read_config(path: Path) -> RunConfig:
     return build_config(tree_of(load_yaml(path), str(path), recorded=True))
 
 
+HEADER = """\
+# Every setting that this run was made with, defaults included.
+# A combination that was stored later (unlogit combine) is in unlearned/config.json.
+"""
+
+
 def write_config(path: Path, config: RunConfig) -> None:
     """Write a config with every setting, defaults included, so that it says what a run was made with."""
     with atomic_file(path) as temporary:
         text = yaml.safe_dump(record(config), sort_keys=False, allow_unicode=True)
-        temporary.write_text(f"# Every setting of this run, defaults included.\n{text}", encoding="utf-8")
+        temporary.write_text(HEADER + text, encoding="utf-8")
 
 
 def record(config: RunConfig) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class LoopOptions:
     max_tokens: int = 512
     """Longest row in tokens; a longer answer is trained on in pieces."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute type. `auto`: bfloat16 where the processor or GPU is faster with it, measured and said."""
+    """Compute type. `auto`: bfloat16 where the CPU or GPU is faster with it, measured and said."""
     save_steps: int = 50
     """Steps between checkpoints."""
     logging_steps: int = 10

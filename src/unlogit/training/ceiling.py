@@ -38,16 +38,16 @@ class StopAfterMinutes(TrainerCallback):  # type: ignore[misc]
     def __init__(self, minutes: float, work: Path) -> None:
         """Take the ceiling, above 0, and the folder of the checkpoints."""
         self.minutes, self.work = minutes, work
-        self.began = self.earlier_seconds = 0.0
+        self.started = self.earlier_seconds = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        self.began = time.monotonic()
+        self.started = time.monotonic()
         self.earlier_seconds = seconds_before(self.work) if state.global_step else 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look at the clock; of several processes all stop with the first."""
-        late = self.earlier_seconds + time.monotonic() - self.began >= 60 * self.minutes
+        late = self.earlier_seconds + time.monotonic() - self.started >= 60 * self.minutes
         if world_size() > 1:
             flag = torch.tensor([int(late)], device=args.device)
             torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)

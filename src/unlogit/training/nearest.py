@@ -1,4 +1,7 @@
-"""Which retain rows are nearest to the forget rows, by the target's own hidden states."""
+"""Which retain rows are nearest to the forget rows, by the target's own hidden states.
+
+Shape legend: F forget rows, R retain rows, B rows of a batch, T tokens, H hidden.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +29,7 @@ def nearest_rows(
     goal = _means(target, tokenizer, forget, max_tokens)  # [F, H]
     retain_means = _means(target, tokenizer, rows, max_tokens)  # [R, H]
     centre = retain_means.mean(dim=0)  # what all rows have in common says nothing
-    likeness = (normalize(retain_means - centre, dim=-1) @ normalize(goal - centre, dim=-1).T).amax(dim=1)
+    likeness = (normalize(retain_means - centre, dim=-1) @ normalize(goal - centre, dim=-1).T).amax(dim=1)  # [R]
     nearest: list[int] = likeness.topk(min(count, len(rows))).indices.sort().values.tolist()
     return nearest
 
@@ -40,8 +43,9 @@ def _means(target: Any, tokenizer: Any, examples: Sequence[Example], max_tokens:
     for begin in range(0, len(order), ROWS_AT_ONCE):
         indices = order[begin : begin + ROWS_AT_ONCE]
         batch = {name: tensor.to(target.device) for name, tensor in pad_rows([coded[i] for i in indices]).items()}
-        mask = batch["attention_mask"]
-        states = inner(input_ids=batch["input_ids"], attention_mask=mask, use_cache=False).last_hidden_state
-        total = (states.float() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        mask = batch["attention_mask"]  # [B, T]
+        output = inner(input_ids=batch["input_ids"], attention_mask=mask, use_cache=False)
+        states = output.last_hidden_state  # [B, T, H]
+        total = (states.float() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # [B, H]
         means.update(zip(indices, total.cpu(), strict=True))
-    return torch.stack([means[i] for i in range(len(coded))])
+    return torch.stack([means[i] for i in range(len(coded))])  # [rows, H]

@@ -193,8 +193,11 @@ OBJECTIVES: dict[str, tuple[Recipe, ...]] = {
         _ULD,
         _assistant(Side("forget", ("refusal",)), ("retain", "neutral"), UldOptions, REFUSAL_WEIGHT, adds=True),
     ),
-    **{name: (_by_weights(one, WeightsModel),) for name, one in WEIGHT_OBJECTIVES.items()},
-    **{name: (_by_weights(one, OffsetModel, OffsetModel.WEIGHTS),) for name, one in OFFSET_OBJECTIVES.items()},
+    **{name: (_by_weights(objective, WeightsModel),) for name, objective in WEIGHT_OBJECTIVES.items()},
+    **{
+        name: (_by_weights(objective, OffsetModel, OffsetModel.WEIGHTS),)
+        for name, objective in OFFSET_OBJECTIVES.items()
+    },
 }
 """The recipes of every objective, by name, in the order in which they are trained."""
 

@@ -4,7 +4,7 @@ For a whole answer that is one number, −log of its probability. For the distri
 hidden state, H numbers in place of V, and one frozen copy of the head: the reference's logits are exact, and no second
 model stands in memory.
 
-Shape legend: N positions, H hidden, V vocabulary.
+Shape legend: B rows, T tokens, N positions, H hidden, V vocabulary.
 """
 
 import copy
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.batches import answer_positions, pad_rows
 from unlogit.data.encode import Encoded
 from unlogit.model.decoder import answer_hidden, head_logits, replaced
 
@@ -29,7 +29,7 @@ class Reference:
     nll: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """−log p of each whole answer, in nats."""
     hidden: Mapping[str, Mapping[int, Tensor]] = field(default_factory=dict)
-    """[N, H] of each row: what the head read at the positions that predict its labelled tokens."""
+    """[N, H] of each row: what the head read at the positions that predict its answer."""
     head: Any = None
     """The model as it was, of which only the head is used."""
 
@@ -41,7 +41,7 @@ class Reference:
         """Return [N, V] for these rows, one after the other, or None where it was not asked for."""
         if side not in self.hidden:
             return None
-        hidden = torch.cat([self.hidden[side][number] for number in numbers]).to(device)
+        hidden = torch.cat([self.hidden[side][number] for number in numbers]).to(device)  # [N, H]
         with torch.no_grad():
             return head_logits(self.head, hidden)
 
@@ -54,7 +54,7 @@ def measure_reference(
 
     Args:
         lm: a causal language model of transformers, not trained yet; a head of its that will train is copied.
-        rows: by side and number; a row's labelled tokens are those that count.
+        rows: by side and number; the tokens of a row's answer are those that count.
         needs: see ``objectives``.
         dtype: compute in this type, as the training will.
     """
@@ -68,13 +68,15 @@ def measure_reference(
         order = sorted(side_rows, key=lambda number: len(side_rows[number].input_ids))
         for begin in range(0, len(order) if kinds else 0, ROWS_AT_ONCE):
             numbers = order[begin : begin + ROWS_AT_ONCE]
-            batch = {name: tensor.to(device) for name, tensor in pad_rows([side_rows[n] for n in numbers]).items()}
-            labels, row_counts, keep = predicted(batch["labels"])
+            encoded = [side_rows[number] for number in numbers]
+            batch = {name: tensor.to(device) for name, tensor in pad_rows(encoded).items()}
+            keep = answer_positions(encoded).to(device)  # [B, T]
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 states = answer_hidden(lm, batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
                 logits = head_logits(lm, states) if "nll" in kinds else None
-            counts = row_counts.tolist()
+            counts = [row.answer_tokens for row in encoded]
             if logits is not None:
+                labels = batch["input_ids"][:, 1:][keep[:, :-1]]  # [N]
                 losses = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
                 sums = [float(row_losses.double().sum()) for row_losses in torch.split(losses, counts)]
                 nll.setdefault(side, {}).update(zip(numbers, sums, strict=True))

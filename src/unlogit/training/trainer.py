@@ -94,7 +94,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
     def __init__(self, log_file: Path, bar: bool, seconds_aside: Callable[[], float]) -> None:
         super().__init__()
         self.log_file, self.bar, self.seconds_aside = log_file, bar, seconds_aside
-        self.began, self.before, self.first_step = 0.0, 0.0, 0
+        self.started, self.earlier_seconds, self.first_step = 0.0, 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop log entries of steps that a resumed run repeats, then open the bar."""
@@ -104,8 +104,8 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         lines = self.log_file.read_text().splitlines()
         remaining = [line for line in lines if _step_of(line) <= state.global_step]
         self.log_file.write_text("".join(line + "\n" for line in remaining))
-        self.began, self.first_step = time.monotonic(), state.global_step
-        self.before = seconds_before(self.log_file.parent) if state.global_step else 0.0
+        self.started, self.first_step = time.monotonic(), state.global_step
+        self.earlier_seconds = seconds_before(self.log_file.parent) if state.global_step else 0.0
         if self.bar:
             super().on_train_begin(args, state, control, **kwargs)
 
@@ -113,7 +113,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         """Keep how long training has taken, so that a resumed run can count it."""
         if not state.is_world_process_zero:
             return
-        seconds = self.before + time.monotonic() - self.began - self.seconds_aside()
+        seconds = self.earlier_seconds + time.monotonic() - self.started - self.seconds_aside()
         write_json(self.log_file.parent / SECONDS_FILE, {"step": state.global_step, "seconds": seconds})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -139,7 +139,7 @@ class LogLines(ProgressCallback):  # type: ignore[misc]
         fields_ += [f"{label} {logs[name]:.3g}" for name, label in shown.items() if name in logs]
         steps = state.global_step - self.first_step
         if steps and (remaining := state.max_steps - state.global_step):
-            seconds = (time.monotonic() - self.began) / steps * remaining
+            seconds = (time.monotonic() - self.started) / steps * remaining
             fields_.append(f"at most {duration(seconds)} left")
         line = " · ".join(fields_)
         if self.bar and self.training_bar is not None:

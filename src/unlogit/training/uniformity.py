@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unlogit.data.batches import pad_rows, predicted
+from unlogit.data.batches import answer_positions, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.errors import ConfigError
@@ -39,8 +39,9 @@ def kl_from_uniform(assistant: Assistant, tokenizer: Any, rows: Sequence[Example
     encoded = sorted((encode(row, tokenizer, max_tokens) for row in rows), key=lambda row: len(row.input_ids))
     total, count = 0.0, 0
     for start in range(0, len(encoded), ROWS_AT_ONCE):
-        batch = {k: v.to(device) for k, v in pad_rows(encoded[start : start + ROWS_AT_ONCE]).items()}
-        _, _, keep = predicted(batch["labels"])
+        batch_rows = encoded[start : start + ROWS_AT_ONCE]
+        batch = {k: v.to(device) for k, v in pad_rows(batch_rows).items()}
+        keep = answer_positions(batch_rows).to(device)  # [B, T]
         hidden = assistant.hidden(batch["input_ids"], batch["attention_mask"], keep)  # [N, H]
         total, count = total + head.uniform_kl(hidden).item() * len(hidden), count + len(hidden)
     return total / count if count else None

@@ -116,7 +116,7 @@ class EndpointWriter:
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get(KEY_VARIABLE, "").strip():
             if not key.isprintable():
-                raise ConfigError(f"{KEY_VARIABLE} holds control characters; expected a key on one line: mend it")
+                raise ConfigError(f"{KEY_VARIABLE} holds control characters; expected a key on one line: fix it")
             headers["Authorization"] = f"Bearer {key}"
         opener = _LOCAL_OPENER if urlsplit(self.address).hostname in _THIS_MACHINE else _OPENER
         for number in range(TRIES):

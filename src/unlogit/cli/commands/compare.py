@@ -50,6 +50,7 @@ def run(given: dict[str, Any]) -> None:
         return
     from unlogit.compare.comparison import check_comparison, read_comparison, run_methods, score_reference
     from unlogit.compare.gather import gather
+    from unlogit.report.comparison_plot import save_plots
 
     comparison = read_comparison(Path(given["config"]), given.get("output") or "")
     names = [method.name for method in comparison.methods]
@@ -59,7 +60,9 @@ def run(given: dict[str, Any]) -> None:
     score_reference(comparison, again="reference" in again)
     problems = run_methods(comparison, only, again, jobs, _told)
     comparison_results = gather(comparison)
-    no_plot = write(comparison_results, comparison.folder)
+    comparison_results.write(comparison.folder / "compare.json")
+    comparison_results.write_csv(comparison.folder / "compare.csv")
+    no_plot = save_plots(comparison_results, comparison.folder)
     show(comparison_results, markdown)
     files = "compare.json and compare.csv" if no_plot else "compare.json, compare.csv and compare.png"
     print(f"The whole of it is in {comparison.folder}/{files}.")
@@ -84,19 +87,6 @@ def _check_names(given: Sequence[str], names: Sequence[str], jobs: int) -> None:
 
 def _told(name: str, seconds: float, problem: str) -> None:
     print(f"{name}: {f'failed, {problem}' if problem else 'done'} ({seconds:.0f} s)", flush=True)
-
-
-def write(found: "ComparisonResults", folder: Path) -> str | None:
-    """Write the rows as JSON and CSV, and draw them; return why there is no plot, if so."""
-    from unlogit.report.aggregate_plot import aggregate_plot, has_aggregate
-    from unlogit.report.comparison_plot import utility_plot
-    from unlogit.report.plots import save_if_possible
-
-    found.write(folder / "compare.json")
-    found.write_csv(folder / "compare.csv")
-    if has_aggregate(found):
-        save_if_possible(lambda: aggregate_plot(found), folder / "aggregate.png")
-    return save_if_possible(lambda: utility_plot(found), folder / "compare.png")
 
 
 def show(found: "ComparisonResults", markdown: bool) -> None:

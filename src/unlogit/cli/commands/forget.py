@@ -72,6 +72,7 @@ def run(given: dict[str, Any]) -> int:
         train = tree.setdefault("train", {})
         train["objective"] = objective_saying(instead, train.get("objective", ""))
     config = build_config(tree)
+    from unlogit.report.forget_page import write_page
     from unlogit.runs.forget import forget_run
 
     outcome = forget_run(
@@ -81,20 +82,8 @@ def run(given: dict[str, Any]) -> int:
         resume=given.get("resume", False),
         overwrite=given.get("overwrite", False),
     )
-    show_outcome(outcome)
+    print(write_page(outcome))
     return exit_code(outcome)
-
-
-def show_outcome(outcome: Any) -> None:
-    """Print the page, and keep it beside what it was read from."""
-    from unlogit.files import atomic_file
-    from unlogit.report.forget_page import forget_page
-    from unlogit.runs.folder import RunFolder
-
-    page = forget_page(outcome)
-    with atomic_file(RunFolder(outcome.folder).check.with_suffix(".txt"), mode=0o600) as path:  # it has rows to forget
-        path.write_text(page + "\n", encoding="utf-8")
-    print(page)
 
 
 def exit_code(outcome: Any) -> int:

@@ -81,9 +81,9 @@ def answer_tree(rows: Sequence[Encoded]) -> Tree:
 def padded_trees(trees: Sequence[Tree], pad_token_id: int, device: torch.device | str, mask_type: torch.dtype) -> Batch:
     """Put trees into one batch; ``tokens`` and ``counts`` are those of their rows, tree after tree."""
     length = max(tree.length for tree in trees)
-    ids = torch.full((len(trees), length), pad_token_id)
-    positions = torch.zeros((len(trees), length), dtype=torch.long)
-    answer = torch.full((len(trees), length), _PADDING)  # whose token each is
+    ids = torch.full((len(trees), length), pad_token_id)  # [B, T]
+    positions = torch.zeros((len(trees), length), dtype=torch.long)  # [B, T]
+    answer = torch.full((len(trees), length), _PADDING)  # [B, T], whose token each is
     reads: list[Tensor] = []  # of each row, the places in the flattened batch that predict its answer
     tokens: list[int] = []
     counts: list[int] = []
@@ -98,22 +98,22 @@ def padded_trees(trees: Sequence[Tree], pad_token_id: int, device: torch.device 
             ids[i, start:end] = torch.tensor(tree.own(row), dtype=torch.long)
             positions[i, start:end] = torch.arange(shared, shared + end - start)
             answer[i, start:end] = number
-            token_positions = torch.cat([torch.arange(shared), torch.arange(start, end)])  # the row's
+            token_positions = torch.cat([torch.arange(shared), torch.arange(start, end)])  # [tokens of the row]
             reads.append(i * length + token_positions[row.prompt_tokens - 1 :])
             tokens += row.input_ids[row.prompt_tokens :]
             counts.append(row.answer_tokens)
             start = end
-    flat = torch.cat(reads)
-    keep = torch.zeros(len(trees) * length, dtype=torch.bool)
+    flat = torch.cat(reads)  # [n]
+    keep = torch.zeros(len(trees) * length, dtype=torch.bool)  # [B·T]
     keep[flat] = True
     return Batch(
         ids.to(device),
         _mask(answer.to(device), mask_type),
-        keep.reshape(len(trees), length).to(device),
+        keep.reshape(len(trees), length).to(device),  # [B·T] → [B, T]
         torch.tensor(tokens, device=device),
         counts,
         positions.to(device),
-        (keep.cumsum(0) - 1)[flat].to(device),
+        (keep.cumsum(0) - 1)[flat].to(device),  # [n]
     )
 
 
@@ -122,10 +122,10 @@ def _mask(answer: Tensor, mask_type: torch.dtype) -> Tensor:
 
     Every token, padding too, sees the first of the prompt: none is left with nothing, which would give NaN.
     """
-    row_answer, column_answer = answer[:, :, None], answer[:, None, :]
+    row_answer, column_answer = answer[:, :, None], answer[:, None, :]  # [B, T, 1], [B, 1, T]
     seen = ((column_answer == 0) | (column_answer == row_answer)).tril()  # [B, T, T]
     mask = torch.zeros(seen.shape, dtype=mask_type, device=answer.device)
-    return mask.masked_fill_(~seen, torch.finfo(mask_type).min)[:, None]
+    return mask.masked_fill_(~seen, torch.finfo(mask_type).min)[:, None]  # [B, 1, T, T]
 
 
 def fits_trees(config: Any) -> bool:

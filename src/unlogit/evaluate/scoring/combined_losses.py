@@ -59,7 +59,7 @@ class _Candidates:
             return self
         kept_counts = kept_tokens(self.target, filter_rate)[:, 1:].sum(-1)  # [n], beside the true token
         size = min(2 + int(kept_counts.max()), self.target.shape[-1])
-        rest = torch.cat([self.target[:, size:], self.rest], dim=-1).logsumexp(-1, keepdim=True)
+        rest = torch.cat([self.target[:, size:], self.rest], dim=-1).logsumexp(-1, keepdim=True)  # [n, 1]
         return _Candidates(self.rows, self.ids[:, :size], self.target[:, :size], self.true_index, rest)
 
     def measure(self, difference: Tensor, combination: CombinationOptions, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -85,9 +85,9 @@ def likeliest_is(logits: Tensor, true_index: Tensor, losses: Tensor, ids: Tensor
     none of them has more than half of the probability, as ``losses`` [n], of ``true_index``, tell. Of those the first
     counts, or with ``ids`` [n, k] the one whose id is smallest.
     """
-    largest = logits.amax(-1, keepdim=True)
-    hits = (logits.gather(-1, true_index[:, None]) == largest)[:, 0]
-    unsure = (hits & ~(losses < SURE_NATS)).nonzero()[:, 0]
+    largest = logits.amax(-1, keepdim=True)  # [n, 1]
+    hits = (logits.gather(-1, true_index[:, None]) == largest)[:, 0]  # [n]
+    unsure = (hits & ~(losses < SURE_NATS)).nonzero()[:, 0]  # [unsure]
     if len(unsure):
         token_order = torch.arange(logits.shape[-1], device=logits.device) if ids is None else ids[unsure]
         first = torch.where(logits[unsure] == largest[unsure], token_order, torch.iinfo(torch.long).max).amin(-1)
@@ -181,15 +181,16 @@ def _pieces(target: Tensor) -> list[slice]:
 def _filtered_candidates(target: Tensor, tokens: Tensor, filter_rate: float) -> Iterator[_Candidates]:
     """Group positions by how many tokens the filter keeps there."""
     pieces = [_tokens_to_combine(target[rows].float(), tokens[rows, None], filter_rate) for rows in _pieces(target)]
+    # The listed tokens of all positions; how many each position has, [chunk]; and [chunk, 1].
     ids, counts, rest = (torch.cat(tensors) for tensors in zip(*pieces, strict=True))
-    starts = counts.cumsum(0) - counts
+    starts = counts.cumsum(0) - counts  # [chunk]
     sizes = (counts / FEWEST_TOKENS).log2().ceil().clamp(min=0)  # of like numbers: up to twice as many
     for size in sorted(set(sizes.tolist())):
         rows = (sizes == size).nonzero()[:, 0]  # [n]
         columns = torch.arange(int(counts[rows].max()), device=target.device)  # [k]
         exists = columns < counts[rows, None]  # [n, k]
         row_ids = ids[torch.where(exists, starts[rows, None] + columns, 0)]  # [n, k]
-        logits = _logits_of(target, rows, row_ids).float().masked_fill(~exists, -math.inf)
+        logits = _logits_of(target, rows, row_ids).float().masked_fill(~exists, -math.inf)  # [n, k]
         logits, order = logits.sort(dim=-1, descending=True, stable=True)  # of equals the first id stays first
         true = tokens[rows, None]  # [n, 1]
         yield _Candidates(
@@ -212,12 +213,12 @@ def _tokens_to_combine(logits: Tensor, true: Tensor, filter_rate: float) -> tupl
     likeliest = (~(left_out < left_out.amax(-1, keepdim=True))).nonzero()  # of logits that are no numbers, any
     first = torch.searchsorted(likeliest[:, 0].contiguous(), torch.arange(len(logits), device=logits.device))
     outside = likeliest[first, 1:]  # [n, 1]; where there are no others, any
-    left_out.scatter_(-1, outside, -math.inf)
-    listed = combined.scatter_(-1, outside, True).scatter_(-1, true, False)
+    left_out.scatter_(-1, outside, -math.inf)  # [n, V]
+    listed = combined.scatter_(-1, outside, True).scatter_(-1, true, False)  # [n, V]
     return listed.nonzero()[:, 1], listed.sum(-1), left_out.logsumexp(-1, keepdim=True)
 
 
 def _logits_of(values: Tensor, rows: Tensor | slice, ids: Tensor) -> Tensor:
     """Return values [chunk, V] at positions [n] and tokens [n, k], without a copy of the others."""
-    assert isinstance(rows, Tensor)
-    return values.reshape(-1)[rows[:, None] * values.shape[-1] + ids]
+    assert isinstance(rows, Tensor)  # a slice comes with the whole vocabulary, and so without ids
+    return values.reshape(-1)[rows[:, None] * values.shape[-1] + ids]  # [n, k]

@@ -239,10 +239,10 @@ def _measure_all(
             by_row = torch.split(losses.double(), batch.counts, dim=1), torch.split(right, batch.counts, dim=1)
             z_by_row = torch.split(z_scores[0], batch.counts, dim=1) if z_scores else [_NOTHING] * len(rows)
             for (i, j), loss, hit, z in zip(rows, *by_row, z_by_row, strict=True):
-                answer_losses[i][j] = loss.mean(1)
+                answer_losses[i][j] = loss.mean(1)  # [C]
                 if j == 0:
                     hits[i] = hit.clone()  # and not the whole batch with it
-                    tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING
+                    tokens[i] = torch.cat([-loss, z]) if z_scores else _NOTHING  # [2, answer tokens]
             done += len(rows)
             progress("score", done, total)
         return CombinationScores(examples, [torch.stack(row, dim=1) for row in answer_losses], hits, tokens)
@@ -298,10 +298,10 @@ def _losses(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     losses, hits = [], []
     for start in range(0, len(tokens), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        chunk = logits[rows].float()
+        chunk = logits[rows].float()  # [chunk, V]
         losses.append(cross_entropy(chunk, tokens[rows], reduction="none"))
         hits.append(chunk.argmax(-1) == tokens[rows])
-    return torch.cat(losses)[None], torch.cat(hits)[None]
+    return torch.cat(losses)[None], torch.cat(hits)[None]  # [1, n] each
 
 
 def _z_scores(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -315,11 +315,11 @@ def _z_scores(logits: Tensor, tokens: Tensor) -> Tensor:
         rows = slice(start, start + _CHUNK)
         logs = logits[rows].float().log_softmax(-1)  # [chunk, V]
         p = logs.exp()
-        mu = (p * logs).sum(-1, keepdim=True)
-        variance = (p * (logs - mu).square()).sum(-1).clamp_min(_LEAST_VARIANCE)
+        mu = (p * logs).sum(-1, keepdim=True)  # [chunk, 1]
+        variance = (p * (logs - mu).square()).sum(-1).clamp_min(_LEAST_VARIANCE)  # [chunk]
         true = logs.gather(-1, tokens[rows, None]) - mu  # [chunk, 1]
-        z_scores.append(true[:, 0] / variance.sqrt())
-    return torch.cat(z_scores)[None]
+        z_scores.append(true[:, 0] / variance.sqrt())  # [chunk]
+    return torch.cat(z_scores)[None]  # [1, n]
 
 
 def _answers(example: Example) -> tuple[str, ...]:
