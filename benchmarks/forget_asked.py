@@ -26,7 +26,7 @@ from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
 from unlogit.model.loading import load_target, load_tokenizer, load_unlearned
 from unlogit.runs.finetune import finetune
 from unlogit.runs.folder import RunFolder
-from unlogit.runs.plan import COMMON_FRACTION
+from unlogit.runs.plan import PLANNED_COMMON_FRACTION
 from unlogit.settings.options import FinetuneOptions
 
 SAMPLES = 16
@@ -113,7 +113,7 @@ def asked_seed(kind: str, seed: int, folder: Path, forget: Callable[..., float])
 
 def ask_both(model: Any, tokenizer: Any, rows: AskedRows, seed: int) -> dict[str, Any]:
     """Ask the target within ``model`` and the model itself."""
-    common = common_words(list(rows.taught), COMMON_FRACTION)
+    common = common_words(list(rows.taught), PLANNED_COMMON_FRACTION)
     target, unlearned = (asker(one, tokenizer, MAX_NEW_TOKENS) for one in (model.target, model))
     begun = [asker(one, tokenizer, MAX_NEW_TOKENS, prompt_format=BEGUN) for one in (model.target, model)]
     ways: dict[str, tuple[list[Example], Ask, Ask]] = {

@@ -180,8 +180,13 @@ def test_steps_in_bfloat16_are_mixed_precision(adapter: Any, tmp_path: Path, mon
         return states
 
     monkeypatch.setattr(Assistant, "hidden", watched)
-    train(replace(OPTIONS, epochs=2, dtype="bfloat16"), tmp_path / "a", AssistantOptions(adapter=adapter, rank=4))
+    target = tiny_target()
+    buffers = {name: buffer.clone() for name, buffer in target.named_buffers()}
+    options = replace(OPTIONS, epochs=2, dtype="bfloat16")
+    train(options, tmp_path / "a", AssistantOptions(adapter=adapter, rank=4), target=target)
     assert set(seen) == {(True, torch.float32)}
+    assert {weight.dtype for weight in target.parameters()} == {torch.bfloat16}
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in target.named_buffers())  # rotary frequencies
 
 
 # ------------------------------------------------------------------------------------------------- the target's weights

@@ -78,6 +78,16 @@ def choose_dtype(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
     return (torch.bfloat16 if faster else torch.float32), reason
 
 
+def cast_weights(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cast a model's weights in place, as loading it in this type does: buffers keep theirs.
+
+    ``Module.to`` rounds the buffers, too, the frequencies of rotary positions among them.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
 @cache
 def _seconds(dtype: torch.dtype) -> float:
     a = torch.ones(SIZE, SIZE, dtype=dtype)

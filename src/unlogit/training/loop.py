@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from unlogit.device import choose_device, join_processes, on_main_process, wait_for_all
+from unlogit.device import cast_weights, choose_device, join_processes, on_main_process, wait_for_all
 from unlogit.files import atomic_folder, write_json
 from unlogit.model.vocabulary import check_readable
 from unlogit.objectives.sides import SIDES
@@ -125,7 +125,7 @@ def fit(recipe: Recipe, model: Any, tokenizer: Any, pools: Pools, output: Path, 
         write_json(work / SETTINGS_FILE, settings.record)
     dtype = resolved_dtype(options.dtype, device, work, resuming=checkpoint is not None)
     if combines:
-        model.to(dtype)  # frozen: kept in the compute type, not cast anew in every step
+        cast_weights(model, dtype)  # frozen: kept in the compute type, not cast anew in every step
     trained = recipe.trains(model, settings.shape, settings.combination, options.seed).to(device)
     arguments = training_arguments(work, options, len(steps.order), dtype, device, settings.bar)
     reference = Reference()
