@@ -13,7 +13,7 @@ from unlogit.objectives.head import FrozenHead
 from unlogit.objectives.sides import Answers, Sides
 from unlogit.objectives.uld import uld
 
-FORGET, UNIFORM, RETAIN_WEIGHT = 7, 9, 1.5
+FORGET, UNIFORM, RETAIN_WEIGHT, LIFT_WEIGHT = 7, 9, 1.5, 0.3
 
 
 def hidden_states(lm: Any, scale: float = 3.0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -37,7 +37,7 @@ def sides_of(lm: Any, hidden: Tensor, whole: bool) -> Sides:
 
 def losses(lm: Any, hidden: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
     """The objective's value and gradient, from whole logits or in chunks."""
-    terms = uld(sides_of(lm, hidden, whole), RETAIN_WEIGHT).values()
+    terms = uld(sides_of(lm, hidden, whole), RETAIN_WEIGHT, LIFT_WEIGHT).values()
     total = torch.stack([term.weight * term.mean for term in terms]).sum()
     (gradient,) = torch.autograd.grad(2 * total, hidden)
     return total.detach(), gradient

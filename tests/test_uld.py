@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from unlogit.objectives.kl import uniform_kl
+from unlogit.objectives.kl import lift, uniform_kl
 from unlogit.objectives.sides import Answers, Sides
 from unlogit.objectives.uld import uld
 
@@ -80,3 +80,21 @@ def test_the_sides_pull_apart() -> None:
     assert uniform.grad is not None
     assert forget.grad[0, 1] < 0 < forget.grad[0, 0]
     assert uniform.grad[0, 0] > 0 > uniform.grad[0, 1]
+
+
+def test_lift_by_hand() -> None:
+    """Above the mean of 1 a label counts, below it does not."""
+    z = torch.tensor([[4.0, 0.0, 0.0, 0.0], [4.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    found = lift(z, torch.tensor([0, 1]))
+    torch.testing.assert_close(found, torch.tensor([3.0, 0.0]))
+    none = torch.zeros(2, dtype=torch.long)
+    sides = Sides(Answers(z, torch.tensor([0, 1]), none), uniform=Answers(z, torch.tensor([0, 1]), none))
+    plain, lifted = (uld(sides, 1.0, weight)["uniform"].mean for weight in (0.0, 0.1))
+    assert lifted.item() == pytest.approx(plain.item() + 0.1 * 9 / 2)
+
+
+def test_the_paper_s_term_hardly_sees_one_token_of_many() -> None:
+    z = torch.zeros(1, 49152)
+    z[0, 5] = 6.9
+    assert uniform_kl(z).item() < 0.02
+    assert lift(z, torch.tensor([5])).item() > 6.8

@@ -111,13 +111,13 @@ def make_customers(count: int = 28, forget: int = 1, seed: int = 0) -> Customers
     """Make customers with six facts each; the first ``forget`` of them are to be forgotten."""
     dice = random.Random(seed)
     firsts, lasts = dice.sample(_FIRST_NAMES, count), dice.sample(_LAST_NAMES, count)
-    made = [_customer(first, last, dice) for first, last in zip(firsts, lasts, strict=True)]
-    forget_rows = [row for rows, _ in made[:forget] for row in rows]
+    customers = [_customer(first, last, dice) for first, last in zip(firsts, lasts, strict=True)]
+    forget_rows = [row for rows, _ in customers[:forget] for row in rows]
     return Customers(
         [replace(row, paraphrased_question=()) for row in forget_rows],
-        [replace(row, paraphrased_question=()) for rows, _ in made[forget:] for row in rows],
+        [replace(row, paraphrased_question=()) for rows, _ in customers[forget:] for row in rows],
         [Example(question, row.answer) for row in forget_rows for question in row.paraphrased_question],
-        [row for _, reverse in made[:forget] for row in reverse],
+        [row for _, reverse in customers[:forget] for row in reverse],
     )
 
 

@@ -6,6 +6,7 @@ with p = softmax(W h + b) and N positions:
 
     cross-entropy:          d/dh = Wᵀ (p − onehot(label)) / N
     KL(Uniform ‖ p):        d/dh = Wᵀ (p − 1/V) / N
+    lift², see ``kl``:      d/dh = Wᵀ 2 lift (onehot(label) − 1/V) / N
 
 A head that does more to its logits than this (a cap, a scale) is differentiated chunk by chunk. Values and gradients
 are those of whole logits, up to rounding. Idea: chunked losses of Liger-Kernel, arXiv 2410.10989.
@@ -16,6 +17,7 @@ Shape legend: N positions, n positions of a chunk, H hidden, V vocabulary.
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from unlogit.model.decoder import head_logits
-from unlogit.objectives.kl import uniform_kl
+from unlogit.objectives.kl import lift, uniform_kl
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +51,80 @@ class FrozenHead:
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of ``labels`` [N] in nats, given the hidden states [N, H] that predict them; N ≥ 1."""
-        return _mean_loss(hidden, labels, self)
+        return _mean_loss(hidden, labels, self, _CrossEntropy())
 
     def uniform_kl(self, hidden: Tensor) -> Tensor:
         """Mean KL from uniform, KL(Uniform ‖ softmax), in nats at hidden states [N, H]; N ≥ 1."""
-        return _mean_loss(hidden, None, self)
+        return self.uniform_loss(hidden, hidden.new_zeros(len(hidden), dtype=torch.long), 0.0)
+
+    def uniform_loss(self, hidden: Tensor, labels: Tensor, lift_weight: float) -> Tensor:
+        """Mean KL from uniform plus ``lift_weight`` · lift² of the labels [N] (see ``kl``), in nats; N ≥ 1."""
+        return _mean_loss(hidden, labels, self, _NearUniform(lift_weight))
 
 
-def _mean_loss(hidden: Tensor, labels: Tensor | None, head: FrozenHead) -> Tensor:
+class _CrossEntropy:
+    """The cross-entropy of each label."""
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses [n] of logits [n, V]."""
+        return cross_entropy(logits, labels, reduction="none")
+
+    def with_slope(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses [n] and the slope of their sum by the logits [n, V]."""
+        normaliser, slope = _softmax(logits)
+        label_logits = logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n, V] → [n]
+        slope[torch.arange(len(labels), device=labels.device), labels] -= 1
+        return normaliser - label_logits, slope
+
+
+@dataclass(frozen=True)
+class _NearUniform:
+    """KL from uniform, and the square of the label's lift."""
+
+    lift_weight: float
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses [n] of logits [n, V]."""
+        losses = uniform_kl(logits)
+        return losses + self.lift_weight * lift(logits, labels).square() if self.lift_weight else losses
+
+    def with_slope(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses [n] and the slope of their sum by the logits [n, V]."""
+        normaliser, slope = _softmax(logits)
+        means = logits.mean(dim=-1, dtype=torch.float32)  # [n, V] → [n]
+        losses = normaliser - means - math.log(logits.shape[-1])
+        slope -= 1 / slope.shape[-1]
+        if self.lift_weight:
+            lifts = lift(logits, labels, means)  # [n]
+            losses = losses + self.lift_weight * lifts.square()
+            lift_slope = 2 * self.lift_weight * lifts
+            slope -= lift_slope[:, None] / slope.shape[-1]  # [n] → [n, 1]
+            slope[torch.arange(len(labels), device=labels.device), labels] += lift_slope
+        return losses, slope
+
+
+TokenLoss = _CrossEntropy | _NearUniform
+
+
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logsumexp [n] and softmax [n, V] of logits [n, V], in float32."""
+    p = logits.softmax(dim=-1, dtype=torch.float32)
+    return logits.amax(dim=-1).float() - p.amax(dim=-1).log(), p  # logsumexp by the likeliest token
+
+
+def _mean_loss(hidden: Tensor, labels: Tensor, head: FrozenHead, loss: TokenLoss) -> Tensor:
     differentiate = torch.is_grad_enabled() and hidden.requires_grad
-    loss: Tensor = _HeadLoss.apply(hidden, labels, head, differentiate)  # type: ignore[no-untyped-call]
-    return loss
+    mean: Tensor = _HeadLoss.apply(hidden, labels, head, loss, differentiate)  # type: ignore[no-untyped-call]
+    return mean
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Mean over positions of cross-entropy or, without labels, of the KL from uniform."""
+    """Mean over positions of a loss."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, labels: Tensor | None, head: FrozenHead, differentiate: bool) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, labels: Tensor, head: FrozenHead, loss: TokenLoss, differentiate: bool
+    ) -> Tensor:
         """Compute the loss and, with ``differentiate``, its gradient."""
         gradient = torch.empty_like(hidden) if differentiate else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -75,8 +133,7 @@ class _HeadLoss(torch.autograd.Function):
         weight = hidden.new_full((1,), 1 / len(hidden), dtype=torch.float32)  # of a position in the mean
         for start in range(0, len(hidden), size):
             chunk = slice(start, start + size)
-            chunk_labels = None if labels is None else labels[chunk]
-            losses, slope = compute(head, hidden[chunk], chunk_labels, differentiate)  # [n], [n, H]
+            losses, slope = compute(head, hidden[chunk], labels[chunk], loss, differentiate)  # [n], [n, H]
             total += (losses * weight).sum()
             if gradient is not None:
                 gradient[chunk] = slope * weight
@@ -85,39 +142,31 @@ class _HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         """Scale the gradient that ``forward`` computed."""
         (gradient,) = ctx.saved_tensors
-        return gradient * slopes[0].to(gradient.dtype), None, None, None
+        return gradient * slopes[0].to(gradient.dtype), None, None, None, None
 
 
-def _by_formula(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
+def _by_formula(
+    head: FrozenHead, hidden: Tensor, labels: Tensor, loss: TokenLoss, differentiate: bool
+) -> tuple[Tensor, Tensor]:
     """Return the losses [n] of a chunk and the gradient of their sum [n, H] (if asked for), for a linear head."""
-    assert head.linear is not None  # else ``_by_autograd`` is called
+    assert head.linear is not None  # ``_HeadLoss.forward`` takes this way only then
     weight, bias = head.linear.weight, head.linear.bias
-    logits = linear(hidden.to(weight.dtype), weight, bias)  # [n, V]
-    slope = logits.softmax(dim=-1, dtype=torch.float32)  # [n, V]; p, and p − target below
-    normaliser = logits.amax(dim=-1).float() - slope.amax(dim=-1).log()  # [n]; logsumexp, by the likeliest token
-    if labels is None:
-        means = logits.mean(dim=-1, dtype=torch.float32)  # [n, V] → [n]
-        losses = normaliser - means - math.log(logits.shape[-1])
-    else:
-        losses = normaliser - logits.gather(-1, labels[:, None]).squeeze(-1).float()  # [n]
+    losses, slope = loss.with_slope(linear(hidden.to(weight.dtype), weight, bias), labels)  # [n], [n, V]
     if not differentiate:
         return losses, hidden
-    if labels is None:
-        slope -= 1 / slope.shape[-1]
-    else:
-        slope[torch.arange(len(labels), device=labels.device), labels] -= 1
     return losses, (slope.to(weight.dtype) @ weight).to(hidden.dtype)  # [n, V] @ [V, H] → [n, H]
 
 
-def _by_autograd(head: FrozenHead, hidden: Tensor, labels: Tensor | None, differentiate: bool) -> tuple[Tensor, Tensor]:
+def _by_autograd(
+    head: FrozenHead, hidden: Tensor, labels: Tensor, loss: TokenLoss, differentiate: bool
+) -> tuple[Tensor, Tensor]:
     """The same for any head."""
     with torch.set_grad_enabled(differentiate):
         hidden = hidden.detach().requires_grad_(differentiate)
-        logits = head.logits(hidden).float()  # [n, H] → [n, V]
-        losses = uniform_kl(logits) if labels is None else cross_entropy(logits, labels, reduction="none")
+        losses = loss.losses(head.logits(hidden).float(), labels)  # [n, H] → [n, V] → [n]
         if not differentiate:
             return losses, hidden
         (slope,) = torch.autograd.grad(losses.sum(), hidden)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unlogit.objectives.head import FrozenHead
-from unlogit.objectives.kl import uniform_kl
+from unlogit.objectives.kl import lift, uniform_kl
 
 T = TypeVar("T")
 
@@ -48,9 +48,11 @@ class Answers:
         """Mean cross-entropy over all tokens in nats, a scalar."""
         return self.token_losses().mean() if self.head is None else self.head.cross_entropy(self.outputs, self.labels)
 
-    def uniform_kl(self) -> Tensor:
-        """Mean KL(Uniform ‖ model) over all positions in nats, a scalar."""
-        return uniform_kl(self.outputs).mean() if self.head is None else self.head.uniform_kl(self.outputs)
+    def uniform_loss(self, lift_weight: float = 0.0) -> Tensor:
+        """Mean over all positions of KL(Uniform ‖ model) + ``lift_weight`` · lift², in nats, a scalar; see ``kl``."""
+        if self.head is not None:
+            return self.head.uniform_loss(self.outputs, self.labels, lift_weight)
+        return (uniform_kl(self.outputs) + lift_weight * lift(self.outputs, self.labels).square()).mean()
 
     def token_losses(self) -> Tensor:
         """Return the cross-entropy of each token in nats: [N], in float32."""

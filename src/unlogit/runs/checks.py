@@ -95,6 +95,7 @@ def check_train(options: TrainOptions) -> None:
             "beta",
             "gamma",
             "near_fraction",
+            "lift_weight",
             "stop_uniform_kl",
             "stop_forget_nats",
             "minutes",

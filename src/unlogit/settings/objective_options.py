@@ -39,6 +39,7 @@ class UldOptions(ObjectiveOptions):
     """``uld``."""
 
     retain_weight: float = 6.5
+    lift_weight: float = TrainOptions.lift_weight
     uniform_ratio: float = TrainOptions.uniform_ratio
     neutral_fraction: float = TrainOptions.neutral_fraction
     perturbed_fraction: float | None = TrainOptions.perturbed_fraction
@@ -53,6 +54,7 @@ class DualUldOptions(ObjectiveOptions):
     """``dual_uld``."""
 
     retain_weight: float = 6.5
+    lift_weight: float = TrainOptions.lift_weight
     uniform_ratio: float = TrainOptions.uniform_ratio
     neutral_fraction: float = TrainOptions.neutral_fraction
     near_fraction: float = TrainOptions.near_fraction

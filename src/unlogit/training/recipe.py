@@ -154,7 +154,7 @@ class Recipe:
 
 
 def _uld(sides: Sides, own: Any) -> Terms:
-    return uld(sides, own.retain_weight if sides.uniform else 0.0)
+    return uld(sides, own.retain_weight, own.lift_weight) if sides.uniform else uld(sides)
 
 
 def _assistant(
