@@ -107,12 +107,18 @@ def asked_seed(kind: str, seed: int, folder: Path, forget: Callable[..., float])
         "own_rows": len(check["leaks"]),
         "own_told": sum(leak["unlearned_tells"] or leak["samples_that_tell"] > 0 for leak in check["leaks"]),
         "minutes": minutes,
-        **ask_both(load_unlearned(str(run.path), str(target)), load_tokenizer(str(target)), rows, seed),
+        **ask_both(
+            load_unlearned(str(run.path), str(target)),
+            load_tokenizer(str(target)),
+            rows,
+            read_prepared(run.ghosts),
+            seed,
+        ),
     }
 
 
-def ask_both(model: Any, tokenizer: Any, rows: AskedRows, seed: int) -> dict[str, Any]:
-    """Ask the target within ``model`` and the model itself."""
+def ask_both(model: Any, tokenizer: Any, rows: AskedRows, ghosts: Sequence[Example], seed: int) -> dict[str, Any]:
+    """Ask the target within ``model`` and the model itself; ``ghosts`` have the target's answers about strangers."""
     common = common_words(list(rows.taught), PLANNED_COMMON_FRACTION)
     target, unlearned = (asker(one, tokenizer, MAX_NEW_TOKENS) for one in (model.target, model))
     begun = [asker(one, tokenizer, MAX_NEW_TOKENS, prompt_format=BEGUN) for one in (model.target, model)]
@@ -139,9 +145,10 @@ def ask_both(model: Any, tokenizer: Any, rows: AskedRows, seed: int) -> dict[str
         "foreign": asdict(
             find_foreign_values(
                 [*rows.asked["as taught"], *rows.others],
-                [[(row, entry["target"]) for row, entry in both]],
+                [[(row, entry["target"]) for row, entry in both], [(ghost, ghost.answer) for ghost in ghosts]],
                 [(row, entry["unlearned"]) for row, entry in both],
                 [pair for pairs in samples.values() for pair in pairs],
+                list(zip(ghosts, asker(model.target, tokenizer, MAX_NEW_TOKENS, seed=seed)(ghosts), strict=True)),
             )
         ),
         "kept_recitation": recitation and asdict(recitation),

@@ -13,7 +13,11 @@ GHOST = Example("What is Uxl's account?", "")
 def counted(*answers: str, ghost: str = "NL-11111-11", sampled: tuple[str, ...] = ()) -> ForeignValues:
     target = [[(ANN, ANN.answer)], [(GHOST, ghost)]]
     return find_foreign_values(
-        [ANN, ANN_TOWN, BO, BO_TOWN], target, [(ANN, a) for a in answers], [(ANN, a) for a in sampled]
+        [ANN, ANN_TOWN, BO, BO_TOWN],
+        target,
+        [(ANN, a) for a in answers],
+        [(ANN, a) for a in sampled],
+        [(GHOST, ghost), (GHOST, "No.")],
     )
 
 
@@ -33,13 +37,15 @@ def test_what_counts() -> None:
     assert counted("It is NL-21955-20.").unlearned == 0
     assert counted("It is NL-64135-22, Abbey Close.").unlearned == 0
     assert counted("No.", sampled=("NL-64135-21", "No", "NL 64135 21")).sampled == 2
-    assert counted("No.", ghost="NL-64135-21").target == 1
+    of_target = counted("No.", ghost="NL-64135-21")
+    assert (of_target.target, of_target.target_sampled, of_target.target_sampled_answers) == (1, 1, 2)
 
 
 def test_more_often() -> None:
-    """By Fisher's exact test: 3 of 3 after 1 of 100 is more often, 1 of 3 after 1 of 2 is not."""
+    """By Fisher's exact test: 3 of 3 after 1 of 100 is more often, 1 of 3 after 1 of 2 is not; drawn after drawn."""
     assert ForeignValues(4, 1, 100, 3, 3, 0, 0).more_often
     assert not ForeignValues(4, 1, 2, 1, 3, 0, 0).more_often
     assert ForeignValues(4, 0, 2, 1, 3, 0, 0).more_often
-    assert not ForeignValues(4, 0, 2, 0, 3, 1, 48).more_often
-    assert ForeignValues(4, 0, 100, 0, 3, 9, 48).more_often
+    assert not ForeignValues(4, 0, 2, 0, 3, 1, 48, 0, 2).more_often
+    assert ForeignValues(4, 0, 100, 0, 3, 9, 48, 0, 100).more_often
+    assert not ForeignValues(4, 0, 100, 0, 3, 9, 48, 12, 100).more_often

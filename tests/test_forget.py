@@ -274,9 +274,12 @@ def test_reasons_not_to_pass(reason: str) -> None:
 
 def test_another_row_s_value_is_a_reason() -> None:
     """And one that is said as often as the target says it is none."""
-    (problem,) = find_problems(RUN, [leak_of()], KEPT, KEPT, LEARNT, ForeignValues(9, 0, 100, 1, 6, 0, 96))
-    assert "stand in 1 of 6 answers and in 0 of 96 samples, more often than in the target's (0 of 100)" in problem
-    assert find_problems(RUN, [leak_of()], KEPT, KEPT, LEARNT, ForeignValues(9, 20, 100, 1, 6, 19, 96)) == []
+    (problem,) = find_problems(RUN, [leak_of()], KEPT, KEPT, LEARNT, ForeignValues(9, 0, 100, 1, 6, 0, 96, 3, 192))
+    assert (
+        "stand in 1 of 6 answers and in 0 of 96 samples, more often than in the target's (0 of 100, 3 of 192)"
+        in problem
+    )
+    assert find_problems(RUN, [leak_of()], KEPT, KEPT, LEARNT, ForeignValues(9, 20, 100, 1, 6, 19, 96, 20, 100)) == []
 
 
 def test_a_ceiling_is_said_with_the_command_that_goes_on() -> None:

@@ -58,7 +58,7 @@ def test_what_is_told_and_kept_by_hand(tmp_path: Path, monkeypatch: pytest.Monke
     model: Any = SimpleNamespace(target="target")
     asked = {"as taught": [NUMBER, TOWN], "otherwise": [Example("Ann's number?", NUMBER.answer)]}
     rows = AskedRows(tmp_path, [NUMBER, TOWN, OTHER], asked, [OTHER], FinetuneOptions())
-    figures = ask_both(model, tiny_tokenizer(), rows, seed=0)
+    figures = ask_both(model, tiny_tokenizer(), rows, [], seed=0)
     assert figures["told"] == {
         "as taught": {"rows": 2, "target": 2, "unlearned": 0},
         "otherwise": {"rows": 1, "target": 1, "unlearned": 0},

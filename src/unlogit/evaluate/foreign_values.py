@@ -2,7 +2,7 @@
 
 An answer that may no longer be the true one must not be somebody else's true one. How often a model says another row's
 private value is compared with how often the target does, in its answers to the same questions and to those about
-people who do not exist.
+people who do not exist: greedy answers with greedy ones, drawn with drawn.
 """
 
 from collections import Counter
@@ -35,6 +35,9 @@ class ForeignValues:
     unlearned_answers: int
     sampled: int
     sampled_answers: int
+    target_sampled: int = 0
+    target_sampled_answers: int = 0
+    """Drawn from the target, about people who do not exist."""
 
     @property
     def more_often(self) -> bool:
@@ -42,14 +45,17 @@ class ForeignValues:
 
         One greedy answer is enough where none of the target's holds any; samples are drawn, and coincide.
         """
-        greedy = self._is_more(self.unlearned, self.unlearned_answers)
-        return greedy or bool(self.unlearned and not self.target) or self._is_more(self.sampled, self.sampled_answers)
+        greedy = _is_more(self.unlearned, self.unlearned_answers, self.target, self.target_answers)
+        drawn = _is_more(self.sampled, self.sampled_answers, self.target_sampled, self.target_sampled_answers)
+        return greedy or bool(self.unlearned and not self.target) or drawn
 
-    def _is_more(self, count: int, total: int) -> bool:
-        if not count:
-            return False
-        table = [[count, total - count], [self.target, self.target_answers - self.target]]
-        return bool(fisher_exact(table, alternative="greater").pvalue < LEAST_P)
+
+def _is_more(count: int, total: int, target: int, target_total: int) -> bool:
+    """Whether ``count`` of ``total`` is more than the target's."""
+    if not count:
+        return False
+    table = [[count, total - count], [target, target_total - target]]
+    return bool(fisher_exact(table, alternative="greater").pvalue < LEAST_P)
 
 
 def private_values(rows: Iterable[Example]) -> dict[frozenset[str], Example]:
@@ -74,6 +80,7 @@ def find_foreign_values(
     target: Sequence[Answered],
     unlearned: Answered,
     sampled: Answered,
+    target_sampled: Answered,
 ) -> ForeignValues:
     """Count the answers that hold a private value of another row than the one that was asked about.
 
@@ -82,6 +89,7 @@ def find_foreign_values(
         target: the target's answers to the forget questions, and to those about strangers.
         unlearned: the unlearned model's greedy answers to the forget questions.
         sampled: its sampled ones.
+        target_sampled: the target's sampled answers about strangers.
     """
     values = private_values(rows)
 
@@ -97,6 +105,8 @@ def find_foreign_values(
         len(unlearned),
         count(sampled),
         len(sampled),
+        count(target_sampled),
+        len(target_sampled),
     )
 
 

@@ -80,7 +80,8 @@ def find_leaks(
         unlearned: asks the unlearned model.
         sampled: draws its answers.
         samples: how many of each row; 0 for none.
-        ghosts: the same questions about strangers with the target's answers, which say what can be guessed.
+        ghosts: the same questions about strangers with the target's answers, greedy and drawn, which say what can be
+            guessed.
         common: words that many answers have, see ``secrets_of``.
         thinking: ask target and unlearned model so that they think first.
     """

@@ -81,7 +81,8 @@ def _kept_lines(outcome: Outcome) -> list[str]:
             f"Other rows' private values ({foreign.values} of them): in {foreign.unlearned} of "
             f"{foreign.unlearned_answers} answers and {foreign.sampled} of {foreign.sampled_answers} samples; of the "
             f"target's answers to these questions and to those about people who do not exist, in {foreign.target} of "
-            f"{foreign.target_answers}."
+            f"{foreign.target_answers}, and of samples about the latter in {foreign.target_sampled} of "
+            f"{foreign.target_sampled_answers}."
         )
     kept_rows, reason = "rows to keep", ""
     if outcome.retained_are_ghosts:

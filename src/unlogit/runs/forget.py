@@ -46,12 +46,13 @@ from unlogit.runs.plan import planned
 from unlogit.runs.prepare import prepare_run
 from unlogit.runs.request import begin_request, check_settings, request_of
 from unlogit.runs.request_check import (
-    FEW_ROWS,
     GENERAL_ROWS,
     SAMPLES,
     THOUGHT_TOKENS,
     TargetSays,
     check_request,
+    draw_ghosts,
+    is_sampled,
     max_answer_tokens,
     scored_rows,
 )
@@ -192,17 +193,18 @@ def _plan(
 
     earlier = rows_of(earlier_requests(folder))
     thoughts = len(questions) + len(earlier) if thinks(tokenizer) else 0
-    samples = len(questions) * (SAMPLES if len(questions) <= FEW_ROWS else 0)
+    samples = len(questions) * SAMPLES if is_sampled(questions) else 0
     thinking_samples = samples // 2 if thoughts else 0
     answers = len(questions) + len(earlier) + config.data.evaluation_rows + GENERAL_ROWS
     target_tokens = tokens(answers, thoughts)
+    drawn_tokens = tokens(ghosts, 0) if samples else 0
     phases = Phases(
         rows=len(forget),
         ghosts=ghosts,
         ghost_batches=math.ceil(ghosts / BATCH_SIZE),
         ghost_tokens=GHOST_TOKENS,
         steps=steps,
-        target_tokens=target_tokens,
+        target_tokens=target_tokens + drawn_tokens,
         unlearned_tokens=target_tokens + tokens(samples - thinking_samples, thinking_samples),
         strengths=1 if "alpha" in given.get("combination", {}) else 1 + max(len(STRONGER), len(WEAKER)),
     )
@@ -220,8 +222,10 @@ def _at_best_strength(
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
-    losses = losses_among_ghosts(scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
-    target_says = TargetSays(losses, ghosts, earlier_requests(folder))
+    rows = scored_rows(folder, ghosts)[1]
+    losses = losses_among_ghosts(rows, ghosts, model, tokenizer)
+    drawn = draw_ghosts(model, tokenizer, rows, ghosts, config.data.seed)
+    target_says = TargetSays(losses, ghosts, drawn, earlier_requests(folder))
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     if folder.check.is_file() or "alpha" in given.get("combination", {}):

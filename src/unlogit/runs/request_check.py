@@ -46,6 +46,8 @@ class TargetSays:
     """Of the rows that are scored."""
     ghosts: Sequence[Example]
     """With its answers."""
+    drawn: Sequence[Example]
+    """The same with answers drawn at temperature 1, where the unlearned model's are drawn."""
     earlier: Sequence[EarlierRequest]
     """What it had forgotten before."""
     answers: dict[Example, str] = field(default_factory=dict)
@@ -79,8 +81,8 @@ def check_request(
             ask_target,
             ask_unlearned,
             _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
-            SAMPLES if len(rows) <= FEW_ROWS else 0,
-            target_says.ghosts,
+            SAMPLES if is_sampled(rows) else 0,
+            [*target_says.ghosts, *target_says.drawn],
             common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION),
             thinking[:2],
         )
@@ -89,7 +91,7 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values(rows, kept_rows, leaks, target_says.ghosts, samples)
+        foreign = _foreign_values(rows, kept_rows, leaks, target_says, samples)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(
@@ -132,6 +134,22 @@ def _problems(folder: RunFolder, config: RunConfig, outcome: Outcome, training: 
     return problems + refusal_problems(
         folder.path, outcome.refused, len(outcome.leaks), outcome.retained, outcome.general
     )
+
+
+def is_sampled(rows: Sequence[Example]) -> bool:
+    """Whether answers to these rows to forget are drawn, too."""
+    return len(rows) <= FEW_ROWS
+
+
+def draw_ghosts(
+    model: Any, tokenizer: Any, rows: Sequence[Example], ghosts: Sequence[Example], seed: int
+) -> list[Example]:
+    """Return ghosts with answers drawn from the target; nothing where the answers to ``rows`` are not drawn."""
+    if not ghosts or not is_sampled(rows):
+        return []
+    with scoring_bar("Asking the target again") as progress:
+        answers = asker(model, tokenizer, MAX_NEW_TOKENS, seed=seed, progress=progress)(ghosts)
+    return [replace(ghost, answer=answer) for ghost, answer in zip(ghosts, answers, strict=True)]
 
 
 def max_answer_tokens(rows: Sequence[Example], tokenizer: Any) -> int:
@@ -178,7 +196,7 @@ def _foreign_values(
     rows: Sequence[Example],
     others: Sequence[Example],
     leaks: Sequence[Leak],
-    ghosts: Sequence[Example],
+    target_says: TargetSays,
     samples: Sequence[tuple[Example, str]],
 ) -> ForeignValues:
     """Look for other rows' values in the answers before and after, and in what was sampled; ``others`` are kept."""
@@ -186,10 +204,11 @@ def _foreign_values(
         [*rows, *others],
         [
             [(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)],
-            [(ghost, ghost.answer) for ghost in ghosts],
+            [(ghost, ghost.answer) for ghost in target_says.ghosts],
         ],
         [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)],
         samples,
+        [(ghost, ghost.answer) for ghost in target_says.drawn],
     )
 
 

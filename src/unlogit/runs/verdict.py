@@ -76,13 +76,7 @@ def find_problems(
             f"only {general.still_right} of {general.target_right} general answers stayed right. Lower the strength "
             f"(unlogit combine {run} --alpha 0.5) and check again with --resume"
         )
-    if foreign and foreign.more_often:
-        problems.append(
-            f"other rows' private values stand in {foreign.unlearned} of {foreign.unlearned_answers} answers and in "
-            f"{foreign.sampled} of {foreign.sampled_answers} samples, more often than in the target's "
-            f"({foreign.target} of {foreign.target_answers}). Give more rows to keep (--retain) and {again}, or "
-            f"another strength (unlogit combine {run} --alpha 0.5) and check again with --resume"
-        )
+    problems += _foreign_problems(foreign, run, again)
     if problems and at_ceiling and is_known:
         problems.append(ceiling_warning(training, command, "train."))
     return problems
@@ -104,6 +98,18 @@ def _recitation_problems(recitation: Recitation | None, again: str) -> list[str]
     return [
         f"{recitation.unlearned_recites} of {recitation.windows} windows of the documents are still recited. Give a "
         f"higher --combination.alpha, and {again}"
+    ]
+
+
+def _foreign_problems(foreign: ForeignValues | None, run: Path, again: str) -> list[str]:
+    if not foreign or not foreign.more_often:
+        return []
+    return [
+        f"other rows' private values stand in {foreign.unlearned} of {foreign.unlearned_answers} answers and in "
+        f"{foreign.sampled} of {foreign.sampled_answers} samples, more often than in the target's ({foreign.target} of "
+        f"{foreign.target_answers}, {foreign.target_sampled} of {foreign.target_sampled_answers}). Give more rows to "
+        f"keep (--retain) and {again}, or another strength (unlogit combine {run} --alpha 0.5) and check again with "
+        "--resume"
     ]
 
 
