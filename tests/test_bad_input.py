@@ -183,7 +183,7 @@ TRAINING: dict[str, tuple[Lines, str]] = {
     "deeper": (["--num_layers=9"], "num_layers is 9"),
     "option of another objective": (
         ["--objective=divergence", "--uniform_ratio=2"],
-        "uniform_ratio is 2.0 and the objective divergence has no such option",
+        "uniform_ratio is 2.0 and the objective divergence has no such option; expected none",
     ),
     "no rank": (["--rank=0"], "rank is 0"),
     "share out of range": (["--neutral_fraction=1.5"], "neutral_fraction is 1.5"),

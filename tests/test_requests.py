@@ -206,7 +206,13 @@ def test_what_an_unlearned_model_is_no_good_for(two_requests: Place, capsys: pyt
     assert not (two_requests.folder / "other").exists()
     assert main([*second_line(two_requests, "run"), "--overwrite"]) == 2
     assert "holds the model that is to forget more" in capsys.readouterr().err
-    uld_only = ["--common_fraction=0", "--uniform_ratio=1", "--stop_uniform_kl=0", "--stop_forget_nats=0"]
+    uld_only = [
+        "--common_fraction=0",
+        "--lift_weight=0",
+        "--uniform_ratio=1",
+        "--stop_uniform_kl=0",
+        "--stop_forget_nats=0",
+    ]
     line = ["train", str(two_requests.folder / "second"), "--objective=npo_kl", "--overwrite", *uld_only]
     assert main(line) == 2
     assert "adds to an earlier unlearned model" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,8 @@ def _foreign_options(options: TrainOptions, recipe: Any) -> list[str]:
     """Say which options were set that belong to other objectives."""
     from unlogit.training.recipe import OBJECTIVES
 
-    foreign = {name for recipes in OBJECTIVES.values() for name in recipes[0].options.__dataclass_fields__}
-    own_options = list(recipe.options.__dataclass_fields__)
+    foreign = {field.name for recipes in OBJECTIVES.values() for field in fields(recipes[0].options)}
+    own_options = [field.name for field in fields(recipe.options)]
     return [
         f"{name} is {getattr(options, name)} and the objective {options.objective} has no such option; expected "
         f"{', '.join(own_options) or 'none'}"
