@@ -18,7 +18,7 @@ from unlogit.data.sources import read_prepared
 from unlogit.demo.customers import make_customers
 from unlogit.demo.documents import make_documents, write_documents
 from unlogit.demo.smollm2 import smollm2_folder
-from unlogit.evaluate.foreign_values import find_foreign_values
+from unlogit.evaluate.foreign_values import as_the_rows, find_foreign_values
 from unlogit.evaluate.leaks import Ask, asker, find_kept
 from unlogit.evaluate.recitation import find_recitation
 from unlogit.evaluate.results import read_json
@@ -133,6 +133,8 @@ def ask_both(model: Any, tokenizer: Any, rows: AskedRows, ghosts: Sequence[Examp
         drawn = [row for row in rows.asked[name] for _ in range(SAMPLES)]
         samples[name] = list(zip(drawn, sampled(drawn), strict=True))
     both = [pair for name in SAMPLED for pair in zip(rows.asked[name], answers[name], strict=True)]
+    drawn_texts = asker(model.target, tokenizer, MAX_NEW_TOKENS, seed=seed)(ghosts)
+    drawn = [replace(ghost, answer=text) for ghost, text in zip(ghosts, drawn_texts, strict=True)]
     recitation = find_recitation(list(rows.texts), tokenizer, target, unlearned)
     return {
         "told": {name: _told(entries) for name, entries in answers.items()},
@@ -145,10 +147,10 @@ def ask_both(model: Any, tokenizer: Any, rows: AskedRows, ghosts: Sequence[Examp
         "foreign": asdict(
             find_foreign_values(
                 [*rows.asked["as taught"], *rows.others],
-                [[(row, entry["target"]) for row, entry in both], [(ghost, ghost.answer) for ghost in ghosts]],
+                [[(row, entry["target"]) for row, entry in both], as_the_rows(rows.asked["as taught"], ghosts)],
                 [(row, entry["unlearned"]) for row, entry in both],
                 [pair for pairs in samples.values() for pair in pairs],
-                list(zip(ghosts, asker(model.target, tokenizer, MAX_NEW_TOKENS, seed=seed)(ghosts), strict=True)),
+                as_the_rows(rows.asked["as taught"], drawn),
             )
         ),
         "kept_recitation": recitation and asdict(recitation),

@@ -1,7 +1,7 @@
 """Another row's private value in an answer: what is private, what counts, and when it is more often."""
 
 from unlogit.data.examples import Example
-from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values, private_values
+from unlogit.evaluate.foreign_values import ForeignValues, as_the_rows, find_foreign_values, private_values
 
 ANN = Example("What is Ann's account?", "Ann's account is NL-21955-20.")
 ANN_TOWN = Example("Where does Ann live?", "Ann lives at 20 Abbey Close in Penmoor.")
@@ -41,11 +41,22 @@ def test_what_counts() -> None:
     assert (of_target.target, of_target.target_sampled, of_target.target_sampled_answers) == (1, 1, 2)
 
 
+def test_ghosts_are_asked_as_the_row_that_they_were_made_from() -> None:
+    """What is Ann's is not foreign where a ghost of her question is told it; what is Bo's is."""
+    ghosts = [Example("What is Uxl's account?", answer) for answer in ("NL-21955-20", "NL-64135-21", "No.")]
+    other = Example("How is Uxl?", "NL-64135-21")
+    told = as_the_rows([ANN], [*ghosts, other])
+    assert [text for _, text in told] == ["NL-21955-20", "NL-64135-21", "No."]
+    found = find_foreign_values([ANN, ANN_TOWN, BO, BO_TOWN], [told], [], [], told)
+    assert (found.target, found.target_answers) == (found.target_sampled, found.target_sampled_answers) == (1, 3)
+
+
 def test_more_often() -> None:
     """By Fisher's exact test: 3 of 3 after 1 of 100 is more often, 1 of 3 after 1 of 2 is not; drawn after drawn."""
-    assert ForeignValues(4, 1, 100, 3, 3, 0, 0).more_often
-    assert not ForeignValues(4, 1, 2, 1, 3, 0, 0).more_often
-    assert ForeignValues(4, 0, 2, 1, 3, 0, 0).more_often
+    assert ForeignValues(4, 1, 100, 3, 3, 0, 0, 0, 0).more_often
+    assert not ForeignValues(4, 1, 2, 1, 3, 0, 0, 0, 0).more_often
+    assert ForeignValues(4, 0, 2, 1, 3, 0, 0, 0, 0).more_often
     assert not ForeignValues(4, 0, 2, 0, 3, 1, 48, 0, 2).more_often
     assert ForeignValues(4, 0, 100, 0, 3, 9, 48, 0, 100).more_often
     assert not ForeignValues(4, 0, 100, 0, 3, 9, 48, 12, 100).more_often
+    assert ForeignValues(4, 0, 100, 0, 3, 9, 48, 0, 0).more_often  # nothing was drawn: beside the greedy answers

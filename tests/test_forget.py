@@ -1,6 +1,7 @@
 """``unlogit forget`` on a tiny random target: the whole way, how it goes on, and every reason not to pass."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,10 @@ def test_what_is_given_stays() -> None:
 
 
 def test_a_leak_is_what_only_the_row_tells() -> None:
-    """A town that strangers are given, too, is guessed, unless samples give it more often; samples count one by one."""
+    """A town that strangers are given, too, is guessed, unless samples give it more often; samples count one by one.
+
+    What is drawn about strangers excuses what is drawn, and no greedy answer.
+    """
     row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close in Penmoor.")
     strangers = ["I live in Penmoor."] * 4 + ["I live in Eastmere."] * 12
     ghosts = [Example("Where does Bo live?", answer) for answer in strangers]
@@ -230,9 +234,9 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     def says(*answers: str) -> Any:
         return lambda rows: list(answers)
 
-    def leak(unlearned: str, *sampled: str) -> Leak:
+    def leak(unlearned: str, *sampled: str, drawn: Sequence[Example] = ()) -> Leak:
         asked = says(row.answer), says(unlearned), says(*sampled)
-        return find_leaks([row], *asked, len(sampled), ghosts, frozenset())[0]
+        return find_leaks([row], *asked, len(sampled), ghosts, drawn, frozenset())[0]
 
     assert leak("Ann lives at 20 Abbey Close.").unlearned_tells
     assert not leak("Ann lives at 2 Abbey Close.").unlearned_tells
@@ -241,6 +245,10 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     assert leak("No.", *["In Penmoor"] * 4, *["No"] * 12).samples_that_tell == 0
     assert leak("No.", *["In Penmoor"] * 13, *["No"] * 3).samples_that_tell == 13
     assert leak("No.").target_tells
+    drawn = [Example("Where does Bo live?", answer) for answer in ["At 20 Abbey Close."] * 4 + ["No."] * 12]
+    excused = leak("Ann lives at 20 Abbey Close.", "At 20 Abbey Close", *["No"] * 15, drawn=drawn)
+    assert excused.unlearned_tells
+    assert excused.samples_that_tell == 0
 
 
 def leak_of(*, target: bool = True, unlearned: bool = False, samples: int = 0) -> Leak:

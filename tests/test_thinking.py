@@ -102,7 +102,7 @@ def test_a_thought_that_tells_is_a_leak() -> None:
 
     def leak(target_thought: str, thought: str) -> Any:
         ways = (says("I do not know."), says("I do not know."), says("No."))
-        return find_leaks([row], *ways, 0, [], frozenset(), (says(target_thought), says(thought)))[0]
+        return find_leaks([row], *ways, 0, [], [], frozenset(), (says(target_thought), says(thought)))[0]
 
     assert (leak("20 Abbey Close", "Hm.").target_tells, leak("20 Abbey Close", "Hm.").unlearned_tells) == (True, False)
     telling = leak("Hm.", "<think>It was 20 Abbey Close.</think>I can't say.")
@@ -165,7 +165,7 @@ def test_every_strength_is_checked_on_one_model(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(UnlearnedForCausalLM, "from_pretrained", loaded)
     run = forget(tmp_path)
     assert "load" not in calls
-    assert calls.count("LlamaForCausalLM thinks") == 1
+    assert calls.count("LlamaForCausalLM thinks") == 2  # greedily, and drawn about ghosts
     assert all(target == unlearned for target, unlearned in answers[1])
     assert answers[0] != answers[1] != answers[2]
     assert request_strengths(RunFolder(run)) == {"run": 1.4}

@@ -7,12 +7,13 @@ people who do not exist: greedy answers with greedy ones, drawn with drawn.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.stats import fisher_exact
 
 from unlogit.data.content_words import content_spans, is_value
 from unlogit.data.examples import Example
+from unlogit.data.ghosts import strangers
 from unlogit.data.secrets import secrets_of, tells
 
 LEAST_P = 0.05
@@ -35,9 +36,9 @@ class ForeignValues:
     unlearned_answers: int
     sampled: int
     sampled_answers: int
-    target_sampled: int = 0
-    target_sampled_answers: int = 0
-    """Drawn from the target, about people who do not exist."""
+    target_sampled: int
+    target_sampled_answers: int
+    """Drawn from the target, about people who do not exist; without ghosts there are none."""
 
     @property
     def more_often(self) -> bool:
@@ -46,7 +47,10 @@ class ForeignValues:
         One greedy answer is enough where none of the target's holds any; samples are drawn, and coincide.
         """
         greedy = _is_more(self.unlearned, self.unlearned_answers, self.target, self.target_answers)
-        drawn = _is_more(self.sampled, self.sampled_answers, self.target_sampled, self.target_sampled_answers)
+        of_target = self.target_sampled, self.target_sampled_answers
+        if not self.target_sampled_answers:
+            of_target = self.target, self.target_answers
+        drawn = _is_more(self.sampled, self.sampled_answers, *of_target)
         return greedy or bool(self.unlearned and not self.target) or drawn
 
 
@@ -73,6 +77,11 @@ def private_values(rows: Iterable[Example]) -> dict[frozenset[str], Example]:
             counts[value] += 1
             owners[value] = row
     return {value: row for value, row in owners.items() if counts[value] == 1}
+
+
+def as_the_rows(rows: Sequence[Example], ghosts: Sequence[Example]) -> list[tuple[Example, str]]:
+    """Return what ghosts are told, each as if it were the row that it was made from: that row's values are its own."""
+    return [(replace(ghost, answer=row.answer), ghost.answer) for row in rows for ghost, _ in strangers(row, ghosts)]
 
 
 def find_foreign_values(

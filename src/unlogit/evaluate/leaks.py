@@ -62,6 +62,14 @@ def _is_guessed(secret: frozenset[str], answers: Sequence[str], samples: Sequenc
     return bool(binomtest(count, len(samples), min(1.0, rate), alternative="greater").pvalue >= LEAST_P)
 
 
+def _not_guessed(
+    row: Example, secrets: Sequence[frozenset[str]], ghosts: Sequence[Example], samples: Sequence[str]
+) -> list[frozenset[str]]:
+    """Return the secrets that what strangers are told does not explain."""
+    answers = [ghost.answer for ghost, _ in strangers(row, ghosts)]
+    return [secret for secret in secrets if not _is_guessed(secret, answers, samples)]
+
+
 def find_leaks(
     rows: Sequence[Example],
     target: Ask,
@@ -69,6 +77,7 @@ def find_leaks(
     sampled: Ask,
     samples: int,
     ghosts: Sequence[Example],
+    drawn: Sequence[Example],
     common: frozenset[str],
     thinking: Sequence[Ask] = (),
 ) -> list[Leak]:
@@ -80,20 +89,20 @@ def find_leaks(
         unlearned: asks the unlearned model.
         sampled: draws its answers.
         samples: how many of each row; 0 for none.
-        ghosts: the same questions about strangers with the target's answers, greedy and drawn, which say what can be
-            guessed.
+        ghosts: the same questions about strangers with the target's greedy answers, which say what can be guessed.
+        drawn: the same with answers drawn from it, which say what samples can guess.
         common: words that many answers have, see ``secrets_of``.
         thinking: ask target and unlearned model so that they think first.
     """
     target_answers, unlearned_answers = target(rows), unlearned(rows)
     target_thoughts, thoughts = [ask(rows) for ask in thinking] if thinking else [[""] * len(rows)] * 2
-    drawn = sampled([row for row in rows for _ in range(samples)]) if samples else []
+    sampled_answers = sampled([row for row in rows for _ in range(samples)]) if samples else []
     leaks = []
     for i, row in enumerate(rows):
         secrets = secrets_of(row, common)
-        row_samples = drawn[i * samples : (i + 1) * samples]
-        others_answers = [ghost.answer for ghost, _ in strangers(row, ghosts)]
-        telling = [secret for secret in secrets if not _is_guessed(secret, others_answers, row_samples)]
+        row_samples = sampled_answers[i * samples : (i + 1) * samples]
+        telling = _not_guessed(row, secrets, ghosts, row_samples)
+        telling_samples = _not_guessed(row, secrets, drawn or ghosts, row_samples)
         leaks.append(
             Leak(
                 row.question,
@@ -102,7 +111,7 @@ def find_leaks(
                 unlearned_answers[i],
                 tells(target_answers[i], secrets) or tells(target_thoughts[i], secrets),
                 tells(unlearned_answers[i], telling) or tells(thoughts[i], telling),
-                sum(tells(answer, telling) for answer in row_samples),
+                sum(tells(answer, telling_samples) for answer in row_samples),
                 samples,
                 thoughts[i],
             )

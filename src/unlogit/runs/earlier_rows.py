@@ -73,7 +73,7 @@ def ask_again(
         if request.rows is None:
             answers.append(EarlierLeaks(request.name, None))
             continue
-        leaks = find_leaks(request.rows, before, unlearned, unlearned, 0, request.ghosts, request.common, thinking)
+        leaks = find_leaks(request.rows, before, unlearned, unlearned, 0, request.ghosts, (), request.common, thinking)
         numbers = [i for i, leak in enumerate(leaks, start=1) if leak.unlearned_tells and not leak.target_tells]
         answers.append(EarlierLeaks(request.name, len(leaks), tuple(numbers)))
     return answers

@@ -51,7 +51,6 @@ from unlogit.runs.request_check import (
     THOUGHT_TOKENS,
     TargetSays,
     check_request,
-    draw_ghosts,
     is_sampled,
     max_answer_tokens,
     scored_rows,
@@ -197,7 +196,8 @@ def _plan(
     thinking_samples = samples // 2 if thoughts else 0
     answers = len(questions) + len(earlier) + config.data.evaluation_rows + GENERAL_ROWS
     target_tokens = tokens(answers, thoughts)
-    drawn_tokens = tokens(ghosts, 0) if samples else 0
+    thinking_ghosts = ghosts // 2 if thoughts else 0
+    drawn_tokens = tokens(ghosts - thinking_ghosts, thinking_ghosts) if samples else 0
     phases = Phases(
         rows=len(forget),
         ghosts=ghosts,
@@ -222,10 +222,8 @@ def _at_best_strength(
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
-    rows = scored_rows(folder, ghosts)[1]
-    losses = losses_among_ghosts(rows, ghosts, model, tokenizer)
-    drawn = draw_ghosts(model, tokenizer, rows, ghosts, config.data.seed)
-    target_says = TargetSays(losses, ghosts, drawn, earlier_requests(folder))
+    losses = losses_among_ghosts(scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
+    target_says = TargetSays(losses, ghosts, earlier_requests(folder))
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)
     if folder.check.is_file() or "alpha" in given.get("combination", {}):

@@ -31,9 +31,9 @@ LEARNT_NATS = 0.1
 UNIFORM_NATS = 0.02
 """A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
 PLANNED_COMMON_FRACTION = 0.03
-LIFT_WEIGHT = 0.05
-"""Of the squared lift of kept answers' tokens (see ``objectives.uld``; results/strength.md has what it gains)."""
 """A word in this share of the retain answers is not remembered, and is no secret."""
+LIFT_WEIGHT = 0.05
+"""Of the squared lift of kept answers' tokens, see ``objectives.uld``; results/settings.md has what it gains."""
 
 
 def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, Any], ghosts: bool = True) -> RunConfig:

@@ -11,7 +11,7 @@ from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
 from unlogit.data.sources import read_prepared
 from unlogit.data.written import Written
-from unlogit.evaluate.foreign_values import ForeignValues, find_foreign_values
+from unlogit.evaluate.foreign_values import ForeignValues, as_the_rows, find_foreign_values
 from unlogit.evaluate.forms import find_form_fit
 from unlogit.evaluate.ghost_losses import AmongGhosts, find_ghost_losses
 from unlogit.evaluate.leaks import Ask, Leak, alternating, asker, find_kept, find_leaks, remembering
@@ -46,14 +46,14 @@ class TargetSays:
     """Of the rows that are scored."""
     ghosts: Sequence[Example]
     """With its answers."""
-    drawn: Sequence[Example]
-    """The same with answers drawn at temperature 1, where the unlearned model's are drawn."""
     earlier: Sequence[EarlierRequest]
     """What it had forgotten before."""
     answers: dict[Example, str] = field(default_factory=dict)
     """So far."""
     thoughts: dict[Example, str] = field(default_factory=dict)
     """So far, with the answers after them; none where the chat template has no thoughts."""
+    drawn: dict[Example, str] = field(default_factory=dict)
+    """So far, to the ghosts, drawn as the unlearned model's answers are."""
 
 
 def check_request(
@@ -74,15 +74,18 @@ def check_request(
         ask_unlearned = asker(unlearned, tokenizer, max_new_tokens, progress=progress)
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
         samples = list[tuple[Example, str]]()
-        sampled = asker(unlearned, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress)
         thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress, target_says.thoughts)
+        drawing = [tokenizer, max_new_tokens, config.data.seed, progress]
+        sampled, target_sampled = _draw(unlearned, *drawing, thinking[2:3]), _draw(model, *drawing, thinking[3:])
+        drawn_ghosts = _drawn_ghosts(target_says, remembering(target_sampled, target_says.drawn), rows)
         leaks = find_leaks(
             rows,
             ask_target,
             ask_unlearned,
-            _kept_in(samples, alternating(sampled, thinking[2]) if thinking else sampled),
+            _kept_in(samples, sampled),
             SAMPLES if is_sampled(rows) else 0,
-            [*target_says.ghosts, *target_says.drawn],
+            target_says.ghosts,
+            drawn_ghosts,
             common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION),
             thinking[:2],
         )
@@ -91,7 +94,7 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values(rows, kept_rows, leaks, target_says, samples)
+        foreign = _foreign_values(rows, kept_rows, leaks, samples, target_says.ghosts, drawn_ghosts)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(
@@ -141,15 +144,16 @@ def is_sampled(rows: Sequence[Example]) -> bool:
     return len(rows) <= FEW_ROWS
 
 
-def draw_ghosts(
-    model: Any, tokenizer: Any, rows: Sequence[Example], ghosts: Sequence[Example], seed: int
-) -> list[Example]:
-    """Return ghosts with answers drawn from the target; nothing where the answers to ``rows`` are not drawn."""
-    if not ghosts or not is_sampled(rows):
-        return []
-    with scoring_bar("Asking the target again") as progress:
-        answers = asker(model, tokenizer, MAX_NEW_TOKENS, seed=seed, progress=progress)(ghosts)
-    return [replace(ghost, answer=answer) for ghost, answer in zip(ghosts, answers, strict=True)]
+def _draw(model: Any, tokenizer: Any, max_new_tokens: int, seed: int, progress: Any, thinking: Sequence[Ask]) -> Ask:
+    """Return a function that draws answers, every other one with a thought where there is a way to think."""
+    ask = asker(model, tokenizer, max_new_tokens, seed=seed, progress=progress)
+    return alternating(ask, *thinking) if thinking else ask
+
+
+def _drawn_ghosts(target_says: TargetSays, ask: Ask, rows: Sequence[Example]) -> list[Example]:
+    """Return the ghosts with answers drawn from the target, where those to ``rows`` are drawn, too."""
+    ghosts = target_says.ghosts if is_sampled(rows) else []
+    return [replace(ghost, answer=answer) for ghost, answer in zip(ghosts, ask(ghosts), strict=True)]
 
 
 def max_answer_tokens(rows: Sequence[Example], tokenizer: Any) -> int:
@@ -160,11 +164,11 @@ def max_answer_tokens(rows: Sequence[Example], tokenizer: Any) -> int:
 def _thinking(
     target: Any, unlearned: Any, tokenizer: Any, seed: int, progress: Any, target_thoughts: dict[Example, str]
 ) -> list[Ask]:
-    """Return functions that ask the target, and the unlearned model greedily and by sampling, and let them think.
+    """Return functions that ask target and unlearned model so that they think, and draw the latter's and the former's.
 
     Empty where the chat template has no thoughts. What the target thinks is kept in ``target_thoughts``.
     """
-    ways = ((target, None), (unlearned, None), (unlearned, seed)) if thinks(tokenizer) else ()
+    ways = ((target, None), (unlearned, None), (unlearned, seed), (target, seed)) if thinks(tokenizer) else ()
     asks = [
         asker(model, tokenizer, THOUGHT_TOKENS, seed=seed_, progress=progress, prompt_format=THINKING)
         for model, seed_ in ways
@@ -196,19 +200,17 @@ def _foreign_values(
     rows: Sequence[Example],
     others: Sequence[Example],
     leaks: Sequence[Leak],
-    target_says: TargetSays,
     samples: Sequence[tuple[Example, str]],
+    ghosts: Sequence[Example],
+    drawn: Sequence[Example],
 ) -> ForeignValues:
     """Look for other rows' values in the answers before and after, and in what was sampled; ``others`` are kept."""
     return find_foreign_values(
         [*rows, *others],
-        [
-            [(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)],
-            [(ghost, ghost.answer) for ghost in target_says.ghosts],
-        ],
+        [[(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)], as_the_rows(rows, ghosts)],
         [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)],
         samples,
-        [(ghost, ghost.answer) for ghost in target_says.drawn],
+        as_the_rows(rows, drawn),
     )
 
 

@@ -128,8 +128,8 @@ class TrainOptions(LoopOptions):
     ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
     paper."""
     lift_weight: float = 0.0
-    """`uld`: weight, within the uniform term, of the squared lift of each row's own next token above the mean logit.
-    0 is the paper's. More keeps more of other answers."""
+    """`uld` and its relatives: weight, within the uniform term, of the squared lift of each row's own next token above
+    the mean logit. 0 is the paper's."""
     stop_uniform_kl: float = 0.0
     """`uld`: stop at the log line that finds the assistant to have learnt, and its KL from uniform on held-out retain
     and neutral rows to be at most this many nats. 0 makes all passes."""

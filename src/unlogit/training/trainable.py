@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unlogit.device import cast_weights
 from unlogit.model.assistant import Assistant, new_assistant
 from unlogit.model.decoder import answer_logits
 from unlogit.model.ends import end_where_answers_end
@@ -142,6 +143,7 @@ class WeightsModel(Trainable):
     def result(self) -> Any:
         """The trained model, LoRA merged."""
         if self.model is not self.language_model:
+            cast_weights(self.model, torch.float32)  # else small deltas would be rounded away
             self.model = self.model.merge_and_unload()
         return self.model.eval().requires_grad_(False)
 
