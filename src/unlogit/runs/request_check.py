@@ -67,7 +67,6 @@ def check_request(
 ) -> Outcome:
     """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
     scored, rows, retain, own_rows = scored_rows(folder, target_says.ghosts)
-    kept_rows = _rows_of_others(folder, {ghost.question for ghost in target_says.ghosts})
     refuses = refusal_test(folder, config)
     max_new_tokens = max_answer_tokens([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
@@ -75,8 +74,10 @@ def check_request(
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
         samples = list[tuple[Example, str]]()
         thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress, target_says.thoughts)
-        drawing = [tokenizer, max_new_tokens, config.data.seed, progress]
-        sampled, target_sampled = _draw(unlearned, *drawing, thinking[2:3]), _draw(model, *drawing, thinking[3:])
+        sampled, target_sampled = (
+            _draw(asker(side, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress), thinking[number:])
+            for number, side in ((2, unlearned), (3, model))
+        )
         drawn_ghosts = _drawn_ghosts(target_says, remembering(target_sampled, target_says.drawn), rows)
         leaks = find_leaks(
             rows,
@@ -94,7 +95,9 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values(rows, kept_rows, leaks, samples, target_says.ghosts, drawn_ghosts)
+        foreign = _foreign_values(
+            rows, _rows_of_others(folder, target_says.ghosts), leaks, samples, target_says.ghosts, drawn_ghosts
+        )
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(
@@ -144,10 +147,9 @@ def is_sampled(rows: Sequence[Example]) -> bool:
     return len(rows) <= FEW_ROWS
 
 
-def _draw(model: Any, tokenizer: Any, max_new_tokens: int, seed: int, progress: Any, thinking: Sequence[Ask]) -> Ask:
+def _draw(ask: Ask, thinking: Sequence[Ask]) -> Ask:
     """Return a function that draws answers, every other one with a thought where there is a way to think."""
-    ask = asker(model, tokenizer, max_new_tokens, seed=seed, progress=progress)
-    return alternating(ask, *thinking) if thinking else ask
+    return alternating(ask, thinking[0]) if thinking else ask
 
 
 def _drawn_ghosts(target_says: TargetSays, ask: Ask, rows: Sequence[Example]) -> list[Example]:
@@ -214,8 +216,9 @@ def _foreign_values(
     )
 
 
-def _rows_of_others(folder: RunFolder, ghost_questions: set[str]) -> list[Example]:
+def _rows_of_others(folder: RunFolder, ghosts: Sequence[Example]) -> list[Example]:
     """Return the rows of real people that are kept, on whatever side of the run."""
+    ghost_questions = {ghost.question for ghost in ghosts}
     files = ("retain.jsonl", "holdout_retain.jsonl", "evaluation/retain.jsonl")
     rows = [row for name in files for row in read_prepared(folder.data / name)]
     return [row for row in rows if row.question not in ghost_questions]
