@@ -74,16 +74,13 @@ def check_request(
         ask_target = remembering(asker(model, tokenizer, max_new_tokens, progress=progress), target_says.answers)
         samples = list[tuple[Example, str]]()
         thinking = _thinking(model, unlearned, tokenizer, config.data.seed, progress, target_says.thoughts)
-        sampled, target_sampled = (
-            _draw(asker(side, tokenizer, max_new_tokens, seed=config.data.seed, progress=progress), thinking[number:])
-            for number, side in ((2, unlearned), (3, model))
-        )
-        drawn_ghosts = _drawn_ghosts(target_says, remembering(target_sampled, target_says.drawn), rows)
+        draws = _draws((unlearned, model), tokenizer, max_new_tokens, config.data.seed, progress, thinking[2:])
+        drawn_ghosts = _drawn_ghosts(target_says, draws[1], rows)
         leaks = find_leaks(
             rows,
             ask_target,
             ask_unlearned,
-            _kept_in(samples, sampled),
+            _kept_in(samples, draws[0]),
             SAMPLES if is_sampled(rows) else 0,
             target_says.ghosts,
             drawn_ghosts,
@@ -95,9 +92,7 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values(
-            rows, _rows_of_others(folder, target_says.ghosts), leaks, samples, target_says.ghosts, drawn_ghosts
-        )
+        foreign = _foreign_values(folder, rows, leaks, samples, target_says.ghosts, drawn_ghosts)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(
@@ -147,15 +142,19 @@ def is_sampled(rows: Sequence[Example]) -> bool:
     return len(rows) <= FEW_ROWS
 
 
-def _draw(ask: Ask, thinking: Sequence[Ask]) -> Ask:
-    """Return a function that draws answers, every other one with a thought where there is a way to think."""
-    return alternating(ask, thinking[0]) if thinking else ask
+def _draws(
+    models: Sequence[Any], tokenizer: Any, max_new_tokens: int, seed: int, progress: Any, thinking: Sequence[Ask]
+) -> list[Ask]:
+    """Return functions that draw each model's answers, every other one with a thought where there is a way to think."""
+    asks = [asker(model, tokenizer, max_new_tokens, seed=seed, progress=progress) for model in models]
+    return [alternating(*pair) for pair in zip(asks, thinking, strict=True)] if thinking else asks
 
 
 def _drawn_ghosts(target_says: TargetSays, ask: Ask, rows: Sequence[Example]) -> list[Example]:
     """Return the ghosts with answers drawn from the target, where those to ``rows`` are drawn, too."""
     ghosts = target_says.ghosts if is_sampled(rows) else []
-    return [replace(ghost, answer=answer) for ghost, answer in zip(ghosts, ask(ghosts), strict=True)]
+    answers = remembering(ask, target_says.drawn)(ghosts)
+    return [replace(ghost, answer=answer) for ghost, answer in zip(ghosts, answers, strict=True)]
 
 
 def max_answer_tokens(rows: Sequence[Example], tokenizer: Any) -> int:
@@ -199,16 +198,16 @@ def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
 
 
 def _foreign_values(
+    folder: RunFolder,
     rows: Sequence[Example],
-    others: Sequence[Example],
     leaks: Sequence[Leak],
     samples: Sequence[tuple[Example, str]],
     ghosts: Sequence[Example],
     drawn: Sequence[Example],
 ) -> ForeignValues:
-    """Look for other rows' values in the answers before and after, and in what was sampled; ``others`` are kept."""
+    """Look for other rows' values in the answers before and after, and in what was sampled."""
     return find_foreign_values(
-        [*rows, *others],
+        [*rows, *_rows_of_others(folder, ghosts)],
         [[(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)], as_the_rows(rows, ghosts)],
         [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)],
         samples,
