@@ -32,8 +32,6 @@ UNIFORM_NATS = 0.02
 """A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
 PLANNED_COMMON_FRACTION = 0.03
 """A word in this share of the retain answers is not remembered, and is no secret."""
-LIFT_WEIGHT = 0.05
-"""Of the squared lift of kept answers' tokens, see ``objectives.uld``; results/settings.md has what it gains."""
 
 
 def planned(config: RunConfig, forget: Sequence[Example], given: Mapping[str, Any], ghosts: bool = True) -> RunConfig:
@@ -73,7 +71,6 @@ def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[s
         "batch_size": train.batch_size if batch_is_given else batch,
         "uniform_ratio": max(1.0, UNIFORM_ROWS / batch),
         "common_fraction": PLANNED_COMMON_FRACTION,
-        "lift_weight": LIFT_WEIGHT,
         "epochs": max(PASSES, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
         "minutes": MAX_MINUTES,
     }
