@@ -1,4 +1,4 @@
-"""Evaluating a run: its target, retain model and unlearned model on the run's rows. Writes results, and what judged them.
+"""Evaluating a run: its target, retain model and unlearned model on its rows. Writes results, and what judged them.
 
 The unlearned model is scored as it is stored (``RunFolder.combination``), or as it is asked to combine this once; what
 is picked is scored beside it and not stored. ``runs.combine`` stores a combination.
