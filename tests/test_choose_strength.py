@@ -15,9 +15,9 @@ class Checked:
 
 def chosen(results: dict[float, tuple[int, bool]]) -> tuple[float, list[float]]:
     """Return the strength that is chosen and those that were tried, in order."""
-    found = choose_strength(lambda strength: Checked(*results[strength]))
+    found = choose_strength(lambda strength: Checked(*results[round(strength, 6)]))
     assert found.checked == Checked(*results[found.strength])
-    return found.strength, [one.strength for one in found.tried]
+    return round(found.strength, 6), [round(one.strength, 6) for one in found.tried]
 
 
 CASES = {
@@ -25,7 +25,27 @@ CASES = {
     "stronger while rows are told": ({1.0: (2, False), 1.2: (1, False), 1.4: (0, False)}, 1.4, [1.0, 1.2, 1.4]),
     "and no further": ({1.0: (2, False), 1.2: (0, False)}, 1.2, [1.0, 1.2]),
     "weaker where too much is lost": ({1.0: (0, True), 0.7: (0, False)}, 0.7, [1.0, 0.7]),
-    "not so weak that rows are told": ({1.0: (0, True), 0.7: (1, False)}, 1.0, [1.0, 0.7]),
+    "between what tells and what loses": (
+        {1.0: (0, True), 0.7: (1, False), 0.85: (0, False)},
+        0.85,
+        [1.0, 0.7, 0.85],
+    ),
+    "halved again, upwards": (
+        {1.0: (0, True), 0.7: (2, False), 0.85: (1, False), 0.925: (0, True)},
+        1.0,
+        [1.0, 0.7, 0.85, 0.925],
+    ),
+    "halved again, downwards": (
+        {1.0: (1, False), 1.2: (0, True), 1.1: (0, True), 1.05: (0, False)},
+        1.05,
+        [1.0, 1.2, 1.1, 1.05],
+    ),
+    "nothing between what tells and loses at once": ({1.0: (0, True), 0.7: (1, True)}, 1.0, [1.0, 0.7]),
+    "a middle that does both ends it": (
+        {1.0: (0, True), 0.7: (1, False), 0.85: (1, True)},
+        1.0,
+        [1.0, 0.7, 0.85],
+    ),
     "told and lost: no better is found": ({1.0: (2, True), 1.2: (2, True)}, 1.0, [1.0, 1.2]),
     "told by all: the fewest": ({1.0: (3, False), 1.2: (2, False), 1.4: (2, False)}, 1.2, [1.0, 1.2, 1.4]),
 }

@@ -47,6 +47,12 @@ def test_numbers_of_the_paper_unless_given() -> None:
     assert recipe.own_options(options) == SimNpoOptions(beta=2.0, forget_weight=0.0)
 
 
+def test_adapters_have_names_of_their_own() -> None:
+    for recipes in OBJECTIVES.values():
+        assert recipes[0].name == "assistant"
+        assert len({recipe.name for recipe in recipes}) == len(recipes)
+
+
 def test_sides_of_each_branch() -> None:
     """The first branch of dual_uld remembers near rows with the forget rows, the second them alone, and is uniform on
     the forget rows; divergence is uniform nowhere."""

@@ -17,6 +17,7 @@ from unlogit.data.examples import Example
 from unlogit.data.refusal_rows import is_refusal, refusal_rows, says_unknown
 from unlogit.errors import ConfigError, DataError
 from unlogit.evaluate.leaks import KeptAnswers, find_kept
+from unlogit.runs.folder import RunFolder
 from unlogit.runs.refusals import refusal_problems
 from unlogit.settings.objective_options import objective_saying
 from unlogit.settings.options import TrainOptions
@@ -152,6 +153,7 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     config = json.loads((place.run / "unlearned" / "config.json").read_text())
     branches = [(b["folder"], b["weight"], b["request"], b["adds"]) for b in config["branches"]]
     assert branches == [("assistant-0", 1.0, "run", False), ("assistant-1", -2.0, "run", True)]
+    assert [folder.name for folder in RunFolder(place.run).adapters] == ["assistant", "assistant-refusal"]
     assert main(["sweep", str(place.run), f"--retain_model={place.folder / 'target'}"]) == 2
     assert "come before the filter" in capsys.readouterr().err
     again = [*paths, "--instead=refusal", "--combination.rule=rank", "--overwrite"]

@@ -238,7 +238,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
     @property
     def mode(self) -> str:
-        """How target and branches run: ``fused``, ``shared`` or ``copy``. All give the same logits."""
+        """How target and branches run: ``fused``, ``shared`` (also where fusing is asked for and cannot be) or ``copy``."""
         return str(self.config.mode)
 
     @mode.setter

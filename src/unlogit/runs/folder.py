@@ -2,8 +2,8 @@
 
     RUN/config.yaml   every setting
     RUN/data/         rows (``prepare``)
-    RUN/assistant/    the adapter (``train``), of a second branch assistant-1/; beside it assistant.checkpoints/ while
-                      training. Full-model unlearning has none.
+    RUN/assistant/    the adapter (``train``), of a second branch assistant-NAME/, as assistant-refusal/; beside it
+                      assistant.checkpoints/ while training. Full-model unlearning has none.
     RUN/training_settings.json  what that training was begun with, digests of its rows included
     RUN/earlier/      the unlearned model that a next request is added to
     RUN/unlearned/    the unlearned model: pointer to the target, assistants, tokenizer; or an ordinary model
@@ -66,9 +66,9 @@ class RunFolder:
         """Folder of the adapter."""
         return self.path / "assistant"
 
-    def adapter(self, number: int) -> Path:
-        """Folder of the adapter of this number, from 0 in the order of training."""
-        return self.path / f"assistant-{number}" if number else self.assistant
+    def adapter(self, name: str) -> Path:
+        """Folder of the adapter of this name, see ``training.recipe``."""
+        return self.path / name
 
     @property
     def adapters(self) -> tuple[Path, ...]:

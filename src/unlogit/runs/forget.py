@@ -58,7 +58,7 @@ from unlogit.runs.request_check import (
 from unlogit.runs.train import train_run
 from unlogit.runs.writing import WRITTEN, write_rows, writer_of
 from unlogit.settings.options import RunConfig
-from unlogit.strength.choose import STRONGER, WEAKER, choose_strength
+from unlogit.strength.choose import MOST_CHECKS, choose_strength
 from unlogit.strength.exposure import unknown_rows
 from unlogit.training.recipe import combines, recipes_of
 
@@ -206,7 +206,7 @@ def _plan(
         steps=steps,
         target_tokens=target_tokens + drawn_tokens,
         unlearned_tokens=target_tokens + tokens(samples - thinking_samples, thinking_samples),
-        strengths=1 if "alpha" in given.get("combination", {}) else 1 + max(len(STRONGER), len(WEAKER)),
+        strengths=1 if "alpha" in given.get("combination", {}) else MOST_CHECKS,
     )
     return plan_text(phases, measure_costs(target, tokenizer, config, forget, BATCH_SIZE), config.train.minutes)
 

@@ -163,8 +163,8 @@ class RunTraining:
         assistants: list[Assistant] = []
         summaries = []
         unlearned: Any = None
-        for number, recipe in enumerate(recipes):
-            output = self.folder.adapter(number) if recipe.trains.combines else self.folder.unlearned
+        for recipe in recipes:
+            output = self.folder.adapter(recipe.name) if recipe.trains.combines else self.folder.unlearned
             summary = self.folder.summary_of(output) if self.resume else None
             if summary and not self._goes_on(summary):
                 log.info(f"{output} is trained already.")

@@ -3,7 +3,8 @@
 A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
 the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
 more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
-directions: stronger while rows are told, weaker where nothing is told and too much is lost.
+directions: stronger while rows are told, weaker where nothing is told and too much is lost; then between the two, where
+one tells rows and the other loses too much.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Generic, Protocol, TypeVar
 ALPHA = 1.1
 STRONGER = (1.2, 1.4)
 WEAKER = (0.7, 0.5)
+HALVINGS = 2
+MOST_CHECKS = 1 + max(len(STRONGER), len(WEAKER)) + HALVINGS
 
 
 class Checked(Protocol):
@@ -77,9 +80,25 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
             results[strength] = check(strength)
             if results[strength].told_rows or not results[strength].loses:
                 break
+    _halve(results, check)
     best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
     tried = tuple(Tried(strength, result.told_rows, result.loses) for strength, result in results.items())
     return Chosen(best, results[best], tried)
+
+
+def _halve(results: dict[float, Found], check: Callable[[float], Found]) -> None:
+    """Check between a strength that tells rows and loses nothing and one that loses and tells nothing, if any."""
+    telling = [strength for strength, result in results.items() if result.told_rows and not result.loses]
+    losing = [strength for strength, result in results.items() if result.loses and not result.told_rows]
+    if not telling or not losing or any(not result.told_rows and not result.loses for result in results.values()):
+        return
+    weak, strong = max(telling), min(losing)
+    for _ in range(HALVINGS):
+        middle = (weak + strong) / 2
+        result = results[middle] = check(middle)
+        if bool(result.told_rows) == result.loses:
+            return
+        weak, strong = (middle, strong) if result.told_rows else (weak, middle)
 
 
 def _what(entry: Tried) -> str:

@@ -118,6 +118,8 @@ class Recipe:
     """The options that this objective has, and no others."""
     weights: tuple[float, ...] = (1.0,)
     """Weights in the combination of what comes out."""
+    name: str = "assistant"
+    """Folder of what comes out in a run, where it is an adapter; no two recipes of an objective have the same."""
     adds: bool = False
     """Whether what comes out is an addition, see ``model.logit_difference``."""
     needs: frozenset[Need] = frozenset()
@@ -157,11 +159,9 @@ def _uld(sides: Sides, own: Any) -> Terms:
     return uld(sides, own.retain_weight, own.lift_weight) if sides.uniform else uld(sides)
 
 
-def _assistant(
-    forget: Side, uniform: tuple[str, ...], options: type[ObjectiveOptions], weight: float = 1.0, adds: bool = False
-) -> Recipe:
+def _assistant(forget: Side, uniform: tuple[str, ...], options: type[ObjectiveOptions], **others: Any) -> Recipe:
     sides = (forget, UniformSide("uniform", uniform)) if uniform else (forget,)
-    return Recipe(AssistantModel, sides, _uld, options, (weight,), adds)
+    return Recipe(AssistantModel, sides, _uld, options, **others)
 
 
 def _by_weights(objective: Objective, trains: type[Trainable], weights: tuple[float, ...] = (1.0,)) -> Recipe:
@@ -183,15 +183,24 @@ OBJECTIVES: dict[str, tuple[Recipe, ...]] = {
     "uld": (_ULD,),
     "dual_uld": (
         _assistant(Side("forget", ("forget", "near")), _UNIFORM, DualUldOptions),
-        _assistant(Side("forget", ("near",)), ("forget", *_UNIFORM), DualUldOptions, -1.0),
+        _assistant(
+            Side("forget", ("near",)), ("forget", *_UNIFORM), DualUldOptions, weights=(-1.0,), name="assistant-near"
+        ),
     ),
     "divergence": (
         _assistant(Side("forget", ("forget", "retain")), (), ObjectiveOptions),
-        _assistant(Side("forget", ("retain",)), (), ObjectiveOptions, -1.0),
+        _assistant(Side("forget", ("retain",)), (), ObjectiveOptions, weights=(-1.0,), name="assistant-retain"),
     ),
     "uld_refusal": (
         _ULD,
-        _assistant(Side("forget", ("refusal",)), ("retain", "neutral"), UldOptions, REFUSAL_WEIGHT, adds=True),
+        _assistant(
+            Side("forget", ("refusal",)),
+            ("retain", "neutral"),
+            UldOptions,
+            weights=(REFUSAL_WEIGHT,),
+            name="assistant-refusal",
+            adds=True,
+        ),
     ),
     **{name: (_by_weights(objective, WeightsModel),) for name, objective in WEIGHT_OBJECTIVES.items()},
     **{
