@@ -318,6 +318,9 @@ def test_threads_are_shared_and_no_more_than_allowed(monkeypatch: pytest.MonkeyP
 
 def test_interrupted_it_stops_the_run_at_once_and_goes_on_from_there(place: Place) -> None:
     """SIGINT to the process alone, while the only method would train for hours."""
+    scored = place.folder / "long" / "reference"
+    shutil.copytree(place.folder / "compare" / "reference", scored)
+    moved(scored, str(place.folder / "compare"), str(place.folder / "long"))
     config = config_of(place, output=str(place.folder / "long"))
     config["methods"] = {"uld": {"train": {"epochs": 20_000, "save_steps": 5, "logging_steps": 1}}}
     line = [sys.executable, "-m", "unlogit", "compare", str(write(place, config))]

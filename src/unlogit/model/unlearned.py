@@ -238,7 +238,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
     @property
     def mode(self) -> str:
-        """How target and branches run: ``fused``, ``shared`` (also where fusing is asked for and cannot be) or ``copy``."""
+        """How target and branches run: ``fused``, ``shared`` (where fusing is refused) or ``copy``: same logits."""
         return str(self.config.mode)
 
     @mode.setter
