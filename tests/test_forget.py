@@ -134,7 +134,7 @@ def test_rows_to_keep_are_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(line(place, f"--retain={place.folder / 'retain.jsonl'}")) == 3
     check = json.loads((place.run / "check.json").read_text())
     assert check["retained_are_ghosts"] is False
-    assert check["retained"]["rows"] == 16
+    assert check["retained"]["rows"] == 8
 
 
 @pytest.mark.usefixtures("quick")

@@ -20,18 +20,18 @@ from unlogit.settings.options import RunConfig
 
 
 def test_counts_by_hand(setup: Setup) -> None:
-    """6 forget rows with one paraphrase each: 12. 30 retain rows: 10 scored; a tenth of 20 held out; 18 trained on.
-    Wrong answers, two a row, by exchange: 12. 10 neutral rows: 1 held out."""
+    """6 forget rows with one paraphrase each: 12. 30 retain rows: 7 scored, a quarter; 4 held out; 19 trained
+    on. Wrong answers, two a row, by exchange: 12. 10 neutral rows: a quarter of them held out, 2."""
     summary = setup.prepare()
     assert summary["rows"] == {
         "forget": 12,
-        "retain": 18,
+        "retain": 19,
         "perturbed": 12,
-        "neutral": 9,
-        "holdout_retain": 2,
-        "holdout_neutral": 1,
+        "neutral": 8,
+        "holdout_retain": 4,
+        "holdout_neutral": 2,
         "evaluation/forget": 6,
-        "evaluation/retain": 10,
+        "evaluation/retain": 7,
     }
     assert summary["rows"] == {name: len(setup.rows(name)) for name in summary["rows"]}
     assert json.loads((setup.folder / "run/data/summary.json").read_text()) == summary
@@ -134,9 +134,9 @@ def test_wrong_answers_are_made_from_retain_rows_that_are_trained_on(setup: Setu
 
 def test_retain_train_rows_and_subset(setup: Setup) -> None:
     assert setup.prepare(retain_train_rows=5)["rows"]["retain"] == 5
-    """Twelve of thirty are known: half of them are scored and one is held out; five known and all others train."""
+    """Twelve of thirty are known: three are scored, two held out; the others train, with those that are not known."""
     summary = setup.prepare(retain_subset=12, evaluation_rows=15)
-    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [23, 1, 6]
+    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [25, 2, 3]
     assert keys(setup.rows("evaluation/retain") + setup.rows("holdout_retain")) < keys(RETAIN[:12])
     assert setup.prepare(retain_subset=12, retain_train_rows=7)["rows"]["retain"] == 7
 
@@ -147,14 +147,14 @@ def test_too_large_a_subset(setup: Setup) -> None:
 
 def test_rows_set_aside_are_neighbours(setup: Setup) -> None:
     """Rows of one subject stand together in a file: those scored or held out should not have their neighbours trained
-    on. Ten of thirty are scored, a fifth of the other twenty is held out."""
-    setup.prepare(evaluation_rows=10, holdout_fraction=0.2)
+    on. Six of thirty are scored, a quarter of the other 24 is held out."""
+    setup.prepare(evaluation_rows=6, holdout_fraction=0.25)
     questions = [row.question for row in RETAIN]
     scored = [questions.index(row.question) for row in setup.rows("evaluation/retain")]
-    assert scored == list(range(scored[0], scored[0] + 10))
+    assert scored == list(range(scored[0], scored[0] + 6))
     left = [question for i, question in enumerate(questions) if i not in scored]
     held = [left.index(row.question) for row in setup.rows("holdout_retain")]
-    assert held == list(range(held[0], held[0] + 4))
+    assert held == list(range(held[0], held[0] + 6))
 
 
 def test_a_paraphrase_to_forget_cannot_be_kept(setup: Setup) -> None:
@@ -167,11 +167,11 @@ def test_a_paraphrase_to_forget_cannot_be_kept(setup: Setup) -> None:
     assert has_facts(setup.message_of(), "1 of 6 forget rows", "retain side", "(forget rows 2)")
 
 
-def test_small_retain_side_keeps_half_for_training(setup: Setup) -> None:
-    """30 rows and 400 to score: 15 are scored, and of the other 15, 2 (a tenth, rounded) are held out."""
+def test_small_retain_side_keeps_most_for_training(setup: Setup) -> None:
+    """30 rows and 400 to score: 7 are scored, and of the other 23, 4 (more than a tenth) are held out."""
     summary = setup.prepare(evaluation_rows=400)
-    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [13, 2, 15]
-    assert any(has_facts(note, "15 of 30 retain rows", "not 400") for note in summary["notes"])
+    assert [summary["rows"][name] for name in ("retain", "holdout_retain", "evaluation/retain")] == [19, 4, 7]
+    assert any(has_facts(note, "7 of 30 retain rows", "not 400") for note in summary["notes"])
 
 
 def test_duplicates_cannot_be_on_two_sides(setup: Setup) -> None:
@@ -179,7 +179,7 @@ def test_duplicates_cannot_be_on_two_sides(setup: Setup) -> None:
     setup.write("retain", RETAIN + doubled)
     summary = setup.prepare()
     assert summary["retain"]["duplicates_left_out"] == 30
-    assert summary["rows"]["retain"] == 18
+    assert summary["rows"]["retain"] == 19
 
 
 def test_text_and_messages(setup: Setup, byte_tokenizer: Any) -> None:
@@ -199,7 +199,7 @@ def test_no_neutral_rows(setup: Setup) -> None:
 
 def test_nothing_held_out(setup: Setup) -> None:
     rows = setup.prepare(holdout_fraction=0.0)["rows"]
-    assert (rows["holdout_retain"], rows["retain"], rows["holdout_neutral"]) == (0, 20, 0)
+    assert (rows["holdout_retain"], rows["retain"], rows["holdout_neutral"]) == (0, 23, 0)
 
 
 def test_secret_files_are_the_owners(setup: Setup) -> None:
@@ -308,10 +308,10 @@ def test_an_empty_folder_is_taken(setup: Setup) -> None:
 
 
 def test_neutral_rows_that_are_scored_are_left_out(setup: Setup) -> None:
-    """Two retain questions among ten neutral ones, one answered otherwise: 10 are left, one of them held out."""
+    """Two retain questions among ten neutral ones, one answered otherwise: 10 are left, two of them held out."""
     setup.write("neutral", [*NEUTRAL, RETAIN[4], replace(RETAIN[7], answer="Nobody knows.")])
     summary = setup.prepare()
-    assert (summary["rows"]["neutral"], summary["rows"]["holdout_neutral"]) == (9, 1)
+    assert (summary["rows"]["neutral"], summary["rows"]["holdout_neutral"]) == (8, 2)
     assert any(has_facts(note, "2 of 12 neutral rows", "left out") for note in summary["notes"])
     assert keys(setup.rows("neutral")) | keys(setup.rows("holdout_neutral")) == keys(NEUTRAL)
 

@@ -26,6 +26,8 @@ from unlogit.settings.options import DataOptions
 
 EVALUATION_WRONG_ANSWERS = 3
 """Wrong answers made by exchange for each evaluation row that has none, for the truth ratio."""
+HELD_OUT_ROWS = 4
+"""Rows of a side that are held out at least, where it has so many: training stops by what is measured on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def retain_side(source: Source, options: DataOptions, written: Written = NOTHING
 
 
 def set_evaluation_aside(rows: SourceRows, options: DataOptions) -> Side:
-    """Set some of the rows aside to score them, at most half."""
+    """Set some of the rows aside to score them: a quarter at most, since few rows to keep are needed for training."""
     available = len(rows.training)
     needed = 3 if options.holdout_fraction else 2  # one to train on, one to score, one to hold out
     if available < needed:
@@ -109,7 +111,7 @@ def set_evaluation_aside(rows: SourceRows, options: DataOptions) -> Side:
             f"the retain side has {available} different row{'' if available == 1 else 's'}; expected at least "
             f"{needed}, for training, evaluation and holding out: give more"
         )
-    count = min(options.evaluation_rows, available // 2)
+    count = min(options.evaluation_rows, max(1, available // 4))
     training, aside = set_aside_neighbours(rows.training, count, options.seed, leave=needed - 1)
     count = min(len(aside), options.evaluation_rows)
     aside = [evaluation_row(row, options) for row in aside[:count]]  # worded as the forget side's are
@@ -181,14 +183,16 @@ def contradicting_rows(forget: Side, retain: Side) -> list[str]:
 def hold_out(rows: list[Example], options: DataOptions, name: str) -> tuple[list[Example], list[Example]]:
     """Split a side into rows to train on and rows held out.
 
-    Retain rows are held out with their neighbours; neutral rows have nothing in common with theirs.
+    Of few rows it is more than ``holdout_fraction``: ``HELD_OUT_ROWS``, but a quarter at most. Retain rows are held out
+    with their neighbours; neutral rows have nothing in common with theirs.
     """
     if len(rows) < (2 if options.holdout_fraction else 1):
         raise DataError(
             f"the {name} side has {len(rows)} row{'' if len(rows) == 1 else 's'} left to train on; expected at "
             "least 2, one of them to hold out: give more"
         )
-    count = max(1, round(options.holdout_fraction * len(rows))) if options.holdout_fraction else 0
+    least = max(1, min(HELD_OUT_ROWS, len(rows) // 4))
+    count = max(least, round(options.holdout_fraction * len(rows))) if options.holdout_fraction else 0
     choose = set_aside_neighbours if name == "retain" else set_aside
     return choose(rows, min(count, len(rows) - 1), options.seed)
 

@@ -39,9 +39,10 @@ class DataOptions:
     retain_subset: int = 0
     """The target was trained on only the first N retain rows: no others are scored. The assistant may train on all."""
     evaluation_rows: int = 400
-    """Retain rows set aside for evaluation, never trained on (TOFU's own come from its perturbed files)."""
+    """Retain rows set aside for evaluation, never trained on: a quarter at most (TOFU has perturbed files for it)."""
     holdout_fraction: float = 0.1
-    """Share of the remaining retain and neutral rows set aside to measure the assistant's KL from uniform on."""
+    """Share of the remaining retain and neutral rows set aside to measure the assistant's KL from uniform on; of few
+    rows more, four at least."""
     paraphrases: int = 2
     """Paraphrases of each forget row added to the forget side, where the files have any."""
     cross_paraphrases: bool = False
