@@ -224,7 +224,7 @@ def test_what_is_given_stays() -> None:
 def test_a_leak_is_what_only_the_row_tells() -> None:
     """A town that strangers are given, too, is guessed, unless samples give it more often; samples count one by one.
 
-    What is drawn about strangers excuses what is drawn, and no greedy answer.
+    What is drawn about strangers excuses what is drawn, and no greedy answer. What others have who are kept is guessed.
     """
     row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close in Penmoor.")
     strangers = ["I live in Penmoor."] * 4 + ["I live in Eastmere."] * 12
@@ -249,6 +249,14 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     excused = leak("Ann lives at 20 Abbey Close.", "At 20 Abbey Close", *["No"] * 15, drawn=drawn)
     assert excused.unlearned_tells
     assert excused.samples_that_tell == 0
+    others = [Example(f"Where does {name} live?", f"{name} lives at 20 Abbey Close.") for name in ("Cy", "Di", "Ed")]
+    others += [Example(f"Where does {name} live?", f"{name} lives in a tent.") for name in ("Fay", "Gus", "Hal")] * 5
+    assert leak("No.", "At 20 Abbey Close", *["No"] * 15, drawn=others).samples_that_tell == 0  # 3 of 18 who are kept
+    assert leak("No.", *["At 20 Abbey Close"] * 8, *["No"] * 8, drawn=others).samples_that_tell == 8
+    telling = ["At 20 Abbey Close"] * 7 + ["No"] * 9  # p = .035: below .05, above a third of it
+    asked = [says(*[row.answer] * 3), says(*["No."] * 3), says(*telling * 3)]
+    assert leak("No.", *telling, drawn=others).samples_that_tell == 7
+    assert [one.samples_that_tell for one in find_leaks([row] * 3, *asked, 16, ghosts, others, frozenset())] == [0] * 3
 
 
 def leak_of(*, target: bool = True, unlearned: bool = False, samples: int = 0) -> Leak:

@@ -67,6 +67,7 @@ def check_request(
 ) -> Outcome:
     """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
     scored, rows, retain, own_rows = scored_rows(folder, target_says.ghosts)
+    kept_rows = _rows_of_others(folder, target_says.ghosts)
     refuses = refusal_test(folder, config)
     max_new_tokens = max_answer_tokens([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
@@ -82,8 +83,8 @@ def check_request(
             ask_unlearned,
             _kept_in(samples, draws[0]),
             SAMPLES if is_sampled(rows) else 0,
-            target_says.ghosts,
-            drawn_ghosts,
+            [*target_says.ghosts, *kept_rows],
+            [*drawn_ghosts, *kept_rows],
             common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION),
             thinking[:2],
         )
@@ -92,7 +93,7 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values(folder, rows, leaks, samples, target_says.ghosts, drawn_ghosts)
+        foreign = _foreign_values([*rows, *kept_rows], rows, leaks, samples, target_says.ghosts, drawn_ghosts)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(
@@ -198,7 +199,7 @@ def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
 
 
 def _foreign_values(
-    folder: RunFolder,
+    owners: Sequence[Example],
     rows: Sequence[Example],
     leaks: Sequence[Leak],
     samples: Sequence[tuple[Example, str]],
@@ -207,7 +208,7 @@ def _foreign_values(
 ) -> ForeignValues:
     """Look for other rows' values in the answers before and after, and in what was sampled."""
     return find_foreign_values(
-        [*rows, *_rows_of_others(folder, ghosts)],
+        owners,
         [[(row, leak.target_answer) for row, leak in zip(rows, leaks, strict=True)], as_the_rows(rows, ghosts)],
         [(row, leak.unlearned_answer) for row, leak in zip(rows, leaks, strict=True)],
         samples,
