@@ -1,10 +1,12 @@
-"""Find the strength of a request that has no retain model: the least that tells nothing, on the user's own rows.
+"""Find the strength of a request that has no retain model: the weakest that tells nothing, on the user's own rows.
 
 A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
 the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
 more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
-directions: stronger while rows are told, weaker where nothing is told and too much is lost; then between the two, where
-one tells rows and the other loses too much.
+directions: stronger while rows are told, weaker while nothing is told. An assistant that has learnt few rows very well
+takes away more than the target gained, so that answers are less likely than about people who do not exist, and lose
+their form: a weaker one is better then. Where one strength tells rows and the next loses too much, it is looked for
+between the two.
 """
 
 from collections.abc import Callable
@@ -24,6 +26,10 @@ class Checked(Protocol):
     @property
     def told_rows(self) -> int:
         """Rows to forget that are still told, by the greedy answer or a sampled one."""
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether answers were sampled; else a weaker strength that tells nothing may only seem to."""
 
     @property
     def loses(self) -> bool:
@@ -57,12 +63,13 @@ class Chosen(Generic[Found]):
         if not passed_over:
             return "the first that was tried"
         shown = "; ".join(f"{entry.strength:g}: {_what(entry)}" for entry in passed_over)
-        return f"the best of {len(self.tried)} that were tried ({shown})"
+        return f"of {len(self.tried)} that were tried ({shown})"
 
 
 def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
-    """Check strengths from 1 on, until one tells nothing and loses nothing.
+    """Check strengths from 1 on: stronger ones until one tells nothing, or weaker ones until one tells rows.
 
+    Without samples, the first that tells nothing and loses nothing is taken. With them it is the weakest of these.
     Where none does both: of those that were tried the one that tells the fewest rows, of these one that loses nothing,
     of these the first.
 
@@ -75,13 +82,15 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
             results[strength] = check(strength)
             if not results[strength].told_rows or results[strength].loses:
                 break
-    elif results[1.0].loses:
+    elif results[1.0].loses or results[1.0].is_sampled:
         for strength in WEAKER:
-            results[strength] = check(strength)
-            if results[strength].told_rows or not results[strength].loses:
+            result = results[strength] = check(strength)
+            if result.told_rows or not (result.loses or result.is_sampled):
                 break
     _halve(results, check)
-    best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
+    passing = [strength for strength, result in results.items() if not result.told_rows and not result.loses]
+    best_failing = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
+    best = min(passing, default=best_failing)
     tried = tuple(Tried(strength, result.told_rows, result.loses) for strength, result in results.items())
     return Chosen(best, results[best], tried)
 
