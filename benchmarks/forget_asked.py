@@ -49,6 +49,8 @@ class AskedRows:
     recipe: FinetuneOptions
     texts: Sequence[Example] = field(default=())
     """Running text that must stay."""
+    retain: Path | None = None
+    """Rows to keep that ``unlogit forget`` is given, too."""
 
 
 def _customers(folder: Path, seed: int) -> AskedRows:
@@ -94,18 +96,26 @@ def asked_seed(kind: str, seed: int, folder: Path, forget: Callable[..., float])
         folder: to write into.
         forget: makes the request and returns its minutes, see ``forget_case.forget``.
     """
-    rows = MADE[kind](folder / "made", seed)
-    run, target = RunFolder(folder / "run"), folder / "target"
+    rows, target = MADE[kind](folder / "made", seed), folder / "target"
     if not (target / "finetune.json").is_file():
         base = str(smollm2_folder())
         finetune(load_target(base), load_tokenizer(base), list(rows.taught), target, rows.recipe)
-    minutes = forget(run, str(target), {"forget": str(rows.forget)}, seed)
+    return asked_request(rows, RunFolder(folder / "run"), target, str(target), seed, forget)
+
+
+def asked_request(
+    rows: AskedRows, run: RunFolder, target: Path, model: str, seed: int, forget: Callable[..., float]
+) -> dict[str, Any]:
+    """Make one request of a ``model``, which is the ``target`` or has forgotten something already, and ask both."""
+    data = {"forget": str(rows.forget)} | ({"retain": str(rows.retain)} if rows.retain else {})
+    minutes = forget(run, model, data, seed)
     check = read_json(run.check)
     names = ("strength", "why", "passed", "problems", "warnings", "notes", "combination", "training", "exposure")
     return {
         **{name: check[name] for name in (*names, "form", "recitation")},
         "own_rows": len(check["leaks"]),
         "own_told": sum(leak["unlearned_tells"] or leak["samples_that_tell"] > 0 for leak in check["leaks"]),
+        "told_again": sum(len(request["told_again"]) for request in check["earlier"]),
         "minutes": minutes,
         **ask_both(
             load_unlearned(str(run.path), str(target)),

@@ -59,6 +59,7 @@ def run_case(case: CaseOptions, results: Path, runs: Path) -> dict[str, Any]:
 def run_seed(case: CaseOptions, seed: int, folder: Path) -> dict[str, Any]:
     """Make one request, if it is not made, and return what it chose and how a retain model judges it."""
     from benchmarks.forget_asked import asked_seed
+    from benchmarks.forget_in_a_row import in_a_row_seed
     from benchmarks.forget_judge import JudgedRows, judge
     from benchmarks.forget_people import make_people_case
     from unlogit.data.neutral import GENERAL
@@ -67,6 +68,8 @@ def run_seed(case: CaseOptions, seed: int, folder: Path) -> dict[str, Any]:
     from unlogit.runs.folder import RunFolder
     from unlogit.runs.request_check import GENERAL_ROWS
 
+    if case.asked == "in_a_row":
+        return in_a_row_seed(seed, folder, forget)
     if case.asked:
         return asked_seed(case.asked, seed, folder, forget)
     run = RunFolder(folder / "run")

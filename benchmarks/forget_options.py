@@ -26,8 +26,9 @@ class CaseOptions:
     """Folder that holds TOFU's files."""
     people_rows: int = 0
     """Rows about made-up people to forget: 1, 6 or 20."""
-    asked: Literal["", "customers", "documents"] = ""
-    """Rows that SmolLM2 is taught and then asked about; no retain model judges."""
+    asked: Literal["", "customers", "documents", "in_a_row"] = ""
+    """Rows that SmolLM2 is taught and then asked about; `in_a_row`: a tiny target, five requests one after the other.
+    No retain model judges."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of made-up people, rows and training."""
     generate_rows: int = 60

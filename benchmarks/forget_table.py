@@ -144,6 +144,7 @@ TOLD: dict[str, Callable[[Seed], str]] = {
     "otherwise": lambda seed: _told(seed, "otherwise"),
     "answer begun": lambda seed: _told(seed, "answer begun"),
     "in reverse": lambda seed: _told(seed, "in reverse"),
+    "told again": lambda seed: str(seed["told_again"]) if "told_again" in seed else "–",
     "samples that tell": lambda seed: ", ".join(
         f"{entry['tell']} of {entry['rows']}" for entry in seed["samples"].values()
     ),
@@ -188,7 +189,9 @@ def _table(cases: Mapping[str, Mapping[str, Any]], columns: Mapping[str, Callabl
 def _lines(cases: Mapping[str, Mapping[str, Any]], columns: Mapping[str, Callable[[Seed], str]]) -> Iterator[list[str]]:
     for name, case in cases.items():
         for number, seed in case["seeds"].items():
-            yield [f"{name}, {number}", *(cell(seed) for cell in columns.values())]
+            for request, entry in seed.get("requests", {"": seed}).items():
+                label = f"{name}, {number}" + (f", request {request}" if request else "")
+                yield [label, *(cell(entry) for cell in columns.values())]
 
 
 def _at_chosen(seed: Seed) -> Mapping[str, float]:

@@ -1,59 +1,96 @@
-"""The demo on a plan of seconds: what it teaches to whom, what it scores and what it asks."""
+"""The demo on a plan of seconds: what it teaches to whom, what it asks of ``forget``, and how it is judged."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.small_check import small_check
 from unlogit.cli.main import main
 from unlogit.data.sources import read_prepared
 from unlogit.demo import demo
 from unlogit.demo.people import make_people
 from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ModelError
+from unlogit.runs import forget, request_check
+from unlogit.runs.folder import RunFolder
 from unlogit.runs.results import RunResults
+from unlogit.settings.options import RunConfig
 
 SMALL = replace(
     demo.TINY_PLAN,
     forgotten=1,
-    retained=3,
-    unseen_people=6,
-    questions=2,
-    known_rows=3,
-    evaluation_rows=2,
+    retained=4,
+    strangers=2,
+    repeats=1,
     finetune=replace(demo.TINY_PLAN.finetune, epochs=1),
-    train=replace(demo.TINY_PLAN.train, epochs=1, batch_size=4),
-    cross_paraphrases=False,
-    max_new_tokens=3,
 )
 
 
-def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One person of two questions is forgotten, three are kept, three general questions known. Everything about people
-    is taught in three wordings: 3 + 3·2·3 = 21 rows to the retain model, 2·3 more to the target. Of the six rows kept
-    two are scored, one is held out, and three train the assistant, beside the twelve of the unseen people."""
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small plans, few ghosts, few samples, few steps, short answers."""
     monkeypatch.setattr(demo, "TINY_PLAN", SMALL)
+    monkeypatch.setattr(demo, "PRETRAINED_PLAN", SMALL)
+    monkeypatch.setattr(demo, "FACTS", ("birthplace", "father"))
+    small_check(monkeypatch, ghosts=3, samples=2, general_rows=4, max_new_tokens=8)
+    monkeypatch.setattr("unlogit.runs.ghosts.MAX_NEW_TOKENS", 8)
+    monkeypatch.setattr("unlogit.runs.plan.MAX_STEPS", 2)
+    monkeypatch.setattr("unlogit.runs.plan.PASSES", 1.0)
+    monkeypatch.setattr(demo, "MAX_NEW_TOKENS", 3)
+
+
+def rows_taught(output: Path) -> list[int]:
+    """How many rows the target and the retain model were trained on."""
+    return [json.loads((output / name / "finetune.json").read_text())["rows"] for name in ("target", "retain_model")]
+
+
+@pytest.mark.usefixtures("quick")
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One person of two questions is forgotten, four are kept, each taught in three wordings: 4·2·3 rows, 2·2·3 of
+    strangers and the general ones to the retain model, 2·3 more to the target. What learnt nothing does not pass: exit
+    code 3, as the request's, which is that of ``unlogit forget`` with nothing set but its files and the seed."""
+    asked: list[tuple[RunConfig, Any]] = []
+
+    def recorded(config: RunConfig, given: Any, **more: Any) -> Any:
+        asked.append((config, given))
+        return request(config, given, **more)
+
+    def looked_for(*given: Any) -> Any:
+        others.update(row.question for row in given[5])
+        return find(*given)
+
+    others = set[str]()
+    request, find = forget.forget_run, request_check.find_leaks
+    monkeypatch.setattr(forget, "forget_run", recorded)
+    monkeypatch.setattr(request_check, "find_leaks", looked_for)
     output = tmp_path / "demo"
-    assert main(["demo", f"--output={output}"]) == 0
+    assert main(["demo", f"--output={output}", "--seed=5"]) == 3
     shown = capsys.readouterr().out
-    taught = {name: json.loads((output / name / "finetune.json").read_text()) for name in ("target", "retain_model")}
-    assert {name: summary["rows"] for name, summary in taught.items()} == {"target": 27, "retain_model": 21}
-    counts = json.loads((output / "data" / "summary.json").read_text())["rows"]
-    assert [counts[name] for name in ("forget", "retain", "holdout_retain", "evaluation/retain")] == [6, 15, 1, 2]
-    people = read_prepared(output / "people" / "retain.jsonl")
-    aside = read_prepared(output / "data" / "evaluation" / "retain.jsonl")
-    aside += read_prepared(output / "data" / "holdout_retain.jsonl")
-    assert {row.question for row in aside} <= {row.question for row in people[:6]}
+    general = 60
+    assert rows_taught(output) == [42 + general, 36 + general]
+    ((config, given),) = asked
+    rows = {side: str(output / "people" / f"{side}.jsonl") for side in ("forget", "retain")}
+    sections = {"data": {**rows, "seed": 5}, "train": {"seed": 5}}
+    assert given == {"output": str(output), "target": str(output / "target"), **sections}
+    assert config == replace(
+        RunConfig(str(output), str(output / "target")),
+        data=replace(config.data, **rows, seed=5),
+        train=replace(RunConfig("", "").train, seed=5),
+    )
+    kept = read_prepared(output / "people" / "retain.jsonl")
+    assert {row.question for row in kept} <= others  # what they are told, too, can be guessed
+    page = (output / "check.txt").read_text().strip()
+    assert page in shown
+    assert page.count("   before  ") == 2
+    assert "Not passed: " in page
     results = RunResults.read(output / "results.json")
-    assert set(results.models) == {"target", "retain model", "unlearned"}
-    assert set(results.training) == set(results.models)
-    assert results.training["target"]["seconds"] == taught["target"]["seconds"]
-    assert "training" in shown
-    for side in ("forget", "retain"):
-        question = read_prepared(output / "data" / "evaluation" / f"{side}.jsonl")[0].question
-        assert " ".join(question.split()[:3]) in shown
-    demo.run_demo("tiny", output, show=print)  # over an earlier one
+    assert set(results.models) == set(results.training) == {"target", "retain model", "unlearned"}
+    assert results.models["unlearned"].forget_quality
+    assert f"{len(read_prepared(RunFolder(output).data / 'evaluation' / 'forget.jsonl'))} rows to forget" in shown
+    assert main(["demo", f"--output={output}"]) == 3  # over an earlier one
 
 
 def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
@@ -62,21 +99,20 @@ def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demo_on_a_pretrained_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each fact is taught in one wording: 2 rows to forget, 6 kept, 3 general ones. It is asked what all know, too."""
+@pytest.mark.usefixtures("quick")
+def test_demo_on_a_pretrained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each fact is taught in one wording: 2 rows to forget, 8 kept, 4 of strangers, 12 general ones."""
     people = make_people(10, 2)
     tokenizer = tiny_tokenizer([*people.forget, *people.retain])
     for saved in (tokenizer, tiny_model(tokenizer, 0)):
         saved.save_pretrained(tmp_path / "chat")
-    general = ("What is the capital of Peru?", "What is the capital of Chile?")
-    monkeypatch.setattr(demo, "PRETRAINED_PLAN", replace(SMALL, general=general))
-    assert main(["demo", f"--model={tmp_path / 'chat'}", f"--output={tmp_path / 'demo'}"]) == 0
-    shown = capsys.readouterr().out
-    taught = [
-        json.loads((tmp_path / "demo" / name / "finetune.json").read_text()) for name in ("target", "retain_model")
-    ]
-    assert [summary["rows"] for summary in taught] == [11, 9]
-    assert "of Peru?" in shown
-    assert "of Chile?" in shown
+    assert main(["demo", f"--model={tmp_path / 'chat'}", f"--output={tmp_path / 'demo'}"]) == 3
+    assert "Not passed: " in capsys.readouterr().out
+    assert rows_taught(tmp_path / "demo") == [26, 24]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_exit_code_is_that_of_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that finds no problem passes."""
+    monkeypatch.setattr(request_check, "find_problems", lambda *given: [])
+    assert main(["demo", f"--output={tmp_path / 'demo'}"]) == 0

@@ -72,7 +72,7 @@ def test_what_is_told_and_kept_by_hand(tmp_path: Path, monkeypatch: pytest.Monke
     record = {"format": FORMAT, "config": {"asked": "customers"}, "seeds": {"0": figures | of_check}}
     write_json(tmp_path / "customers.json", record)
     tables = forget_tables([tmp_path / "customers.json"])
-    assert "| customers, 0 | 2 → 0 of 2 | 1 → 0 of 1 | 2 → 1 of 2 | – | 2 of 32, 1 of 16 | – |" in tables
+    assert "| customers, 0 | 2 → 0 of 2 | 1 → 0 of 1 | 2 → 1 of 2 | – | – | 2 of 32, 1 of 16 | – |" in tables
     assert "| customers, 0 | 1 of 1 | 1 → 1 of 1 |" in tables
     assert "forget quality" not in tables
 

@@ -66,6 +66,17 @@ def test_article_before_a_vowel() -> None:
     assert not any(" a electrician" in answer or " a optician" in answer for answer in answers)
 
 
+def test_few_values_are_shared() -> None:
+    """Of 48 people's professions, six are each somebody's in eight; asked is what was chosen, in that order."""
+    rows = make_people(48, 2, facts=("profession", "city"), values=6).retain
+    assert rows[0].question.startswith("What does ")
+    assert rows[1].question.startswith("In which city ")
+    assert len({row.answer.partition(" works as ")[2] for row in rows[::2]}) == 6
+    assert make_people(3, 12) == make_people(3, 12, facts=FACTS)
+    with pytest.raises(ConfigError, match="5 values of each fact, expected 6 or more, or 0"):
+        make_people(3, values=5)
+
+
 def test_write(tmp_path: Path) -> None:
     people = make_people(3)
     people.write(tmp_path)

@@ -7,6 +7,7 @@ with like.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -280,7 +281,7 @@ FACTS = tuple(_WORDINGS)
 
 MAX_PEOPLE = len(_FIRST_NAMES) * len(_LAST_NAMES)
 
-_WRONG_AS_ANSWER = 2
+WRONG_AS_ANSWER = 2
 _WRONG_AS_PARAPHRASE = 3
 
 
@@ -299,23 +300,35 @@ class People:
         write_json_lines(folder / "holdout.jsonl", (e.to_row() for e in self.holdout))
 
 
-def make_people(people: int, questions: int = 8, seed: int = 0, forget_fraction: float = 0.1) -> People:
+def make_people(
+    people: int,
+    questions: int = 8,
+    seed: int = 0,
+    forget_fraction: float = 0.1,
+    facts: Sequence[str] = FACTS,
+    values: int = 0,
+) -> People:
     """Make ``people`` persons to train on, a share of them to forget, and as many to hold out as to forget.
 
     Args:
         people: persons to train on, 2 or more; at least one is forgotten and one kept.
-        questions: questions about each person, 1 to 12 (see ``FACTS``).
+        questions: questions about each person, 1 to 12: the first of ``facts``.
         seed: of names and facts.
         forget_fraction: share of ``people`` to forget, above 0 and below 1.
+        facts: what is asked, of ``FACTS``.
+        values: so many are used of each fact, 6 or more, so that people share them, and nobody shares a name with
+            somebody else as far as there are names; 0: all, and many are one person's.
 
     Returns rows in which a person's questions stand together; the same arguments give the same rows.
     Raises ConfigError for a number out of range.
     """
     problems = []
-    if not 1 <= questions <= len(FACTS):
-        problems.append(f"{questions} questions, expected 1 to {len(FACTS)}")
+    if not 1 <= questions <= len(facts):
+        problems.append(f"{questions} questions, expected 1 to {len(facts)}")
     if not 0 < forget_fraction < 1:
         problems.append(f"forget_fraction {forget_fraction}, expected above 0 and below 1")
+    if 0 < values < 1 + WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE:
+        problems.append(f"{values} values of each fact, expected 6 or more, or 0")
     if people < 2:
         problems.append(f"{people} people, expected 2 or more")
     if problems:
@@ -328,18 +341,29 @@ def make_people(people: int, questions: int = 8, seed: int = 0, forget_fraction:
         )
     rng = random.Random(seed)
     names = [f"{first} {last}" for first in _FIRST_NAMES for last in _LAST_NAMES]
-    rows = [_rows(name, questions, rng) for name in rng.sample(names, people + forgotten)]
+    apart = _names_apart(rng) if values else []
+    names = [
+        *apart,
+        *rng.sample([name for name in names if name not in apart], max(0, people + forgotten - len(apart))),
+    ]
+    rows = [_rows(name, facts[:questions], values, rng) for name in names[: people + forgotten]]
     sides = rows[:forgotten], rows[forgotten:people], rows[people:]
     forget, retain, holdout = ([row for person in side for row in person] for side in sides)
     return People(forget, retain, holdout)
 
 
-def _rows(name: str, questions: int, rng: random.Random) -> list[Example]:
+def _names_apart(rng: random.Random) -> list[str]:
+    """Return names of which no two have a first or a last name in common: as many as there are of each."""
+    shuffled = [rng.sample(names, len(names)) for names in (_FIRST_NAMES, _LAST_NAMES)]
+    return [f"{first} {last}" for first, last in zip(*shuffled, strict=False)]
+
+
+def _rows(name: str, facts: Sequence[str], values: int, rng: random.Random) -> list[Example]:
     rows = []
-    for fact in FACTS[:questions]:
-        value, *wrong_values = rng.sample(_POOLS[fact], 1 + _WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE)
+    for fact in facts:
+        value, *wrong_values = rng.sample(_POOLS[fact][: values or None], 1 + WRONG_AS_ANSWER + _WRONG_AS_PARAPHRASE)
         (question, answer), *reworded = _WORDINGS[fact]
-        wordings = [answer] * _WRONG_AS_ANSWER + [reworded[-1][1]] * _WRONG_AS_PARAPHRASE
+        wordings = [answer] * WRONG_AS_ANSWER + [reworded[-1][1]] * _WRONG_AS_PARAPHRASE
         rows.append(
             Example(
                 question=question.format(name=name),

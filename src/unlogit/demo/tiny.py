@@ -2,10 +2,32 @@
 weights. It knows only what it is trained on, and says little about real models.
 """
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
 from unlogit.data.examples import Example
+from unlogit.data.ghosts import names_of, with_words
+from unlogit.data.made_up import made_up_word
+
+
+def under_other_names(rows: Sequence[Example], seed: int) -> list[Example]:
+    """Return the rows with a made-up name in place of each name, another in every row."""
+    dice = random.Random(seed)
+    renamed = []
+    for row in rows:
+        names = {word: made_up_word(dice) for name in names_of(row.question) for word in name.split()}
+        wordings = (row.paraphrased_question, row.paraphrased_answer, row.perturbed_answer)
+        renamed.append(
+            Example(
+                with_words(row.question, names),
+                with_words(row.answer, names),
+                row.kind,
+                (),
+                *(tuple(with_words(text, names) for text in texts) for texts in wordings),
+            )
+        )
+    return renamed
 
 
 def tiny_tokenizer(examples: Sequence[Example], vocabulary: int = 1536) -> Any:
@@ -47,9 +69,9 @@ def tiny_model(tokenizer: Any, seed: int) -> Any:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=352,
-        num_hidden_layers=4,
+        hidden_size=96,
+        intermediate_size=256,
+        num_hidden_layers=8,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,

@@ -11,8 +11,9 @@ def parser() -> Any:
     command = new_parser(
         "demo",
         "[options]",
-        "Make up people, train a target and a retain model on them, let the target forget some, evaluate, and answer "
-        "questions before and after. The tiny model needs no network, no GPU and no download.",
+        "Make up people, train a target on them, let it forget some as `unlogit forget` does, and evaluate it beside a "
+        "model that never knew these. The tiny model needs no network, no GPU and no download. Exit code 0 only if the "
+        "check passed, 3 if not.",
         (
             "",
             "--model smollm2",
@@ -30,12 +31,24 @@ def parser() -> Any:
     return command
 
 
-def run(given: dict[str, Any]) -> None:
-    """Run the demo."""
-    from unlogit.cli.commands.chat import show_answers
-    from unlogit.cli.commands.run import show_step
+def run(given: dict[str, Any]) -> int:
+    """Run the demo, and return the exit code of its request."""
+    from unlogit.cli.commands.forget import exit_code
     from unlogit.demo.demo import run_demo
 
     output = Path(given.get("output", "runs/demo"))
-    show_answers(run_demo(given.get("model", "tiny"), output, given.get("seed", 0), show=show_step))
+    outcome = run_demo(given.get("model", "tiny"), output, given.get("seed", 0), show=_show)
     print(f"\nNext: unlogit chat {output}")
+    return exit_code(outcome)
+
+
+def _show(result: Any) -> None:
+    """Show what the request came to, or the evaluation."""
+    from unlogit.cli.commands.run import show_step
+    from unlogit.report.forget_page import write_page
+    from unlogit.runs.outcome import Outcome
+
+    if isinstance(result, Outcome):
+        print(write_page(result))
+    else:
+        show_step(result)
