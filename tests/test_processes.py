@@ -1,6 +1,7 @@
 """Two processes train to the gradients of one, by the command line."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,31 @@ def places(tmp_path: Path) -> list[Place]:
 
 
 def in_two_processes(words: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run a command line as two processes on the CPU."""
+    """Run a command line as two processes on the CPU, as a launcher begins them."""
     source = Path(__file__).resolve().parents[1] / "src"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "unlogit"]
-    return subprocess.run([*line, *words], env=env, capture_output=True, text=True, timeout=300)
+    env |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    line = [sys.executable, "-m", "unlogit", *words]
+    started = [
+        subprocess.Popen(
+            line,
+            env=env | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        out, errors = zip(*(process.communicate(timeout=300) for process in started), strict=True)
+    finally:
+        for process in started:
+            process.kill()
+    code = max(abs(process.returncode) for process in started)
+    return subprocess.CompletedProcess(line, code, "".join(out), "".join(errors))
 
 
 @pytest.mark.slow
