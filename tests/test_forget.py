@@ -241,6 +241,9 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     assert leak("Ann lives at 20 Abbey Close.").unlearned_tells
     assert not leak("Ann lives at 2 Abbey Close.").unlearned_tells
     assert not leak("Ann lives in Penmoor.").unlearned_tells
+    assert leak("Ann lives in Penmoor.").unlearned_guesses
+    assert not leak("Ann lives at 20 Abbey Close.").unlearned_guesses
+    assert not leak("Ann lives in a tent.").unlearned_guesses
     assert leak("No.", "At 20 Abbey Close", "No", "Abbey Close 20").samples_that_tell == 2
     assert leak("No.", *["In Penmoor"] * 4, *["No"] * 12).samples_that_tell == 0
     assert leak("No.", *["In Penmoor"] * 13, *["No"] * 3).samples_that_tell == 13

@@ -49,6 +49,8 @@ class Leak:
     samples: int
     thought: str = ""
     """What the unlearned model thinks first, and answers then; empty where the chat template has no thoughts."""
+    unlearned_guesses: bool = False
+    """Whether the unlearned model's answer or thought has a secret that can be guessed, and does not tell."""
 
 
 def _is_guessed(secret: frozenset[str], answers: Sequence[str], samples: Sequence[str], least_p: float) -> bool:
@@ -109,6 +111,8 @@ def find_leaks(
         row_samples = sampled_answers[i * samples : (i + 1) * samples]
         telling = _not_guessed(row, secrets, ghosts, row_samples, LEAST_P / len(rows))
         telling_samples = _not_guessed(row, secrets, drawn or ghosts, row_samples, LEAST_P / len(rows))
+        unlearned_tells = tells(unlearned_answers[i], telling) or tells(thoughts[i], telling)
+        guesses = tells(unlearned_answers[i], secrets) or tells(thoughts[i], secrets)
         leaks.append(
             Leak(
                 row.question,
@@ -116,10 +120,11 @@ def find_leaks(
                 target_answers[i],
                 unlearned_answers[i],
                 tells(target_answers[i], secrets) or tells(target_thoughts[i], secrets),
-                tells(unlearned_answers[i], telling) or tells(thoughts[i], telling),
+                unlearned_tells,
                 sum(tells(answer, telling_samples) for answer in row_samples),
                 samples,
                 thoughts[i],
+                guesses and not unlearned_tells,
             )
         )
     return leaks
