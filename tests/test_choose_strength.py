@@ -11,7 +11,6 @@ from unlogit.strength.choose import choose_strength
 class Checked:
     told_rows: int
     loses: bool
-    is_sampled: bool = False
 
 
 def chosen(results: dict[float, tuple[int, bool]]) -> tuple[float, list[float]]:
@@ -25,7 +24,12 @@ CASES = {
     "the first does": ({1.0: (0, False)}, 1.0, [1.0]),
     "stronger while rows are told": ({1.0: (2, False), 1.2: (1, False), 1.4: (0, False)}, 1.4, [1.0, 1.2, 1.4]),
     "and no further": ({1.0: (2, False), 1.2: (0, False)}, 1.2, [1.0, 1.2]),
-    "weaker where too much is lost": ({1.0: (0, True), 0.7: (0, False)}, 0.7, [1.0, 0.7]),
+    "weaker where too much is lost": (
+        {1.0: (0, True), 0.7: (0, False), 0.85: (0, True), 0.775: (0, True)},
+        0.7,
+        [1.0, 0.7, 0.85, 0.775],
+    ),
+    "as strong as nothing is lost": ({1.0: (0, True), 0.7: (0, False), 0.85: (0, False)}, 0.85, [1.0, 0.7, 0.85]),
     "between what tells and what loses": (
         {1.0: (0, True), 0.7: (1, False), 0.85: (0, False)},
         0.85,
@@ -58,28 +62,8 @@ def test_the_least_that_tells_and_loses_nothing(case: str) -> None:
     assert chosen(results) == (strength, tried)
 
 
-SAMPLED = {
-    "the weakest that tells nothing": ({1.0: (0, False), 0.7: (0, False), 0.5: (2, False)}, 0.7, [1.0, 0.7, 0.5]),
-    "the last of them": ({1.0: (0, False), 0.7: (0, False), 0.5: (0, False)}, 0.5, [1.0, 0.7, 0.5]),
-    "where it loses, too": ({1.0: (0, True), 0.7: (0, False), 0.5: (1, False)}, 0.7, [1.0, 0.7, 0.5]),
-    "one that loses is passed over": (
-        {1.0: (0, False), 0.7: (0, True), 0.5: (1, False)},
-        1.0,
-        [1.0, 0.7, 0.5],
-    ),
-    "stronger ones as without samples": ({1.0: (1, False), 1.2: (0, False)}, 1.2, [1.0, 1.2]),
-}
-
-
-@pytest.mark.parametrize("case", SAMPLED)
-def test_the_weakest_of_those_that_are_sampled(case: str) -> None:
-    results, strength, tried = SAMPLED[case]
-    found = choose_strength(lambda strength: Checked(*results[strength], is_sampled=True))
-    assert (found.strength, [one.strength for one in found.tried]) == (strength, tried)
-
-
 def test_it_says_what_else_was_tried() -> None:
-    results = {1.0: (0, True), 0.7: (0, False)}
+    results = {1.0: (0, True), 0.7: (0, False), 0.85: (0, False)}
     assert choose_strength(lambda strength: Checked(*results[strength])).why == (
-        "of 2 that were tried (1: tells none, loses too much)"
+        "the best of 3 that were tried (1: tells none, loses too much; 0.7: tells none)"
     )

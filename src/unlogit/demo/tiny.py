@@ -4,6 +4,7 @@ weights. It knows only what it is trained on, and says little about real models.
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from unlogit.data.examples import Example
@@ -17,14 +18,18 @@ def under_other_names(rows: Sequence[Example], seed: int) -> list[Example]:
     renamed = []
     for row in rows:
         names = {word: made_up_word(dice) for name in names_of(row.question) for word in name.split()}
-        wordings = (row.paraphrased_question, row.paraphrased_answer, row.perturbed_answer)
+
+        def renamed_texts(texts: Sequence[str], names: dict[str, str] = names) -> tuple[str, ...]:
+            return tuple(with_words(text, names) for text in texts)
+
         renamed.append(
-            Example(
-                with_words(row.question, names),
-                with_words(row.answer, names),
-                row.kind,
-                (),
-                *(tuple(with_words(text, names) for text in texts) for texts in wordings),
+            replace(
+                row,
+                question=with_words(row.question, names),
+                answer=with_words(row.answer, names),
+                paraphrased_question=renamed_texts(row.paraphrased_question),
+                paraphrased_answer=renamed_texts(row.paraphrased_answer),
+                perturbed_answer=renamed_texts(row.perturbed_answer),
             )
         )
     return renamed

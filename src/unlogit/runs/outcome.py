@@ -63,11 +63,6 @@ class Outcome:
         return telling + (self.recitation.unlearned_recites if self.recitation else 0)
 
     @property
-    def is_sampled(self) -> bool:
-        """Whether answers were drawn, too."""
-        return any(leak.samples for leak in self.leaks)
-
-    @property
     def loses(self) -> bool:
         """Whether more is lost than may be, an earlier request is told again, or the rows are suppressed too much."""
         loses_rows = not self.retained_are_ghosts and loses_others(self.retained)

@@ -1,12 +1,11 @@
-"""Find the strength of a request that has no retain model: the weakest that tells nothing, on the user's own rows.
+"""Find the strength of a request that has no retain model: one that tells and loses nothing, on the user's own rows.
 
 A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
 the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
 more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
-directions: stronger while rows are told, weaker while nothing is told. An assistant that has learnt few rows very well
-takes away more than the target gained, so that answers are less likely than about people who do not exist, and lose
-their form: a weaker one is better then. Where one strength tells rows and the next loses too much, it is looked for
-between the two.
+directions: stronger while rows are told, weaker where nothing is told and too much is lost; then between one that loses
+too much and the next weaker one. Of those that tell nothing and lose nothing it is the strongest: wordings that the
+check does not ask are told less often.
 """
 
 from collections.abc import Callable
@@ -26,10 +25,6 @@ class Checked(Protocol):
     @property
     def told_rows(self) -> int:
         """Rows to forget that are still told, by the greedy answer or a sampled one."""
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether answers were sampled; else a weaker strength that tells nothing may only seem to."""
 
     @property
     def loses(self) -> bool:
@@ -63,15 +58,15 @@ class Chosen(Generic[Found]):
         if not passed_over:
             return "the first that was tried"
         shown = "; ".join(f"{entry.strength:g}: {_what(entry)}" for entry in passed_over)
-        return f"of {len(self.tried)} that were tried ({shown})"
+        return f"the best of {len(self.tried)} that were tried ({shown})"
 
 
 def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
-    """Check strengths from 1 on: stronger ones until one tells nothing, or weaker ones until one tells rows.
+    """Check strengths from 1 on, until one tells nothing and loses nothing.
 
-    Without samples, the first that tells nothing and loses nothing is taken. With them it is the weakest of these.
-    Where none does both: of those that were tried the one that tells the fewest rows, of these one that loses nothing,
-    of these the first.
+    Then in the middle between one that loses and the next weaker one, see ``_halve``; the strongest of those that do
+    both is taken. Where none does: of those that were tried the one that tells the fewest rows, of these one that
+    loses nothing, of these the first.
 
     Args:
         check: sets a strength and checks it.
@@ -82,26 +77,27 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
             results[strength] = check(strength)
             if not results[strength].told_rows or results[strength].loses:
                 break
-    elif results[1.0].loses or results[1.0].is_sampled:
+    elif results[1.0].loses:
         for strength in WEAKER:
-            result = results[strength] = check(strength)
-            if result.told_rows or not (result.loses or result.is_sampled):
+            results[strength] = check(strength)
+            if results[strength].told_rows or not results[strength].loses:
                 break
     _halve(results, check)
     passing = [strength for strength, result in results.items() if not result.told_rows and not result.loses]
-    best_failing = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
-    best = min(passing, default=best_failing)
+    failing_best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
+    best = max(passing, default=failing_best)
     tried = tuple(Tried(strength, result.told_rows, result.loses) for strength, result in results.items())
     return Chosen(best, results[best], tried)
 
 
 def _halve(results: dict[float, Found], check: Callable[[float], Found]) -> None:
-    """Check between a strength that tells rows and loses nothing and one that loses and tells nothing, if any."""
-    telling = [strength for strength, result in results.items() if result.told_rows and not result.loses]
+    """Check between one that loses and tells nothing, and the next weaker one that does not lose, if there are such."""
     losing = [strength for strength, result in results.items() if result.loses and not result.told_rows]
-    if not telling or not losing or any(not result.told_rows and not result.loses for result in results.values()):
+    strong = min(losing, default=0.0)
+    weaker = [strength for strength, result in results.items() if strength < strong and not result.loses]
+    if not weaker:
         return
-    weak, strong = max(telling), min(losing)
+    weak = max(weaker)
     for _ in range(HALVINGS):
         middle = (weak + strong) / 2
         result = results[middle] = check(middle)
