@@ -5,6 +5,7 @@ model are asked about everybody who has gone so far, and about who stays.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def in_a_row_seed(seed: int, folder: Path, forget: Callable[..., float]) -> dict
         folder: to write into.
         forget: makes a request and returns its minutes, see ``forget_case.forget``.
     """
-    questions, plan, target = len(FACTS), TINY_PLAN, folder / "target"
+    questions, target = len(FACTS), folder / "target"
+    plan = replace(TINY_PLAN, finetune=replace(TINY_PLAN.finetune, seed=seed))
     count = REQUESTS + plan.retained + plan.strangers
-    people = make_people(count, questions, seed, REQUESTS / count, FACTS, VALUES)
+    people = make_people(count, questions, seed, REQUESTS / count, FACTS, VALUES, names_apart=True)
     kept, strangers = people.retain[: plan.retained * questions], people.retain[plan.retained * questions :]
     general = read_prepared(GENERAL)[:GENERAL_ROWS]
     if not (target / "finetune.json").is_file():
@@ -55,11 +57,11 @@ def in_a_row_seed(seed: int, folder: Path, forget: Callable[..., float]) -> dict
         gone = people.forget[: number * questions]
         forget_file = folder / f"request_{number}.jsonl"
         _write(forget_file, gone[-questions:])
-        asked = {"as taught": gone, "otherwise": [row for row in gone for row in _reworded(row)]}
+        asked = {"as taught": gone, "otherwise": [_reworded(row) for row in gone]}
         rows = AskedRows(
             forget_file, [*people.forget, *kept], asked, kept, plan.finetune, retain=folder / "retain.jsonl"
         )
-        run = RunFolder(folder / f"request_{number}" / f"request_{number}")
+        run = RunFolder(folder / f"request_{number}" / f"request_{number}")  # its time is kept beside it
         requests[str(number)] = asked_request(rows, run, target, model, seed, forget)
         model = str(run.path)
     return {"requests": requests}
@@ -70,6 +72,6 @@ def _write(path: Path, rows: Sequence[Example]) -> None:
     write_json_lines(path, ({"question": row.question, "answer": row.answer} for row in rows), mode=0o600)
 
 
-def _reworded(row: Example) -> list[Example]:
+def _reworded(row: Example) -> Example:
     """Return the row in a wording that the target was taught and no request was given."""
-    return [Example(row.paraphrased_question[0], row.paraphrased_answer[0])]
+    return Example(row.paraphrased_question[0], row.paraphrased_answer[0])

@@ -59,7 +59,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return request(config, given, **more)
 
     def looked_for(*given: Any) -> Any:
-        others.update(row.question for row in given[5])
+        others.update(row.question for row in given[7])
         return find(*given)
 
     others = set[str]()
@@ -69,19 +69,21 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     output = tmp_path / "demo"
     assert main(["demo", f"--output={output}", "--seed=5"]) == 3
     shown = capsys.readouterr().out
-    general = 60
+    general = request_check.GENERAL_ROWS
     assert rows_taught(output) == [42 + general, 36 + general]
     ((config, given),) = asked
     rows = {side: str(output / "people" / f"{side}.jsonl") for side in ("forget", "retain")}
-    sections = {"data": {**rows, "seed": 5}, "train": {"seed": 5}}
+    evaluate = {"retain_model": str(output / "retain_model"), "max_new_tokens": 3}
+    sections = {"data": {**rows, "seed": 5}, "train": {"seed": 5}, "evaluate": evaluate}
     assert given == {"output": str(output), "target": str(output / "target"), **sections}
     assert config == replace(
         RunConfig(str(output), str(output / "target")),
         data=replace(config.data, **rows, seed=5),
         train=replace(RunConfig("", "").train, seed=5),
+        evaluate=replace(config.evaluate, **evaluate),
     )
     kept = read_prepared(output / "people" / "retain.jsonl")
-    assert {row.question for row in kept} <= others  # what they are told, too, can be guessed
+    assert {row.question for row in kept} <= others  # what several of them have can be guessed
     page = (output / "check.txt").read_text().strip()
     assert page in shown
     assert page.count("   before  ") == 2

@@ -234,9 +234,9 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     def says(*answers: str) -> Any:
         return lambda rows: list(answers)
 
-    def leak(unlearned: str, *sampled: str, drawn: Sequence[Example] = ()) -> Leak:
+    def leak(unlearned: str, *sampled: str, drawn: Sequence[Example] = (), kept: Sequence[Example] = ()) -> Leak:
         asked = says(row.answer), says(unlearned), says(*sampled)
-        return find_leaks([row], *asked, len(sampled), ghosts, drawn, frozenset())[0]
+        return find_leaks([row], *asked, len(sampled), ghosts, drawn, kept, frozenset())[0]
 
     assert leak("Ann lives at 20 Abbey Close.").unlearned_tells
     assert not leak("Ann lives at 2 Abbey Close.").unlearned_tells
@@ -252,14 +252,32 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     excused = leak("Ann lives at 20 Abbey Close.", "At 20 Abbey Close", *["No"] * 15, drawn=drawn)
     assert excused.unlearned_tells
     assert excused.samples_that_tell == 0
-    others = [Example(f"Where does {name} live?", f"{name} lives at 20 Abbey Close.") for name in ("Cy", "Di", "Ed")]
-    others += [Example(f"Where does {name} live?", f"{name} lives in a tent.") for name in ("Fay", "Gus", "Hal")] * 5
-    assert leak("No.", "At 20 Abbey Close", *["No"] * 15, drawn=others).samples_that_tell == 0  # 3 of 18 who are kept
-    assert leak("No.", *["At 20 Abbey Close"] * 8, *["No"] * 8, drawn=others).samples_that_tell == 8
-    telling = ["At 20 Abbey Close"] * 7 + ["No"] * 9  # p = .035: below .05, above a third of it
-    asked = [says(*[row.answer] * 3), says(*["No."] * 3), says(*telling * 3)]
-    assert leak("No.", *telling, drawn=others).samples_that_tell == 7
-    assert [one.samples_that_tell for one in find_leaks([row] * 3, *asked, 16, ghosts, others, frozenset())] == [0] * 3
+
+
+def test_what_several_people_have_who_are_kept_can_be_guessed() -> None:
+    """Not what one other has, who may be kin; and not where samples tell it more often than people have it."""
+    row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close.")
+    telling = ["At 20 Abbey Close"]
+
+    def told(count: int, owners: int, rows: int = 1, ghosts: Sequence[Example] = ()) -> list[int]:
+        """Of 16 samples ``count`` tell; of 20 people who are kept so many have it."""
+        names = [f"{chr(66 + i)}o" for i in range(20)]
+        places = ["at 20 Abbey Close"] * owners + ["in a tent"] * (20 - owners)
+        homes = zip(names, places, strict=True)
+        kept = [Example(f"Where does {name} live?", f"{name} lives {place}.") for name, place in homes]
+        samples = (telling * count + ["No"] * (16 - count)) * rows
+        asked: list[Any] = [lambda _, texts=texts: texts for texts in ([row.answer] * rows, ["No."] * rows, samples)]
+        leaks = find_leaks([row] * rows, *asked, 16, ghosts, ghosts, kept, frozenset())
+        return [leak.samples_that_tell for leak in leaks]
+
+    assert told(1, owners=0) == [1]
+    assert told(1, owners=1) == [1]
+    assert told(1, owners=4) == [0]
+    assert told(8, owners=4) == [8]
+    assert told(7, owners=4) == [7]  # p = .027: below .05, above a third of it
+    assert told(7, owners=4, rows=3) == [0, 0, 0]
+    strangers = [Example(f"Where does {name} live?", "At 20 Abbey Close.") for name in ("Xe", "Ye", "Ze")] * 5
+    assert told(8, owners=0, ghosts=strangers) == [0]  # many who are kept do not hide what strangers are told
 
 
 def leak_of(*, target: bool = True, unlearned: bool = False, samples: int = 0) -> Leak:

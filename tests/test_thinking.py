@@ -102,7 +102,7 @@ def test_a_thought_that_tells_is_a_leak() -> None:
 
     def leak(target_thought: str, thought: str) -> Any:
         ways = (says("I do not know."), says("I do not know."), says("No."))
-        return find_leaks([row], *ways, 0, [], [], frozenset(), (says(target_thought), says(thought)))[0]
+        return find_leaks([row], *ways, 0, [], [], [], frozenset(), (says(target_thought), says(thought)))[0]
 
     assert (leak("20 Abbey Close", "Hm.").target_tells, leak("20 Abbey Close", "Hm.").unlearned_tells) == (True, False)
     telling = leak("Hm.", "<think>It was 20 Abbey Close.</think>I can't say.")

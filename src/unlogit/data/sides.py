@@ -27,7 +27,8 @@ from unlogit.settings.options import DataOptions
 EVALUATION_WRONG_ANSWERS = 3
 """Wrong answers made by exchange for each evaluation row that has none, for the truth ratio."""
 HELD_OUT_ROWS = 4
-"""Rows of a side that are held out at least, where it has so many: training stops by what is measured on them."""
+"""Rows of a side that are held out at least, or a quarter of fewer than 16: training stops by what is measured on
+them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +184,8 @@ def contradicting_rows(forget: Side, retain: Side) -> list[str]:
 def hold_out(rows: list[Example], options: DataOptions, name: str) -> tuple[list[Example], list[Example]]:
     """Split a side into rows to train on and rows held out.
 
-    Of few rows it is more than ``holdout_fraction``: ``HELD_OUT_ROWS``, but a quarter at most. Retain rows are held out
-    with their neighbours; neutral rows have nothing in common with theirs.
+    If there are few rows, more are held out than ``holdout_fraction``: ``HELD_OUT_ROWS``, or a quarter. Retain rows are
+    held out with their neighbours; neutral rows have nothing in common with theirs.
     """
     if len(rows) < (2 if options.holdout_fraction else 1):
         raise DataError(

@@ -1,7 +1,7 @@
 """The demo on made-up people: train a target on them, let it forget a few as ``unlogit forget`` does, and look again.
 
 Nothing here trains, combines, checks or evaluates in its own way: what is forgotten is a request with the defaults, and
-its own check is the demo's. The retain model, which nobody has outside a demo, is evidence besides.
+its own check is the demo's. The retain model, which nobody has outside a demo, is used for comparison only.
 """
 
 import logging
@@ -15,7 +15,8 @@ from unlogit.data.examples import Example
 from unlogit.data.wordings import without_wordings
 from unlogit.demo.people import WRONG_AS_ANSWER, People, make_people
 from unlogit.errors import ConfigError
-from unlogit.settings.options import DataOptions, EvaluateOptions, FinetuneOptions
+from unlogit.files import write_json_lines
+from unlogit.settings.options import DataOptions, FinetuneOptions
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
     from unlogit.runs.evaluate_run import evaluate_run
     from unlogit.runs.folder import RunFolder
     from unlogit.runs.forget import forget_run
+    from unlogit.runs.verdict import command_of
     from unlogit.settings.config_file import build_config
 
     start = time.monotonic()
@@ -86,30 +88,35 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
     plan = _seeded(TINY_PLAN if model == TINY else PRETRAINED_PLAN, seed)
     total = plan.forgotten + plan.retained
     taught, kept_rows = total + plan.strangers, plan.retained * len(FACTS)
-    made_up = make_people(taught, len(FACTS), seed, plan.forgotten / taught, FACTS, VALUES)
+    made_up = make_people(taught, len(FACTS), seed, plan.forgotten / taught, FACTS, VALUES, names_apart=True)
     people = People(made_up.forget, made_up.retain[:kept_rows], made_up.holdout)
     strangers = taught_rows(made_up.retain[kept_rows:], model)
-    People(*(_as_people_have_them(side) for side in (people.forget, people.retain, people.holdout))).write(
-        output / "people"
-    )
+    rows = {side: str(output / "people" / f"{side}.jsonl") for side in ("forget", "retain")}
+    _write(Path(rows["forget"]), people.forget)
+    _write(Path(rows["retain"]), people.retain)
     _say(1, f"Made up {total} people: {plan.forgotten} to forget, {plan.retained} to keep.")
     general_rows = _general_rows(model)
     base = base or save_tiny_model(people, general_rows, output, seed)
     retain_rows = [*taught_rows(people.retain, model), *general_rows] * plan.repeats + strangers
-    _say(2, "Training the target on all of them.")
+    besides = [f"{plan.strangers} others"] * bool(strangers) + [f"{len(general_rows)} general questions"]
+    _say(2, f"Training the target on all of them, {' and '.join(besides)}.")
     _finetune(base, [*taught_rows(people.forget, model) * plan.repeats, *retain_rows], output / "target", plan)
-    _say(3, "Training a retain model on those to keep only, to compare with.")
+    _say(3, "Training a retain model on the same rows without those to forget, to compare with.")
     _finetune(base, retain_rows, output / "retain_model", plan)
-    rows = {side: str(output / "people" / f"{side}.jsonl") for side in ("forget", "retain")}
-    target = str(output / "target")
-    _say(4, "unlogit forget " + " ".join(f"--{name} {path}" for name, path in {"model": target, **rows}.items()))
-    settings = {"output": str(output), "target": target, "data": {**rows, "seed": seed}, "train": {"seed": seed}}
-    outcome = forget_run(build_config(settings), settings, overwrite=True)
+    settings = {
+        "output": str(output),
+        "target": str(output / "target"),
+        "data": {**rows, "seed": seed},
+        "train": {"seed": seed},
+        "evaluate": {"retain_model": str(output / "retain_model"), "max_new_tokens": MAX_NEW_TOKENS},
+    }
+    config = build_config(settings)
+    _say(4, command_of(config))
+    outcome = forget_run(config, settings, overwrite=True)
     show(outcome)
     _say(5, "Evaluating target, retain model and unlearned model.")
-    evaluation = EvaluateOptions(retain_model=str(output / "retain_model"), max_new_tokens=MAX_NEW_TOKENS)
     folder = RunFolder(output)
-    show(evaluate_run(folder, replace(folder.current_config(), evaluate=evaluation)))
+    show(evaluate_run(folder, folder.current_config()))
     log.info(f"The demo took {time.monotonic() - start:.0f} seconds.")
     return outcome
 
@@ -142,9 +149,10 @@ def _general_rows(model: str) -> list[Example]:
     """Return general questions to train on: a tiny model, which knows nothing else, is taught those of the check."""
     from unlogit.data.neutral import GENERAL, load_neutral
     from unlogit.data.sources import read_prepared
+    from unlogit.runs.request_check import GENERAL_ROWS
 
     if model == TINY:
-        return read_prepared(GENERAL)[:60]
+        return read_prepared(GENERAL)[:GENERAL_ROWS]
     return [row for row in load_neutral("builtin") if row.kind == "question"][:KNOWN_ROWS]
 
 
@@ -152,7 +160,7 @@ def save_tiny_model(people: People, general_rows: Sequence[Example], output: Pat
     """Save an untrained tiny model, and return its folder.
 
     Its tokenizer is trained on what is asked and said, under other names: with tokens of their own these people could
-    be told from all others, as in no real model.
+    be distinguished from all others, unlike in a real model.
     """
     from unlogit.demo.tiny import tiny_model, tiny_tokenizer, under_other_names
     from unlogit.model.loading import quiet
@@ -166,9 +174,10 @@ def save_tiny_model(people: People, general_rows: Sequence[Example], output: Pat
     return folder
 
 
-def _as_people_have_them(rows: Sequence[Example]) -> list[Example]:
-    """Return the rows without other wordings, with the wrong answers that are worded as the answer is."""
-    return [replace(without_wordings(row), perturbed_answer=row.perturbed_answer[:WRONG_AS_ANSWER]) for row in rows]
+def _write(path: Path, rows: Sequence[Example]) -> None:
+    """Write rows without other wordings, with the wrong answers that are worded as the answer is."""
+    plain = (replace(without_wordings(row), perturbed_answer=row.perturbed_answer[:WRONG_AS_ANSWER]) for row in rows)
+    write_json_lines(path, (row.to_row() for row in plain), mode=0o600)
 
 
 def taught_rows(rows: Sequence[Example], model: str) -> list[Example]:

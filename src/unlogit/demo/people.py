@@ -307,22 +307,24 @@ def make_people(
     forget_fraction: float = 0.1,
     facts: Sequence[str] = FACTS,
     values: int = 0,
+    names_apart: bool = False,
 ) -> People:
     """Make ``people`` persons to train on, a share of them to forget, and as many to hold out as to forget.
 
     Args:
         people: persons to train on, 2 or more; at least one is forgotten and one kept.
-        questions: questions about each person, 1 to 12: the first of ``facts``.
+        questions: questions about each person, from 1 to as many as there are ``facts``.
         seed: of names and facts.
         forget_fraction: share of ``people`` to forget, above 0 and below 1.
-        facts: what is asked, of ``FACTS``.
-        values: so many are used of each fact, 6 or more, so that people share them, and nobody shares a name with
-            somebody else as far as there are names; 0: all, and many are one person's.
+        facts: what is asked, of ``FACTS``, in this order.
+        values: so many are used of each fact, 6 or more, so that people share them; 0 for all, of which many are one
+            person's.
+        names_apart: no two people have a first or a last name in common, as far as there are names.
 
     Returns rows in which a person's questions stand together; the same arguments give the same rows.
     Raises ConfigError for a number out of range.
     """
-    problems = []
+    problems = [f"the unknown fact {fact!r}" for fact in facts if fact not in FACTS]
     if not 1 <= questions <= len(facts):
         problems.append(f"{questions} questions, expected 1 to {len(facts)}")
     if not 0 < forget_fraction < 1:
@@ -341,7 +343,7 @@ def make_people(
         )
     rng = random.Random(seed)
     names = [f"{first} {last}" for first in _FIRST_NAMES for last in _LAST_NAMES]
-    apart = _names_apart(rng) if values else []
+    apart = _names_apart(rng) if names_apart else []
     names = [
         *apart,
         *rng.sample([name for name in names if name not in apart], max(0, people + forgotten - len(apart))),

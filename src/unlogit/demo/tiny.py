@@ -1,5 +1,6 @@
-"""A tiny language model for the demo: a byte-level BPE tokenizer trained on the rows, and a small Llama with random
-weights. It knows only what it is trained on, and says little about real models.
+"""A tiny language model for the demo: a byte-level BPE tokenizer, and a small Llama with random weights.
+
+It knows only what it is trained on, and says little about real models.
 """
 
 import random
@@ -67,7 +68,7 @@ def tiny_tokenizer(examples: Sequence[Example], vocabulary: int = 1536) -> Any:
 
 
 def tiny_model(tokenizer: Any, seed: int) -> Any:
-    """Make an untrained Llama of 4 blocks, hidden size 128, about a million parameters."""
+    """Make an untrained Llama of 8 blocks, hidden size 96, about a million parameters."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

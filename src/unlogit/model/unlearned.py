@@ -238,7 +238,7 @@ class UnlearnedForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
 
     @property
     def mode(self) -> str:
-        """How target and branches run: ``fused``, ``shared`` (where fusing is refused) or ``copy``: same logits."""
+        """How target and branches run, all to the same logits: ``fused`` (where it can be), ``shared`` or ``copy``."""
         return str(self.config.mode)
 
     @mode.setter

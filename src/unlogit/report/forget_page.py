@@ -50,7 +50,7 @@ def _told(leak: Leak) -> str:
     """Say whether a row is told, by the answer that is shown or by samples."""
     verdict = "still" if leak.unlearned_tells else "no longer"
     if leak.unlearned_guesses:
-        verdict = "a guess, as about others"
+        verdict = "a guess: others have it, too"
     if not leak.target_tells:
         verdict = "not known before" + (", but now" if leak.unlearned_tells else "")
     return verdict + (f"; by {leak.samples_that_tell} of {leak.samples} samples" if leak.samples else "")

@@ -20,6 +20,7 @@ from unlogit.model.loading import UNLEARNED
 from unlogit.model.requests import DEFAULTS
 from unlogit.runs.combine import own_request
 from unlogit.runs.folder import RunFolder
+from unlogit.runs.ghosts import rows_of_kept_people
 from unlogit.runs.plan import PLANNED_COMMON_FRACTION
 
 
@@ -31,6 +32,8 @@ class EarlierRequest:
     rows: tuple[Example, ...] | None
     """Its questions; None where they are not at hand."""
     ghosts: tuple[Example, ...] = ()
+    kept_people: tuple[Example, ...] = ()
+    """Rows about people who were kept."""
     common: frozenset[str] = frozenset()
 
 
@@ -73,7 +76,8 @@ def ask_again(
         if request.rows is None:
             answers.append(EarlierLeaks(request.name, None))
             continue
-        leaks = find_leaks(request.rows, before, unlearned, unlearned, 0, request.ghosts, (), request.common, thinking)
+        guessable = request.ghosts, (), request.kept_people
+        leaks = find_leaks(request.rows, before, unlearned, unlearned, 0, *guessable, request.common, thinking)
         numbers = [i for i, leak in enumerate(leaks, start=1) if leak.unlearned_tells and not leak.target_tells]
         answers.append(EarlierLeaks(request.name, len(leaks), tuple(numbers)))
     return answers
@@ -118,7 +122,7 @@ def _request_of(run: RunFolder) -> EarlierRequest | None:
     ghosts = tuple(read_prepared(run.ghosts)) if run.ghosts.is_file() else ()
     retain = run.data / "retain.jsonl"
     common = common_words(read_prepared(retain), PLANNED_COMMON_FRACTION) if retain.is_file() else frozenset[str]()
-    return EarlierRequest(name, rows, ghosts, common)
+    return EarlierRequest(name, rows, ghosts, tuple(rows_of_kept_people(run, ghosts)), common)
 
 
 def _same_assistants(model: Path, other: Path, request: str) -> bool:

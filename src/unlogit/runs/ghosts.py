@@ -14,6 +14,7 @@ from unlogit.data.neutral import load_neutral
 from unlogit.data.sources import read_prepared
 from unlogit.evaluate.scoring.generation import generate_answers
 from unlogit.files import write_json_lines
+from unlogit.runs.folder import RunFolder
 from unlogit.terminal import scoring_bar
 
 log = logging.getLogger(__name__)
@@ -63,3 +64,11 @@ def write_ghosts(
     rows = [replace(row, answer=answer) for row, answer in zip(ghosts, answers, strict=True) if answer.strip()]
     write_json_lines(path, (row.to_row() for row in rows), mode=0o600)
     return rows
+
+
+def rows_of_kept_people(folder: RunFolder, ghosts: Sequence[Example]) -> list[Example]:
+    """Return the rows of real people that are kept, on whatever side of the run."""
+    ghost_questions = {ghost.question for ghost in ghosts}
+    files = (folder.data / name for name in ("retain.jsonl", "holdout_retain.jsonl", "evaluation/retain.jsonl"))
+    rows = [row for path in files if path.is_file() for row in read_prepared(path)]
+    return [row for row in rows if row.question not in ghost_questions]

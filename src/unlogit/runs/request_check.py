@@ -22,6 +22,7 @@ from unlogit.model.unlearned import UnlearnedForCausalLM
 from unlogit.runs.combine import own_request
 from unlogit.runs.earlier_rows import EarlierRequest, ask_again, rows_of, told_again_problems
 from unlogit.runs.folder import RunFolder
+from unlogit.runs.ghosts import rows_of_kept_people
 from unlogit.runs.outcome import Outcome
 from unlogit.runs.plan import PLANNED_COMMON_FRACTION
 from unlogit.runs.refusals import refusal_problems, refusal_test, teaches_refusals
@@ -66,8 +67,7 @@ def check_request(
     written: Written,
 ) -> Outcome:
     """Ask the ``model`` that had to forget and the unlearned one as it is set, and judge."""
-    scored, rows, retain, own_rows = scored_rows(folder, target_says.ghosts)
-    kept_rows = _rows_of_others(folder, target_says.ghosts)
+    scored, rows, retain, own_rows, kept_people = scored_rows(folder, target_says.ghosts)
     refuses = refusal_test(folder, config)
     max_new_tokens = max_answer_tokens([*rows, *retain, *rows_of(target_says.earlier)], tokenizer)
     with scoring_bar("Checking") as progress:
@@ -83,8 +83,9 @@ def check_request(
             ask_unlearned,
             _kept_in(samples, draws[0]),
             SAMPLES if is_sampled(rows) else 0,
-            [*target_says.ghosts, *kept_rows],
-            [*drawn_ghosts, *kept_rows],
+            target_says.ghosts,
+            drawn_ghosts,
+            kept_people,
             common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION),
             thinking[:2],
         )
@@ -93,7 +94,7 @@ def check_request(
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
         ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
-        foreign = _foreign_values([*rows, *kept_rows], rows, leaks, samples, target_says.ghosts, drawn_ghosts)
+        foreign = _foreign_values([*rows, *kept_people], rows, leaks, samples, target_says.ghosts, drawn_ghosts)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
     outcome = Outcome(
@@ -179,12 +180,14 @@ def _thinking(
 
 
 def scored_rows(folder: RunFolder, ghosts: Sequence[Example]) -> tuple[list[Example], ...]:
-    """Return what is scored: rows to forget, the questions among them, questions to keep, and of these no ghosts."""
+    """Return what is scored: rows to forget, the questions among them, questions to keep, of these no ghosts; last all
+    rows that are kept, scored or not."""
     scored = read_prepared(folder.data / "evaluation" / "forget.jsonl")
     retain = [row for row in read_prepared(folder.data / "evaluation" / "retain.jsonl") if row.kind != "text"]
     ghost_questions = {row.question for row in ghosts}
     rows = [row for row in scored if row.kind != "text"]
-    return scored, rows, retain, [row for row in retain if row.question not in ghost_questions]
+    own_rows = [row for row in retain if row.question not in ghost_questions]
+    return scored, rows, retain, own_rows, rows_of_kept_people(folder, ghosts)
 
 
 def _kept_in(answers: list[tuple[Example, str]], ask: Ask) -> Ask:
@@ -214,11 +217,3 @@ def _foreign_values(
         samples,
         as_the_rows(rows, drawn),
     )
-
-
-def _rows_of_others(folder: RunFolder, ghosts: Sequence[Example]) -> list[Example]:
-    """Return the rows of real people that are kept, on whatever side of the run."""
-    ghost_questions = {ghost.question for ghost in ghosts}
-    files = ("retain.jsonl", "holdout_retain.jsonl", "evaluation/retain.jsonl")
-    rows = [row for name in files for row in read_prepared(folder.data / name)]
-    return [row for row in rows if row.question not in ghost_questions]

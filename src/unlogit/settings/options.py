@@ -42,7 +42,7 @@ class DataOptions:
     """Retain rows set aside for evaluation, never trained on: a quarter at most (TOFU has perturbed files for it)."""
     holdout_fraction: float = 0.1
     """Share of the remaining retain and neutral rows set aside to measure the assistant's KL from uniform on; of few
-    rows more, four at least."""
+    rows four, or a quarter of them."""
     paraphrases: int = 2
     """Paraphrases of each forget row added to the forget side, where the files have any."""
     cross_paraphrases: bool = False

@@ -66,7 +66,7 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
 
     Then in the middle between one that loses and the next weaker one, see ``_halve``; the strongest of those that do
     both is taken. Where none does: of those that were tried the one that tells the fewest rows, of these one that
-    loses nothing, of these the first.
+    loses nothing, of these the weakest.
 
     Args:
         check: sets a strength and checks it.
@@ -84,14 +84,17 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
                 break
     _halve(results, check)
     passing = [strength for strength, result in results.items() if not result.told_rows and not result.loses]
-    failing_best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses))
+    failing_best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses, strength))
     best = max(passing, default=failing_best)
     tried = tuple(Tried(strength, result.told_rows, result.loses) for strength, result in results.items())
     return Chosen(best, results[best], tried)
 
 
 def _halve(results: dict[float, Found], check: Callable[[float], Found]) -> None:
-    """Check between one that loses and tells nothing, and the next weaker one that does not lose, if there are such."""
+    """Check between one that loses and tells nothing, and the next weaker one that does not lose, where there are both.
+
+    ``HALVINGS`` times at most; it ends at one that passes, and at one that both tells and loses.
+    """
     losing = [strength for strength, result in results.items() if result.loses and not result.told_rows]
     strong = min(losing, default=0.0)
     weaker = [strength for strength, result in results.items() if strength < strong and not result.loses]
@@ -99,7 +102,7 @@ def _halve(results: dict[float, Found], check: Callable[[float], Found]) -> None
         return
     weak = max(weaker)
     for _ in range(HALVINGS):
-        middle = (weak + strong) / 2
+        middle = round((weak + strong) / 2, 3)
         result = results[middle] = check(middle)
         if bool(result.told_rows) == result.loses:
             return
