@@ -80,7 +80,7 @@ def _not_guessed(
     least_p: float,
 ) -> list[frozenset[str]]:
     """Return the secrets that neither what strangers are told explains, nor what people have who are kept."""
-    of_strangers, of_kept = ([example.answer for example, _ in strangers(row, asked)] for asked in (ghosts, kept))
+    of_strangers, of_kept = ([example.answer for example, _ in strangers(row, alike)] for alike in (ghosts, kept))
     return [secret for secret in secrets if not _is_guessed(secret, of_strangers, of_kept, samples, least_p)]
 
 
