@@ -71,19 +71,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A comparison that has ended."""
     made = Place.make(tmp_path_factory.mktemp("place"))
     save_model(made.folder / "retain_model", seed=1)
-    assert main(["compare", str(write(made, config_of(made))), "--jobs=2"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "run", run_here)
+        assert main(["compare", str(write(made, config_of(made)))]) == 0
     return made
+
+
+def run_here(self: Processes, line: Sequence[str], stdout: TextIO, **options: Any) -> int:
+    """Begin no process of its own, which takes longer than what it does."""
+    with redirect_stdout(stdout), redirect_stderr(stdout):
+        return main(line[3:])
 
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs begin no process of their own, which takes longer than what it does."""
-
-    def run(self: Processes, line: Sequence[str], stdout: TextIO, **options: Any) -> int:
-        with redirect_stdout(stdout), redirect_stderr(stdout):
-            return main(line[3:])
-
-    monkeypatch.setattr(Processes, "run", run)
+    monkeypatch.setattr(Processes, "run", run_here)
 
 
 @pytest.fixture
@@ -323,7 +325,7 @@ def test_interrupted_it_stops_the_run_at_once_and_goes_on_from_there(place: Plac
     moved(scored, str(place.folder / "compare"), str(place.folder / "long"))
     config = config_of(place, output=str(place.folder / "long"))
     config["methods"] = {"uld": {"train": {"epochs": 20_000, "save_steps": 5, "logging_steps": 1}}}
-    line = [sys.executable, "-m", "unlogit", "compare", str(write(place, config))]
+    line = [sys.executable, "-m", "unlogit", "compare", str(write(place, config)), "--jobs=2"]
     log = place.folder / "long" / "uld" / "seed-0.log"
     was = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell began in the background
     try:
