@@ -92,7 +92,6 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert set(results.models) == set(results.training) == {"target", "retain model", "unlearned"}
     assert results.models["unlearned"].forget_quality
     assert f"{len(read_prepared(RunFolder(output).data / 'evaluation' / 'forget.jsonl'))} rows to forget" in shown
-    assert main(["demo", f"--output={output}"]) == 3  # over an earlier one
 
 
 def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
@@ -102,19 +101,18 @@ def test_a_model_that_is_not_there_is_refused_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_demo_on_a_pretrained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each fact is taught in one wording: 2 rows to forget, 8 kept, 4 of strangers, 12 general ones."""
+def test_demo_on_a_pretrained_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over an earlier demo. Each fact is taught in one wording: 2 rows to forget, 8 kept, 4 of strangers, 12 general
+    ones. A check that finds no problem passes, with exit code 0."""
+    monkeypatch.setattr(request_check, "find_problems", lambda *given: [])
     people = make_people(10, 2)
     tokenizer = tiny_tokenizer([*people.forget, *people.retain])
     for saved in (tokenizer, tiny_model(tokenizer, 0)):
         saved.save_pretrained(tmp_path / "chat")
-    assert main(["demo", f"--model={tmp_path / 'chat'}", f"--output={tmp_path / 'demo'}"]) == 3
-    assert "Not passed: " in capsys.readouterr().out
+    (tmp_path / "demo" / "people").mkdir(parents=True)
+    (tmp_path / "demo" / "people" / "forget.jsonl").write_text("")
+    assert main(["demo", f"--model={tmp_path / 'chat'}", f"--output={tmp_path / 'demo'}"]) == 0
+    assert "Passed: " in capsys.readouterr().out
     assert rows_taught(tmp_path / "demo") == [26, 24]
-
-
-@pytest.mark.usefixtures("quick")
-def test_the_exit_code_is_that_of_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that finds no problem passes."""
-    monkeypatch.setattr(request_check, "find_problems", lambda *given: [])
-    assert main(["demo", f"--output={tmp_path / 'demo'}"]) == 0

@@ -86,9 +86,11 @@ def test_two_processes_train_as_one(places: list[Place], flags: list[str], capsy
 
 
 @pytest.mark.slow
-def test_a_step_that_two_processes_cannot_share_is_refused(places: list[Place]) -> None:
+def test_a_step_that_two_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     """As an error, with nothing trained; none of the processes waits for the other."""
-    done = in_two_processes([*places[0].train_line, "--batch_size=1"])
+    place = Place.make(tmp_path)
+    assert place.prepare() == 0
+    done = in_two_processes([*place.train_line, "--batch_size=1"])
     assert done.returncode != 0
     assert "for 2 processes or accumulated batches" in done.stderr
-    assert not (places[0].run / "assistant").exists()
+    assert not (place.run / "assistant").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from unlogit.data.encode import encode
 from unlogit.demo import smollm2
-from unlogit.demo.demo import TINY, TINY_PLAN, _taught_rows, run_demo
+from unlogit.demo.demo import FACTS, TINY, TINY_PLAN, VALUES, run_demo, taught_rows
 from unlogit.demo.people import make_people
 from unlogit.demo.tiny import tiny_model, tiny_tokenizer
 from unlogit.errors import ConfigError, ModelError
@@ -29,15 +29,15 @@ def test_tokenizer_and_model_fit() -> None:
 
 
 def test_a_tiny_target_is_not_taught_the_wordings_of_evaluation() -> None:
-    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, TINY_PLAN.questions)
-    taught = {(row.question, row.answer) for row in _taught_rows(people.forget, TINY)}
+    people = make_people(TINY_PLAN.forgotten + TINY_PLAN.retained, len(FACTS), facts=FACTS, values=VALUES)
+    taught = {(row.question, row.answer) for row in taught_rows(people.forget, TINY)}
     assert len(taught) == 3 * len(people.forget)
     assert not any(
         (question, answer) in taught
         for row in people.forget
         for question, answer in zip(row.paraphrased_question[2:], row.paraphrased_answer[2:], strict=True)
     )
-    assert _taught_rows(people.forget, "other") == people.forget
+    assert taught_rows(people.forget, "other") == people.forget
 
 
 def test_the_demo_overwrites_nothing_but_a_demo(tmp_path: Path) -> None:

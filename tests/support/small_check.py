@@ -3,11 +3,14 @@
 import pytest
 
 from unlogit.runs import forget, request_check
+from unlogit.strength import choose
 
 
 def small_check(patch: pytest.MonkeyPatch, ghosts: int, **sizes: int) -> None:
-    """Ask about so many ``ghosts``; ``sizes`` are constants of ``runs.request_check`` by name in lower case."""
+    """Ask about so many ``ghosts``, at one strength; ``sizes`` are constants of ``runs.request_check`` by name in lower case."""
     patch.setattr(forget, "GHOSTS", ghosts)
+    patch.setattr(choose, "STRONGER", ())
+    patch.setattr(choose, "WEAKER", ())
     for name, size in sizes.items():
         for module in (request_check, forget):
             if hasattr(module, name.upper()):
