@@ -83,14 +83,3 @@ def test_two_processes_train_as_one(places: list[Place], flags: list[str], capsy
     assert done.stdout.count("Trained ") == printed.count("Trained ")
     assert done.stdout.count("step 4/4") == printed.count("step 4/4") == 1
     assert main(["evaluate", str(two.run), "--max_new_tokens=2", "--max_rows=2", "--with_target=false"]) == 0
-
-
-@pytest.mark.slow
-def test_a_step_that_two_processes_cannot_share_is_refused(tmp_path: Path) -> None:
-    """As an error, with nothing trained; none of the processes waits for the other."""
-    place = Place.make(tmp_path)
-    assert place.prepare() == 0
-    done = in_two_processes([*place.train_line, "--batch_size=1"])
-    assert done.returncode != 0
-    assert "for 2 processes or accumulated batches" in done.stderr
-    assert not (place.run / "assistant").exists()

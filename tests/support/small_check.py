@@ -7,7 +7,7 @@ from unlogit.strength import choose
 
 
 def small_check(patch: pytest.MonkeyPatch, ghosts: int, **sizes: int) -> None:
-    """Ask about so many ``ghosts``, at one strength; ``sizes`` are constants of ``runs.request_check`` by name in lower case."""
+    """Ask about ``ghosts``, at one strength; ``sizes`` are constants of ``runs.request_check``, in lower case."""
     patch.setattr(forget, "GHOSTS", ghosts)
     patch.setattr(choose, "STRONGER", ())
     patch.setattr(choose, "WEAKER", ())
