@@ -17,7 +17,7 @@ from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
 from unlogit.evaluate.recitation import Recitation, find_recitation, windows_of
 from unlogit.evaluate.scoring.continuation import continuation
-from unlogit.report.forget_page import forget_page
+from unlogit.report.forget_page import _told, forget_page
 from unlogit.runs.outcome import Outcome
 from unlogit.runs.plan import planned
 from unlogit.runs.verdict import command_of, find_problems, strength_warnings
@@ -278,6 +278,13 @@ def test_what_several_people_have_who_are_kept_can_be_guessed() -> None:
     assert told(7, owners=4, rows=3) == [0, 0, 0]
     strangers = [Example(f"Where does {name} live?", "At 20 Abbey Close.") for name in ("Xe", "Ye", "Ze")] * 5
     assert told(8, owners=0, ghosts=strangers) == [0]  # many who are kept do not hide what strangers are told
+
+
+def test_the_page_calls_a_guess_one() -> None:
+    """A row that samples tell is no guess."""
+    guess = Leak("q", "a", "before", "after", True, False, 0, 16, unlearned_guesses=True)
+    assert _told(guess) == "a guess: others have it, too; by 0 of 16 samples"
+    assert _told(replace(guess, unlearned_guesses=False, samples_that_tell=3)) == "no longer; by 3 of 16 samples"
 
 
 def leak_of(*, target: bool = True, unlearned: bool = False, samples: int = 0) -> Leak:
