@@ -13,11 +13,9 @@ from benchmarks.forget_asked import AskedRows, asked_request
 from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
 from unlogit.data.sources import read_prepared
-from unlogit.demo.demo import TINY, TINY_PLAN, VALUES, save_tiny_model, taught_rows
+from unlogit.demo.demo import TINY, TINY_PLAN, VALUES, save_tiny_model, taught_rows, teach
 from unlogit.demo.people import People, make_people
 from unlogit.files import write_json_lines
-from unlogit.model.loading import load_target, load_tokenizer
-from unlogit.runs.finetune import finetune
 from unlogit.runs.folder import RunFolder
 from unlogit.runs.request_check import GENERAL_ROWS
 
@@ -42,15 +40,7 @@ def in_a_row_seed(seed: int, folder: Path, forget: Callable[..., float]) -> dict
     if not (target / "finetune.json").is_file():
         base = save_tiny_model(People(people.forget, kept, people.holdout), general, folder, seed)
         taught = [*taught_rows([*people.forget, *kept], TINY), *general] * plan.repeats
-        tokenizer = load_tokenizer(str(base))
-        finetune(
-            load_target(str(base)),
-            tokenizer,
-            [*taught, *taught_rows(strangers, TINY)],
-            target,
-            plan.finetune,
-            bar=False,
-        )
+        teach(base, [*taught, *taught_rows(strangers, TINY)], target, plan)
     _write(folder / "retain.jsonl", kept)
     model, requests = str(target), {}
     for number in range(1, REQUESTS + 1):

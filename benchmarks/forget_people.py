@@ -1,39 +1,33 @@
-"""Made-up people with a tiny target and exact retain models, for requests of a few rows.
+"""Made-up people with a tiny target and exact retain models, for requests of a few rows, by the demo's recipe.
 
-One target of each seed knows the rows of three requests (1, 6 and 20 rows about different people), other people, and
-general questions. The retain model of a request has the target's recipe, seed and rows, without the request's. Half of
-the other people are never given to the request: they show what it does to others. Nor are the general questions.
+One target of each seed knows the rows of three requests (1, 6 and 20 rows about different people), other people, people
+whom it was taught once, and general questions. The retain model of a request has the target's recipe, seed and rows,
+without the request's. A third of the other people are never given to the request: they show what it does to others.
+Nor are the general questions.
 """
 
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
+from benchmarks.forget_in_a_row import FACTS
 from benchmarks.forget_options import PEOPLE_OF
 from unlogit.data.examples import Example
 from unlogit.data.neutral import GENERAL
 from unlogit.data.sources import read_prepared
-from unlogit.data.wordings import forget_training_rows, without_wordings
-from unlogit.demo.people import make_people
-from unlogit.demo.tiny import tiny_model, tiny_tokenizer
+from unlogit.data.wordings import without_wordings
+from unlogit.demo.demo import TINY, TINY_PLAN, VALUES, save_tiny_model, taught_rows, teach
+from unlogit.demo.people import People, make_people
 from unlogit.files import write_json_lines
-from unlogit.model.loading import quiet
-from unlogit.runs.finetune import finetune
 from unlogit.runs.request_check import GENERAL_ROWS
-from unlogit.settings.options import FinetuneOptions
 
-FACTS = 6
-"""Of each person."""
-OTHERS = 6
-"""People who may be given as rows to keep, and as many who are not."""
-WORDINGS = 2
-"""Paraphrases of each row that the models are taught."""
+GIVEN = 24
+"""People who are given as rows to keep."""
+OTHERS = 12
+"""People who stay, too, and are not given."""
 WRONG = 2
 """Wrong answers that are worded as the answer is (see ``demo.people``). Models so small do not know a row in a wording
 that they were not taught: with the others, the target itself would pass for its retain model."""
-RECIPE = FinetuneOptions(
-    learning_rate=2e-3, epochs=22, batch_size=16, save_steps=10_000, logging_steps=200, loss_on="all", dtype="float32"
-)
 
 
 @dataclass(frozen=True)
@@ -51,20 +45,24 @@ class PeopleCase:
 
 def make_people_case(rows: int, seed: int, folder: Path) -> PeopleCase:
     """Make the people of a seed and the models of one of its requests, what is in the folder already excepted."""
-    people = make_people(sum(PEOPLE_OF.values()) + 2 * OTHERS, FACTS, seed)
+    plan = replace(TINY_PLAN, finetune=replace(TINY_PLAN.finetune, seed=seed))
+    requested_people, questions = sum(PEOPLE_OF.values()), len(FACTS)
+    count = requested_people + GIVEN + OTHERS + plan.strangers
+    people = make_people(count, questions, seed, requested_people / count, FACTS, VALUES, names_apart=True)
     by_person = [*people.forget, *people.retain]
-    ends = [FACTS * end for end in accumulate([*PEOPLE_OF.values(), OTHERS, OTHERS])]
-    *requested, given, others = [by_person[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    requests = {count: group[:count] for count, group in zip(PEOPLE_OF, requested, strict=True)}
+    ends = [questions * end for end in accumulate([*PEOPLE_OF.values(), GIVEN, OTHERS, plan.strangers])]
+    *of_requests, given, others, strangers = [
+        by_person[start:end] for start, end in zip([0, *ends], ends, strict=False)
+    ]
+    requests = {size: group[:size] for size, group in zip(PEOPLE_OF, of_requests, strict=True)}
     general = read_prepared(GENERAL)[:GENERAL_ROWS]
-    tokenizer = tiny_tokenizer([*by_person, *people.holdout, *general])
     known = [*(row for request in requests.values() for row in request), *given, *others]
     without = [row for row in known if row not in requests[rows]]
-    quiet()
+    base = save_tiny_model(People(people.forget, [*given, *others], people.holdout), general, folder, seed)
     for name, examples in (("target", known), (f"without_{rows}", without)):
         if not (folder / name / "finetune.json").is_file():
-            taught = [*forget_training_rows(examples, WORDINGS), *general]
-            finetune(tiny_model(tokenizer, seed), tokenizer, taught, folder / name, RECIPE, bar=False)
+            taught = [*taught_rows(examples, TINY), *general] * plan.repeats
+            teach(base, [*taught, *taught_rows(strangers, TINY)], folder / name, plan)
     for name, examples in ((f"forget_{rows}", requests[rows]), ("retain", given)):
         plain = ({"question": row.question, "answer": row.answer} for row in examples)
         write_json_lines(folder / f"{name}.jsonl", plain)

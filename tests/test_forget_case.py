@@ -117,11 +117,11 @@ def test_configs_that_mean_nothing(tmp_path: Path, text: str, message: str) -> N
 def test_the_retain_model_has_every_row_but_the_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taught: dict[str, set[str]] = {}
 
-    def finetune(model: Any, tokenizer: Any, rows: list[Example], output: Path, *settings: Any, **more: Any) -> None:
+    def teach(base: Any, rows: list[Example], output: Path, plan: Any) -> None:
         taught[output.name] = {row.question for row in rows}
 
-    monkeypatch.setattr(forget_people, "finetune", finetune)
-    monkeypatch.setattr(forget_people, "tiny_model", lambda tokenizer, seed: None)
+    monkeypatch.setattr(forget_people, "teach", teach)
+    monkeypatch.setattr(forget_people, "save_tiny_model", lambda *settings: None)
     people = forget_people.make_people_case(6, 0, tmp_path)
     forgotten = {row.question for row in read_prepared(people.forget)}
     assert len(forgotten) == 6

@@ -100,9 +100,9 @@ def run_demo(model: str, output: Path, seed: int = 0, *, show: Callable[[Any], N
     retain_rows = [*taught_rows(people.retain, model), *general_rows] * plan.repeats + strangers
     besides = [f"{plan.strangers} others"] * bool(strangers) + [f"{len(general_rows)} general questions"]
     _say(2, f"Training the target on all of them, {' and '.join(besides)}.")
-    _finetune(base, [*taught_rows(people.forget, model) * plan.repeats, *retain_rows], output / "target", plan)
+    teach(base, [*taught_rows(people.forget, model) * plan.repeats, *retain_rows], output / "target", plan)
     _say(3, "Training a retain model on the same rows without those to forget, to compare with.")
-    _finetune(base, retain_rows, output / "retain_model", plan)
+    teach(base, retain_rows, output / "retain_model", plan)
     settings = {
         "output": str(output),
         "target": str(output / "target"),
@@ -194,7 +194,7 @@ def taught_rows(rows: Sequence[Example], model: str) -> list[Example]:
     ]
 
 
-def _finetune(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> None:
+def teach(base: Any, rows: Sequence[Example], output: Path, plan: Plan) -> None:
     """Train a copy of the base model on rows."""
     from unlogit.model.loading import load_target, load_tokenizer
     from unlogit.runs.finetune import finetune
