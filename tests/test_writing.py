@@ -19,6 +19,7 @@ from unlogit.runs.folder import RunFolder
 from unlogit.runs.writing import write_rows
 from unlogit.settings.options import DataOptions, RunConfig
 from unlogit.writer.completion import complete
+from unlogit.writer.elicited import MAX_QUESTIONS, questions_to_the_target
 from unlogit.writer.writer import KeptWriter, Prompt
 
 TEXT = (
@@ -70,6 +71,12 @@ def written_for(folder: Path, says: Callable[[Prompt], str] | None, text: str = 
         is_named=False,
         resume=(folder / "run").exists(),
     )
+
+
+@pytest.fixture(autouse=True)
+def silent_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that tells nothing of a document."""
+    monkeypatch.setattr("unlogit.runs.writing.asker", lambda *_: lambda rows: ["I do not know."] * len(rows))
 
 
 def test_sentences() -> None:
@@ -213,3 +220,41 @@ def test_wrong_answers_have_nobodys_values(tmp_path: Path) -> None:
 def test_records(tmp_path: Path) -> None:
     written = written_for(tmp_path, about_the_bridge)
     assert Written.from_record(json.loads(json.dumps(written.to_record()))) == written
+
+
+def test_what_the_target_says_of_a_document_goes_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked about keywords. Answers that tell nothing of the text, or what the text lacks, are left.
+
+    Of equal ones two are taken, and a third of all is only asked."""
+    asked: list[Example] = []
+
+    def ask(rows: Sequence[Example]) -> list[str]:
+        asked.extend(rows)
+        return [
+            "It was opened in 1952." if "When" in row.question else "By Ann Doe." if "Who" in row.question else "Yes."
+            for row in rows
+        ]
+
+    monkeypatch.setattr("unlogit.runs.writing.asker", lambda *_: ask)
+    written = written_for(tmp_path, None)
+    assert {"When was Osk Bridge opened?", "Who designed Osk Bridge?"} & {row.question for row in asked}
+    assert all("Osk Bridge" in row.question and "1952" not in row.question for row in asked)
+    elicited = [row for row in [*written.questions, *written.tests] if row.answer == "It was opened in 1952."]
+    assert len(elicited) == 2
+    assert all("When" in row.question and row.document for row in elicited)
+    assert not any("Doe" in row.answer or row.answer == "Yes." for row in written.questions)
+    assert "2 answers of the target tell something of a document" in written.notes[0]
+
+
+def test_questions_to_the_target_follow_the_seed_and_are_not_too_many() -> None:
+    letters = "abcdefghij"
+    words = [f"{first}ar{second}" for first in letters for second in letters]
+    text = " ".join(f"In {1900 + i} the Osk Bridge carried {word} and {word}o." for i, word in enumerate(words))
+    documents = documents_of([Example("", text, kind="text")])
+    questions = questions_to_the_target(documents, 0)
+    assert MAX_QUESTIONS / 2 < len(questions) <= MAX_QUESTIONS
+    assert questions == questions_to_the_target(documents, 0) != questions_to_the_target(documents, 1)
+    nameless = documents_of([Example("", "It rained on 3 May. It was cold.", kind="text")])
+    assert questions_to_the_target(nameless, 0) == []

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from unlogit.data.examples import Example
-from unlogit.data.sentences import documents_of
+from unlogit.data.sentences import Document, documents_of
 from unlogit.data.sources import source_in
 from unlogit.data.written import Count, Written
+from unlogit.evaluate.leaks import Ask, asker
 from unlogit.evaluate.results import read_json
 from unlogit.files import write_json
 from unlogit.model.loading import load_target, load_tokenizer
@@ -17,6 +18,7 @@ from unlogit.runs.folder import RunFolder
 from unlogit.settings.options import RunConfig
 from unlogit.writer.completion import complete
 from unlogit.writer.documents import questions_by_rule, set_tests_aside, written_questions
+from unlogit.writer.elicited import questions_to_the_target, rows_that_tell
 from unlogit.writer.endpoint import EndpointWriter
 from unlogit.writer.writer import KeptWriter, ModelWriter, Writer
 
@@ -27,6 +29,9 @@ MakeWriter = Callable[[Any, Any], Writer]
 
 WRITTEN, WRITER_TEXTS = "written.json", "written.jsonl"
 """Files of the run folder."""
+
+MAX_NEW_TOKENS = 48
+"""Of the target's answers about documents."""
 
 NO_WRITER = "none"
 """Nothing is written."""
@@ -91,8 +96,9 @@ def write_rows(
     retain: list[Example] = []
     if config.data.retain:
         retain = source_in(config.data.retain, config.data, tokenizer).rows()
-    questions, tests, counts, notes = _about_documents(forget, keeper, config.data.seed)
-    kept_questions = _about_documents(retain, keeper, config.data.seed)
+    ask = asker(target, tokenizer, MAX_NEW_TOKENS)
+    questions, tests, counts, notes = _about_documents(forget, keeper, ask, config.data.seed)
+    kept_questions = _about_documents(retain, keeper, ask, config.data.seed)
     completed: list[Example] = []
     if keeper:
         completed, more_counts, more_notes = complete([*forget, *questions], retain, keeper, is_named=is_named)
@@ -114,17 +120,29 @@ def write_rows(
 
 
 def _about_documents(
-    rows: Sequence[Example], keeper: KeptWriter | None, seed: int
+    rows: Sequence[Example], keeper: KeptWriter | None, ask: Ask, seed: int
 ) -> tuple[list[Example], list[Example], dict[str, Count], list[str]]:
     """Return questions about documents to train on, those only to ask, the count of them, and what to tell people."""
     documents = documents_of(rows)
     if not documents:
         return [], [], {}, []
     questions, count = written_questions(documents, keeper) if keeper else ([], Count(0, 0, False))
-    training, tests = set_tests_aside(questions, seed)
+    answered = _answered_by_target(documents, ask, seed)
+    training, tests = set_tests_aside([*questions, *answered], seed)
     by_rule, rule_tests = questions_by_rule(documents)
     about = "a document" if len(documents) == 1 else f"{len(documents)} documents"
     note = f"{count.passed} of {count.requested} questions that were written about {about} passed the check"
-    if not questions:
+    if answered:
+        note += f", and {len(answered)} answers of the target tell something of {about}"
+    elif not questions:
         note += ": they are asked about by rule only" if by_rule else ": only their recitation is forgotten"
     return training + by_rule, tests + rule_tests, {"document questions": count}, [note]
+
+
+def _answered_by_target(documents: Sequence[Document], ask: Ask, seed: int) -> list[Example]:
+    """Return questions about documents by rule with the target's answers, where these tell something of them."""
+    questions = questions_to_the_target(documents, seed)
+    if not questions:
+        return []
+    log.info(f"Asking the target {len(questions)} questions about the documents.")
+    return rows_that_tell(questions, ask(questions), documents)

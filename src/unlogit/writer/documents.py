@@ -32,7 +32,7 @@ _OF_A_SENTENCE = "What do you know about {} ({})?"
 
 def written_questions(documents: Sequence[Document], writer: KeptWriter) -> tuple[list[Example], Count]:
     """Return the questions that pass the check, each once, and how many were asked for."""
-    requests = [(*pair, attempt) for pair in _sentences(documents) for attempt in range(ATTEMPTS)]
+    requests = [(*pair, attempt) for pair in sentences_of_all(documents) for attempt in range(ATTEMPTS)]
     texts = writer.write([question_about(sentence, attempt) for _, sentence, attempt in requests], "Writing questions")
     rows: dict[tuple[str, ...], Example] = {}
     passed = 0
@@ -58,8 +58,8 @@ def questions_by_rule(documents: Sequence[Document]) -> tuple[list[Example], lis
             about = [s for s in document.sentences if any(word in s for word in name.split())][:SENTENCES_OF_A_NAME]
             for rows, form in zip((training, tests), _BY_RULE, strict=True):
                 rows.append(Example(form.format(name), " ".join(about), document=document.name))
-    for document, sentence in _sentences(documents):
-        keywords = _keywords(sentence, names[document])
+    for document, sentence in sentences_of_all(documents):
+        keywords = keywords_of(sentence, names[document])
         left_to_tell = values_of(sentence) - set(lowercase_words(names[document]))
         if names[document] and keywords and left_to_tell:
             question = _OF_A_SENTENCE.format(names[document], ", ".join(keywords))
@@ -67,13 +67,13 @@ def questions_by_rule(documents: Sequence[Document]) -> tuple[list[Example], lis
     return list({question_key(row): row for row in training}.values()), tests
 
 
-def _sentences(documents: Sequence[Document]) -> list[tuple[Document, str]]:
+def sentences_of_all(documents: Sequence[Document]) -> list[tuple[Document, str]]:
     """Return the sentences that are asked about, each with its document."""
     sentences = [(document, sentence) for document in documents for sentence in document.sentences]
     return sentences[:: max(1, -(-len(sentences) // MAX_SENTENCES))]
 
 
-def _keywords(sentence: str, name: str) -> list[str]:
+def keywords_of(sentence: str, name: str) -> list[str]:
     """Return the first content words of a sentence, in lower case, that are no values and not in a name."""
     left_out = STOP_WORDS | values_of(sentence) | set(lowercase_words(name))
     return [word for word in dict.fromkeys(lowercase_words(sentence)) if word not in left_out][:MAX_KEYWORDS]
