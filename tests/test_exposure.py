@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from unlogit.strength.exposure import exposure, rank, rank_sum_p_value, unknown_rows
+from unlogit.strength.exposure import exposure, over_suppressed, rank, rank_sum_p_value, unknown_rows
 
 
 def test_a_row_likelier_than_all_its_ghosts_has_all_bits() -> None:
@@ -46,3 +46,17 @@ def test_rows_that_the_model_does_not_know() -> None:
 def test_no_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="one row"):
         exposure([])
+
+
+def test_over_suppressed() -> None:
+    """Last of 21 is one in 21 by chance: such a row alone is too many, one among five ordinary ones is not, nor one
+    among two ghosts; and six rows that are rather unlikely, none of them the last, are too many as well."""
+    ghosts = tuple(2 + 0.05 * i for i in range(20))
+    assert over_suppressed([(9.0, ghosts)])
+    assert not over_suppressed([(2.5, ghosts)])
+    assert not over_suppressed([(9.0, ghosts), *[(2.5, ghosts)] * 5])
+    assert over_suppressed([*[(9.0, ghosts)] * 5, (2.5, ghosts)])
+    assert over_suppressed([(2.93, ghosts)] * 6)
+    assert not over_suppressed([(1.0, ghosts)] * 6)
+    assert not over_suppressed([(9.0, ghosts[:2])])
+    assert not over_suppressed([])

@@ -1,7 +1,6 @@
 """``unlogit forget`` on a tiny random target: the whole way, how it goes on, and every reason not to pass."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from unlogit.cli.main import main
 from unlogit.data.examples import Example
 from unlogit.evaluate.foreign_values import ForeignValues
 from unlogit.evaluate.ghost_losses import GhostLosses
-from unlogit.evaluate.leaks import KeptAnswers, Leak, find_leaks
+from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.evaluate.recitation import Recitation, find_recitation, windows_of
 from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.report.forget_page import _told, forget_page
@@ -221,65 +220,6 @@ def test_what_is_given_stays() -> None:
     assert other.train.common_fraction == 0.0  # dual_uld has no such option
 
 
-def test_a_leak_is_what_only_the_row_tells() -> None:
-    """A town that strangers are given, too, is guessed, unless samples give it more often; samples count one by one.
-
-    What is drawn about strangers excuses what is drawn, and no greedy answer. What others have who are kept is guessed.
-    """
-    row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close in Penmoor.")
-    strangers = ["I live in Penmoor."] * 4 + ["I live in Eastmere."] * 12
-    ghosts = [Example("Where does Bo live?", answer) for answer in strangers]
-    ghosts += [Example("How is Bo?", "At 20 Abbey Close.")]  # another question
-
-    def says(*answers: str) -> Any:
-        return lambda rows: list(answers)
-
-    def leak(unlearned: str, *sampled: str, drawn: Sequence[Example] = (), kept: Sequence[Example] = ()) -> Leak:
-        asked = says(row.answer), says(unlearned), says(*sampled)
-        return find_leaks([row], *asked, len(sampled), ghosts, drawn, kept, frozenset())[0]
-
-    assert leak("Ann lives at 20 Abbey Close.").unlearned_tells
-    assert not leak("Ann lives at 2 Abbey Close.").unlearned_tells
-    assert not leak("Ann lives in Penmoor.").unlearned_tells
-    assert leak("Ann lives in Penmoor.").unlearned_guesses
-    assert not leak("Ann lives at 20 Abbey Close.").unlearned_guesses
-    assert not leak("Ann lives in a tent.").unlearned_guesses
-    assert leak("No.", "At 20 Abbey Close", "No", "Abbey Close 20").samples_that_tell == 2
-    assert leak("No.", *["In Penmoor"] * 4, *["No"] * 12).samples_that_tell == 0
-    assert leak("No.", *["In Penmoor"] * 13, *["No"] * 3).samples_that_tell == 13
-    assert leak("No.").target_tells
-    drawn = [Example("Where does Bo live?", answer) for answer in ["At 20 Abbey Close."] * 4 + ["No."] * 12]
-    excused = leak("Ann lives at 20 Abbey Close.", "At 20 Abbey Close", *["No"] * 15, drawn=drawn)
-    assert excused.unlearned_tells
-    assert excused.samples_that_tell == 0
-
-
-def test_what_several_people_have_who_are_kept_can_be_guessed() -> None:
-    """Not what one other has, who may be kin; and not where samples tell it more often than people have it."""
-    row = Example("Where does Ann live?", "Ann lives at 20 Abbey Close.")
-    telling = ["At 20 Abbey Close"]
-
-    def told(count: int, owners: int, rows: int = 1, ghosts: Sequence[Example] = ()) -> list[int]:
-        """Of 16 samples ``count`` tell; of 20 people who are kept so many have it."""
-        names = [f"{chr(66 + i)}o" for i in range(20)]
-        places = ["at 20 Abbey Close"] * owners + ["in a tent"] * (20 - owners)
-        homes = zip(names, places, strict=True)
-        kept = [Example(f"Where does {name} live?", f"{name} lives {place}.") for name, place in homes]
-        samples = (telling * count + ["No"] * (16 - count)) * rows
-        asked: list[Any] = [lambda _, texts=texts: texts for texts in ([row.answer] * rows, ["No."] * rows, samples)]
-        leaks = find_leaks([row] * rows, *asked, 16, ghosts, ghosts, kept, frozenset())
-        return [leak.samples_that_tell for leak in leaks]
-
-    assert told(1, owners=0) == [1]
-    assert told(1, owners=1) == [1]
-    assert told(1, owners=4) == [0]
-    assert told(8, owners=4) == [8]
-    assert told(7, owners=4) == [7]  # p = .027: below .05, above a third of it
-    assert told(7, owners=4, rows=3) == [0, 0, 0]
-    strangers = [Example(f"Where does {name} live?", "At 20 Abbey Close.") for name in ("Xe", "Ye", "Ze")] * 5
-    assert told(8, owners=0, ghosts=strangers) == [0]  # many who are kept do not hide what strangers are told
-
-
 def test_the_page_calls_a_guess_one() -> None:
     """A row that samples tell is no guess."""
     guess = Leak("q", "a", "before", "after", True, False, 0, 16, unlearned_guesses=True)
@@ -345,7 +285,8 @@ def test_too_strong_is_warned_of_and_no_reason() -> None:
     """On the page, in one line, with what to do."""
     losses = [GhostLosses("q", 0.1, 9.0, tuple(0.1 * i for i in range(32)))] * 6
     (warning,) = strength_warnings(RUN, losses)
-    assert warning.startswith("over-suppressed: 6 of 6 answers to forget are less likely than")
+    assert warning.startswith("over-suppressed")
+    assert "6 of 6 less likely than of any" in warning
     assert "unlogit combine runs/request --alpha 0.5" in warning
     assert strength_warnings(RUN, [replace(row, unlearned=1.0) for row in losses]) == []
     combination = {"alpha": 3.0, "rule": "centred", "filter_rate": 0.001}

@@ -1,5 +1,9 @@
 """The loss of answers to forget beside that of the same answers about strangers."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,12 +12,10 @@ from support.tiny_models import tiny_target
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.evaluate.ghost_losses import (
-    GhostLosses,
-    answer_nats,
     find_ghost_losses,
     ghost_rows,
     losses_among_ghosts,
-    over_suppressed,
+    score_told,
 )
 
 ROW = Example("Where does Ann Doe live?", "Ann Doe lives in Ghent, ann.doe@example.com.")
@@ -31,8 +33,24 @@ def test_ghosts_have_the_row_s_own_answer_under_their_names() -> None:
     ]
 
 
-def test_losses_are_the_models_own() -> None:
-    """By hand: the mean cross-entropy of the answer's tokens; the other model is the target with another head."""
+def spans_by_hand(model: Any, row: Example, tokenizer: Any, told: Sequence[str]) -> list[list[float]]:
+    """Log-probabilities of the tokens that write these words of an answer."""
+    encoded = encode(row, tokenizer)
+    ids = torch.tensor([encoded.input_ids])
+    with torch.no_grad():
+        logs = model(ids).logits[0, encoded.prompt_tokens - 1 : -1].log_softmax(-1)
+    of_tokens = logs.gather(-1, ids[0, encoded.prompt_tokens :, None])[:, 0].tolist()
+    found = []
+    for words in told:
+        before, after = row.answer[: row.answer.index(words)].rstrip(), row.answer[: row.answer.index(words)] + words
+        first, last = (len(tokenizer(text, add_special_tokens=False).input_ids) for text in (before, after))
+        found.append(of_tokens[first:last])
+    return found
+
+
+def test_losses_are_the_models_own_of_what_the_answer_tells() -> None:
+    """By hand: a mean over the tokens of the town and the host, which are no part of the name. The unlearned model is
+    the target with another head."""
     target, other = tiny_target(), tiny_target()
     tokenizer = tiny_tokenizer()
     with torch.no_grad():
@@ -43,26 +61,34 @@ def test_losses_are_the_models_own() -> None:
         (losses.unlearned, other, ROW),
         (losses.ghosts[1], target, ghost_rows(ROW, GHOSTS)[1]),
     ):
-        encoded = encode(row, tokenizer)
-        ids = torch.tensor([encoded.input_ids])
-        with torch.no_grad():
-            logs = model(ids).logits[0, encoded.prompt_tokens - 1 : -1].log_softmax(-1)
-        by_hand = -logs.gather(-1, ids[0, encoded.prompt_tokens :, None]).mean().item()
-        assert value == pytest.approx(by_hand, rel=1e-4)
+        town, host = spans_by_hand(model, row, tokenizer, ["Ghent", "example.com"])
+        assert value == pytest.approx(-sum(town + host) / len(town + host), rel=1e-4)
     assert find_ghost_losses([ROW], losses_among_ghosts([ROW], GHOSTS[2:], target, tokenizer), other, tokenizer) == []
-    assert answer_nats(target, tokenizer, []) == []
+    assert score_told(target, tokenizer, [], frozenset()) == []
 
 
-def losses_of(unlearned: float, ghosts: int = 20) -> GhostLosses:
-    return GhostLosses("q", 0.1, unlearned, tuple(2 + 0.05 * i for i in range(ghosts)))
+def test_what_can_be_guessed() -> None:
+    """A town by its probability under the strangers' names, with that of what stands before it; no code, no long
+    number; content words together where there is no value."""
+    target, tokenizer = tiny_target(), tiny_tokenizer()
+    row = Example("Where does Ann Doe live?", "Ann Doe lives in Ghent, in room 12 of Rome Hall, phone 555-0199 or Q7.")
+    ghosts = [Example("Where does Bo Lu live?", ""), Example("Where does Vurk Griern live?", "")]
+    (among,) = losses_among_ghosts([row], ghosts, target, tokenizer)
+    town = [math.exp(sum(spans_by_hand(target, ghost, tokenizer, ["Ghent"])[0])) for ghost in ghost_rows(row, ghosts)]
+    assert among.rates[frozenset({"ghent"})] == pytest.approx(sum(town) / 2, rel=1e-3)
+    assert not any("0199" in secret or "q7" in secret for secret in among.rates)
+    assert all(0 < rate <= among.rates[frozenset({"ghent"})] for rate in among.rates.values())
+    plain = Example("What does Ann Doe do?", "Ann Doe sells kites")
+    (among,) = losses_among_ghosts([plain], [Example("What does Bo Lu do?", "")], target, tokenizer)
+    tokens = spans_by_hand(target, Example("What does Bo Lu do?", "Bo Lu sells kites"), tokenizer, ["sells kites"])
+    assert among.rates == {frozenset({"sells", "kites"}): pytest.approx(math.exp(sum(tokens[0])), rel=1e-3)}
 
 
-def test_over_suppressed() -> None:
-    """Above all 20 ghosts is one in 21 by chance: one such row is already too many, one of six is not; and two ghosts
-    say nothing."""
-    assert over_suppressed([losses_of(9.0)])
-    assert not over_suppressed([losses_of(2.5)])
-    assert not over_suppressed([losses_of(9.0), *[losses_of(2.5)] * 5])
-    assert over_suppressed([*[losses_of(9.0)] * 5, losses_of(2.5)])
-    assert not over_suppressed([losses_of(9.0, ghosts=2)])
-    assert not over_suppressed([])
+def test_an_answer_that_tells_nothing_is_compared_whole() -> None:
+    target, tokenizer = tiny_target(), tiny_tokenizer()
+    row = Example("Is Ann Doe here?", "Yes.")
+    (scored,) = score_told(target, tokenizer, [row], frozenset({"yes"}))
+    tokens = spans_by_hand(target, row, tokenizer, ["Yes."])[0]
+    end = scored.tokens - len(tokens)
+    assert end in (0, 1)
+    assert -scored.loss * scored.tokens <= sum(tokens) + 1e-5

@@ -15,7 +15,7 @@ from unlogit.cli.main import main
 from unlogit.data.batches import answer_positions, pad_rows
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
-from unlogit.evaluate.leaks import alternating, find_leaks
+from unlogit.evaluate.leaks import Guessable, alternating, find_leaks
 from unlogit.evaluate.scoring.generation import generate_answers
 from unlogit.evaluate.scoring.prompt_format import THINKING
 from unlogit.model.assistant import Assistant
@@ -102,7 +102,7 @@ def test_a_thought_that_tells_is_a_leak() -> None:
 
     def leak(target_thought: str, thought: str) -> Any:
         ways = (says("I do not know."), says("I do not know."), says("No."))
-        return find_leaks([row], *ways, 0, [], [], [], frozenset(), (says(target_thought), says(thought)))[0]
+        return find_leaks([row], *ways, 0, Guessable(), frozenset(), (says(target_thought), says(thought)))[0]
 
     assert (leak("20 Abbey Close", "Hm.").target_tells, leak("20 Abbey Close", "Hm.").unlearned_tells) == (True, False)
     telling = leak("Hm.", "<think>It was 20 Abbey Close.</think>I can't say.")

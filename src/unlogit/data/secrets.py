@@ -23,21 +23,29 @@ def secrets_of(example: Example, common: frozenset[str] = frozenset()) -> list[f
 
     ``common`` are words that many answers have (``content_words.common_words``).
     """
+    values = values_of_answer(example, common)
+    if values:
+        return [value for value, _ in values]
+    content = (example.answer[begin:end] for begin, end in content_spans(example, common)[0])
+    full = frozenset[str]().union(*map(_runs, content))
+    return [full] if full else []
+
+
+def values_of_answer(
+    example: Example, common: frozenset[str] = frozenset()
+) -> list[tuple[frozenset[str], tuple[int, int]]]:
+    """Return the values of an answer in order, each as its words and its span; empty where it has none."""
     answer = example.answer
-    spans = content_spans(example, common)[0]
     runs: list[tuple[int, int]] = []
-    for begin, end in (span for span in spans if is_value(answer, span)):
+    for begin, end in (span for span in content_spans(example, common)[0] if is_value(answer, span)):
         between = answer[runs[-1][1] : begin] if runs else ""
         if runs and ((not between.strip(" -./@,:()+") and len(between) < 4) or _is_date(answer, runs[-1], begin)):
             runs[-1] = runs[-1][0], end
         else:
             runs.append((begin, end))
-    if runs:
-        values = [_value_words(answer[begin:end]) for begin, end in runs]
-        values = [value for value in values if any(len(word) > 1 or word.isdigit() for word in value)] or values
-        return [value - common or value for value in values]  # without the initials of "F. W. de Klerk" alone
-    full = frozenset[str]().union(*(_runs(answer[begin:end]) for begin, end in spans))
-    return [full] if full else []
+    values = [(_value_words(answer[begin:end]), (begin, end)) for begin, end in runs]
+    long = [value for value in values if any(len(word) > 1 or word.isdigit() for word in value[0])] or values
+    return [(value - common or value, span) for value, span in long]  # without the initials of "F. W. de Klerk" alone
 
 
 def _is_date(text: str, day: tuple[int, int], begin: int) -> bool:

@@ -7,8 +7,8 @@ A model whose chat template has thoughts is asked both ways, and the thought is 
 to whoever asks.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import strangers
 from unlogit.data.secrets import secrets_of, tells
+from unlogit.evaluate.ghost_losses import Rates
 from unlogit.evaluate.scoring.generation import generate_answers
 from unlogit.evaluate.scoring.prompt_format import PLAIN, PromptFormat
 
@@ -24,8 +25,9 @@ Ask = Callable[[Sequence[Example]], list[str]]
 """Answers of one model to the questions of rows."""
 
 LEAST_P = 0.05
-"""A secret can be guessed that the target tells of strangers, too, or that several people have who are kept. It leaks
-where samples tell it more often, by a binomial test with a p-value below this, Bonferroni-corrected for the rows."""
+"""A secret can be guessed that the target tells of strangers, or finds likely of them, or that several people have who
+are kept. It leaks where samples tell it more often, by a binomial test with a p-value below this, Bonferroni-corrected
+for the rows."""
 
 GUESSED = 0.05
 """A value can be guessed that this share of the people who are kept has; two of them at least, as one may be kin.
@@ -53,13 +55,35 @@ class Leak:
     """Whether the unlearned model's answer or thought has a secret that can be guessed, and nothing tells one."""
 
 
+@dataclass(frozen=True)
+class Guessable:
+    """What says which secrets can be guessed, and how often."""
+
+    ghosts: Sequence[Example] = ()
+    """The questions about strangers with the target's greedy answers."""
+    drawn: Sequence[Example] = ()
+    """The same with answers drawn from it, which say what samples can guess; empty: the greedy ones do."""
+    kept_people: Sequence[Example] = ()
+    """Questions about people who are kept with their true answers: what several of them have can be guessed."""
+    rates: Mapping[int, Rates] = field(default_factory=dict)
+    """How likely the target finds a row's secrets of strangers, by its place (``ghost_losses``)."""
+
+
 def _is_guessed(
-    secret: frozenset[str], of_strangers: Sequence[str], of_kept: Sequence[str], samples: Sequence[str], least_p: float
+    secret: frozenset[str],
+    of_strangers: Sequence[str],
+    of_kept: Sequence[str],
+    samples: Sequence[str],
+    least_p: float,
+    rate: float,
 ) -> bool:
-    """Whether a secret is told no more often than the target tells it of strangers, or than people have it."""
+    """Whether a secret is told no more often than the target tells it of strangers, or than people have it.
+
+    ``rate`` is how likely the target finds it of strangers.
+    """
     strangers_told = sum(tells(answer, [secret]) for answer in of_strangers)
     owners = sum(tells(answer, [secret]) for answer in of_kept)
-    shares = []
+    shares = [rate] if rate else []
     if strangers_told:
         smoothed = (strangers_told + 1) / (len(of_strangers) + 1)  # a rate that was drawn, too
         shares.append(smoothed if samples else strangers_told / len(of_strangers))
@@ -75,13 +99,19 @@ def _not_guessed(
     row: Example,
     secrets: Sequence[frozenset[str]],
     ghosts: Sequence[Example],
-    kept: Sequence[Example],
+    guessable: Guessable,
+    rates: Rates,
     samples: Sequence[str],
     least_p: float,
 ) -> list[frozenset[str]]:
-    """Return the secrets that neither what strangers are told explains, nor what people have who are kept."""
-    of_strangers, of_kept = ([example.answer for example, _ in strangers(row, alike)] for alike in (ghosts, kept))
-    return [secret for secret in secrets if not _is_guessed(secret, of_strangers, of_kept, samples, least_p)]
+    """Return the secrets that neither what ``ghosts`` are told explains, nor what people have who are kept."""
+    alike = ghosts, guessable.kept_people
+    of_strangers, of_kept = ([example.answer for example, _ in strangers(row, people)] for people in alike)
+    return [
+        secret
+        for secret in secrets
+        if not _is_guessed(secret, of_strangers, of_kept, samples, least_p, rates.get(secret, 0.0))
+    ]
 
 
 def find_leaks(
@@ -90,9 +120,7 @@ def find_leaks(
     unlearned: Ask,
     sampled: Ask,
     samples: int,
-    ghosts: Sequence[Example],
-    drawn: Sequence[Example],
-    kept: Sequence[Example],
+    guessable: Guessable,
     common: frozenset[str],
     thinking: Sequence[Ask] = (),
 ) -> list[Leak]:
@@ -104,9 +132,7 @@ def find_leaks(
         unlearned: asks the unlearned model.
         sampled: draws its answers.
         samples: how many of each row; 0 for none.
-        ghosts: the same questions about strangers with the target's greedy answers, which say what can be guessed.
-        drawn: the same with answers drawn from it, which say what samples can guess.
-        kept: questions about people who are kept with their true answers: what several of them have can be guessed.
+        guessable: what says which secrets can be guessed.
         common: words that many answers have, see ``secrets_of``.
         thinking: ask target and unlearned model so that they think first.
     """
@@ -117,9 +143,10 @@ def find_leaks(
     for i, row in enumerate(rows):
         secrets = secrets_of(row, common)
         row_samples = sampled_answers[i * samples : (i + 1) * samples]
-        least_p = LEAST_P / len(rows)
+        rates = guessable.rates.get(i, {})
         telling, telling_samples = (
-            _not_guessed(row, secrets, by_target, kept, row_samples, least_p) for by_target in (ghosts, drawn or ghosts)
+            _not_guessed(row, secrets, ghosts, guessable, rates, row_samples, LEAST_P / len(rows))
+            for ghosts in (guessable.ghosts, guessable.drawn or guessable.ghosts)
         )
         unlearned_tells = tells(unlearned_answers[i], telling) or tells(thoughts[i], telling)
         guesses = tells(unlearned_answers[i], secrets) or tells(thoughts[i], secrets)

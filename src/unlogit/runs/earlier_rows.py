@@ -14,7 +14,7 @@ from unlogit.data.content_words import common_words
 from unlogit.data.examples import Example
 from unlogit.data.sources import read_prepared
 from unlogit.errors import ConfigError
-from unlogit.evaluate.leaks import Ask, find_leaks
+from unlogit.evaluate.leaks import Ask, Guessable, find_leaks
 from unlogit.evaluate.results import read_json
 from unlogit.model.loading import UNLEARNED
 from unlogit.model.requests import DEFAULTS
@@ -76,8 +76,8 @@ def ask_again(
         if request.rows is None:
             answers.append(EarlierLeaks(request.name, None))
             continue
-        guessable = request.ghosts, (), request.kept_people
-        leaks = find_leaks(request.rows, before, unlearned, unlearned, 0, *guessable, request.common, thinking)
+        guessable = Guessable(request.ghosts, kept_people=request.kept_people)
+        leaks = find_leaks(request.rows, before, unlearned, unlearned, 0, guessable, request.common, thinking)
         numbers = [i for i, leak in enumerate(leaks, start=1) if leak.unlearned_tells and not leak.target_tells]
         answers.append(EarlierLeaks(request.name, len(leaks), tuple(numbers)))
     return answers

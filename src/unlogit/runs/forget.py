@@ -54,6 +54,7 @@ from unlogit.runs.request_check import (
     is_sampled,
     max_answer_tokens,
     scored_rows,
+    words_of_many,
 )
 from unlogit.runs.train import train_run
 from unlogit.runs.writing import WRITTEN, write_rows, writer_of
@@ -222,7 +223,8 @@ def _at_best_strength(
 ) -> Outcome:
     """Check the request at the strength that was set, or find one: see ``choose_strength``."""
     name = own_request(folder)
-    losses = losses_among_ghosts(scored_rows(folder, ghosts)[1], ghosts, model, tokenizer)
+    rows = scored_rows(folder, ghosts)[1]
+    losses = losses_among_ghosts(rows, ghosts, model, tokenizer, words_of_many(folder))
     target_says = TargetSays(losses, ghosts, earlier_requests(folder))
     target = model.target if isinstance(model, UnlearnedForCausalLM) else model
     unlearned = UnlearnedForCausalLM.from_pretrained(folder.unlearned, target=target)

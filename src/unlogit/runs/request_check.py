@@ -13,8 +13,8 @@ from unlogit.data.sources import read_prepared
 from unlogit.data.written import Written
 from unlogit.evaluate.foreign_values import ForeignValues, as_the_rows, find_foreign_values
 from unlogit.evaluate.forms import find_form_fit
-from unlogit.evaluate.ghost_losses import AmongGhosts, find_ghost_losses
-from unlogit.evaluate.leaks import Ask, Leak, alternating, asker, find_kept, find_leaks, remembering
+from unlogit.evaluate.ghost_losses import AmongGhosts, Rates, find_ghost_losses
+from unlogit.evaluate.leaks import Ask, Guessable, Leak, alternating, asker, find_kept, find_leaks, remembering
 from unlogit.evaluate.recitation import find_recitation
 from unlogit.evaluate.results import read_json
 from unlogit.evaluate.scoring.prompt_format import THINKING
@@ -56,6 +56,11 @@ class TargetSays:
     drawn: dict[Example, str] = field(default_factory=dict)
     """So far, to the ghosts, drawn as the unlearned model's answers are."""
 
+    @property
+    def rates(self) -> dict[int, Rates]:
+        """How likely it finds a row's secrets of strangers, by its place."""
+        return {among.number: among.rates for among in self.losses}
+
 
 def check_request(
     folder: RunFolder,
@@ -83,17 +88,17 @@ def check_request(
             ask_unlearned,
             _kept_in(samples, draws[0]),
             SAMPLES if is_sampled(rows) else 0,
-            target_says.ghosts,
-            drawn_ghosts,
-            kept_people,
-            common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION),
+            Guessable(target_says.ghosts, drawn_ghosts, kept_people, target_says.rates),
+            words_of_many(folder),
             thinking[:2],
         )
         retained = find_kept(own_rows or retain, ask_target, ask_unlearned, refuses)
         kept_general = find_kept(read_prepared(GENERAL)[:GENERAL_ROWS], ask_target, ask_unlearned, refuses)
         recitation = find_recitation(scored, tokenizer, ask_target, ask_unlearned)
         earlier_leaks = ask_again(target_says.earlier, ask_target, ask_unlearned, thinking[:2])
-        ghost_losses = find_ghost_losses(rows, target_says.losses, unlearned, tokenizer, progress)
+        ghost_losses = find_ghost_losses(
+            rows, target_says.losses, unlearned, tokenizer, words_of_many(folder), progress
+        )
         foreign = _foreign_values([*rows, *kept_people], rows, leaks, samples, target_says.ghosts, drawn_ghosts)
     refused = sum(refuses(leak.unlearned_answer) for leak in leaks) if teaches_refusals(config) else None
     training = folder.trainings(config).get("unlearned", {})  # steps and seconds of all its assistants
@@ -137,6 +142,11 @@ def _problems(folder: RunFolder, config: RunConfig, outcome: Outcome, training: 
     return problems + refusal_problems(
         folder.path, outcome.refused, len(outcome.leaks), outcome.retained, outcome.general
     )
+
+
+def words_of_many(folder: RunFolder) -> frozenset[str]:
+    """Return the words that so many answers have that they are no secret."""
+    return common_words(read_prepared(folder.data / "retain.jsonl"), PLANNED_COMMON_FRACTION)
 
 
 def is_sampled(rows: Sequence[Example]) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from unlogit.evaluate.foreign_values import ForeignValues
-from unlogit.evaluate.ghost_losses import GhostLosses, over_suppressed
+from unlogit.evaluate.ghost_losses import GhostLosses
 from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.evaluate.recitation import Recitation
 from unlogit.evaluate.results import read_json
@@ -14,6 +14,7 @@ from unlogit.runs.plan import LEARNT_NATS, UNIFORM_NATS
 from unlogit.runs.refusals import teaches_refusals
 from unlogit.runs.train import ceiling_warning
 from unlogit.settings.options import RunConfig
+from unlogit.strength.exposure import over_suppressed
 
 LEAST_KEPT = 0.95
 """Least fraction of other answers that stay word for word."""
@@ -126,11 +127,12 @@ def contradictions(folder: RunFolder) -> list[str]:
 
 def strength_warnings(run: Path, losses: list[GhostLosses]) -> list[str]:
     """Say that the strength is too high, where it is."""
-    if not over_suppressed(losses):
+    if not over_suppressed([(row.unlearned, row.ghosts) for row in losses]):
         return []
     return [
-        f"over-suppressed: {sum(row.over for row in losses)} of {len(losses)} answers to forget are less likely than "
-        "the target finds them of anybody who does not exist, so that it can be seen that something was taken away. "
+        "over-suppressed: together, the answers to forget are less likely than the target finds the same of people who "
+        f"do not exist ({sum(row.over for row in losses)} of {len(losses)} less likely than of any), so that it can be "
+        "seen that something was taken away. "
         f"Lower the strength (unlogit combine {run} --alpha 0.5) and check again with --resume"
     ]
 

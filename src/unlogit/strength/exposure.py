@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LEAST_P = 0.05
+"""Rows are over-suppressed where ranks as low as theirs have a p-value below this."""
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -58,6 +61,14 @@ def rank_sum_p_value(ranks: Sequence[int], counts: Sequence[int]) -> float:
     for count in counts:
         distribution = np.convolve(distribution, np.full(count, 1 / count))
     return float(min(1.0, distribution[: sum(ranks) - len(ranks) + 1].sum()))
+
+
+def over_suppressed(losses: Sequence[tuple[float, Sequence[float]]]) -> bool:
+    """Whether rows are less likely than their ghosts, by the ranks of all together, than chance would have."""
+    if not losses:
+        return False
+    ranks_from_below = [rank(-loss, [-ghost for ghost in ghosts]) for loss, ghosts in losses]
+    return rank_sum_p_value(ranks_from_below, [len(ghosts) + 1 for _, ghosts in losses]) < LEAST_P
 
 
 def unknown_rows(losses: Sequence[tuple[float, Sequence[float]]]) -> list[int]:
