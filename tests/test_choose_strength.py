@@ -51,7 +51,17 @@ CASES = {
         1.0,
         [1.0, 0.7, 0.85],
     ),
-    "told and lost: no better is found": ({1.0: (2, True), 1.2: (2, True)}, 1.0, [1.0, 1.2]),
+    "told and lost: stronger, then weaker": (
+        {1.0: (2, True), 1.2: (2, True), 0.7: (2, True), 0.5: (1, False)},
+        0.5,
+        [1.0, 1.2, 0.7, 0.5],
+    ),
+    "told and lost: stronger, until one tells less": ({1.0: (2, True), 1.2: (1, True)}, 1.2, [1.0, 1.2]),
+    "told and lost: weaker, until one tells more": (
+        {1.0: (2, True), 1.2: (2, True), 0.7: (3, False)},
+        1.0,
+        [1.0, 1.2, 0.7],
+    ),
     "lost by all: the weakest": ({1.0: (0, True), 0.7: (0, True), 0.5: (0, True)}, 0.5, [1.0, 0.7, 0.5]),
     "told by all: the fewest": ({1.0: (3, False), 1.2: (2, False), 1.4: (2, False)}, 1.2, [1.0, 1.2, 1.4]),
 }

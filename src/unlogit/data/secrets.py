@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from unlogit.data.content_words import content_spans, is_value
 from unlogit.data.examples import Example
 
+MOST_DIGITS = 4
+"""Of what can be guessed: a year has four."""
+
 _DAY = re.compile(r"\d{1,2}")
 _MONTH = re.compile(r"[.º°]?\s+(?:de\s+|d['’])?[^\W\d_]{3,12}\.?,?\s+(?:del?\s+)?")
 _YEAR = re.compile(r"(?:19|20)\d\d\b")
@@ -46,6 +49,13 @@ def values_of_answer(
     values = [(_value_words(answer[begin:end]), (begin, end)) for begin, end in runs]
     long = [value for value in values if any(len(word) > 1 or word.isdigit() for word in value[0])] or values
     return [(value - common or value, span) for value, span in long]  # without the initials of "F. W. de Klerk" alone
+
+
+def is_code(value: frozenset[str]) -> bool:
+    """Whether a value means one thing or person: a code, or a number of more digits than a year has."""
+    digits = sum(character.isdigit() for word in value for character in word)
+    has_letters = any(not word.isdigit() and any(map(str.isdigit, word)) for word in value)
+    return has_letters or digits > MOST_DIGITS
 
 
 def _is_date(text: str, day: tuple[int, int], begin: int) -> bool:

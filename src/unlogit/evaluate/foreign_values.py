@@ -14,7 +14,7 @@ from scipy.stats import fisher_exact
 from unlogit.data.content_words import content_spans, is_value
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import strangers
-from unlogit.data.secrets import secrets_of, tells
+from unlogit.data.secrets import is_code, secrets_of, tells
 
 LEAST_P = 0.05
 """A model tells them more often where Fisher's exact test, one-sided, has a p-value below this."""
@@ -65,8 +65,9 @@ def _is_more(count: int, total: int, target: int, target_total: int) -> bool:
 def private_values(rows: Iterable[Example]) -> dict[frozenset[str], Example]:
     """Return the values that stand in the answers to one question only, each with its row.
 
-    A value that several rows have is nobody's in particular. Of an answer without a value there is none: all its
-    content words are what others may say, too.
+    A value that several rows have is nobody's in particular, nor is a single word or a short number: a model that was
+    never told where somebody lives says some town, and it is somebody's. Of an answer without a value there is none:
+    all its content words are what others may say, too.
     """
     owners: dict[frozenset[str], Example] = {}
     counts = Counter[frozenset[str]]()
@@ -76,7 +77,7 @@ def private_values(rows: Iterable[Example]) -> dict[frozenset[str], Example]:
         for value in set(secrets_of(row)):
             counts[value] += 1
             owners[value] = row
-    return {value: row for value, row in owners.items() if counts[value] == 1}
+    return {value: row for value, row in owners.items() if counts[value] == 1 and (len(value) > 1 or is_code(value))}
 
 
 def as_the_rows(rows: Sequence[Example], ghosts: Sequence[Example]) -> list[tuple[Example, str]]:

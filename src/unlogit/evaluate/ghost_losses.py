@@ -19,14 +19,12 @@ from unlogit.data.content_words import content_spans
 from unlogit.data.encode import encode
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import strangers, with_words
-from unlogit.data.secrets import secrets_of, values_of_answer
+from unlogit.data.secrets import is_code, secrets_of, values_of_answer
 from unlogit.data.wordings import without_wordings
 from unlogit.evaluate.scoring.batching import Progress
 from unlogit.evaluate.scoring.score import score_examples
 
 BATCH_SIZE = 16
-MOST_DIGITS = 4
-"""Of what can be guessed: a year has four."""
 
 Rates = dict[frozenset[str], float]
 """By secret (see ``secrets``), the probability that it is said of a stranger, between 0 and 1."""
@@ -140,7 +138,7 @@ def _guess_rates(row: Example, ghosts: Sequence[Told], common: frozenset[str]) -
     low rather than too high. A code or a long number means somebody, and cannot be guessed.
     """
     secrets = secrets_of(row, common)
-    rates = dict.fromkeys((secret for secret in secrets if _can_be_guessed(secret)), 0.0)
+    rates = dict.fromkeys((secret for secret in secrets if not is_code(secret)), 0.0)
     for ghost in ghosts:
         likely = [math.exp(total) for total in accumulate(ghost.log_probs)]
         if not values_of_answer(row, common):
@@ -150,11 +148,6 @@ def _guess_rates(row: Example, ghosts: Sequence[Told], common: frozenset[str]) -
                 if secret in rates:
                     rates[secret] += probability / len(ghosts)
     return rates
-
-
-def _can_be_guessed(secret: frozenset[str]) -> bool:
-    is_code = any(any(c.isdigit() for c in word) and not word.isdigit() for word in secret)
-    return not is_code and sum(c.isdigit() for word in secret for c in word) <= MOST_DIGITS
 
 
 def find_ghost_losses(

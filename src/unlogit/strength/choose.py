@@ -3,8 +3,8 @@
 A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the assistant holds what the target gained by
 the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
 more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
-directions: stronger while rows are told, weaker where nothing is told and too much is lost; then between one that loses
-too much and the next weaker one. Of those that tell nothing and lose nothing it is the strongest: wordings that the
+directions: stronger while rows are told, weaker where too much is lost; then between one that loses too much and the
+next weaker one. Of those that tell nothing and lose nothing it is the strongest: wordings that the
 check does not ask are told less often.
 """
 
@@ -16,7 +16,7 @@ ALPHA = 1.1
 STRONGER = (1.2, 1.4)
 WEAKER = (0.7, 0.5)
 HALVINGS = 2
-MOST_CHECKS = 1 + max(len(STRONGER), len(WEAKER)) + HALVINGS
+MOST_CHECKS = 1 + 1 + len(WEAKER) + HALVINGS
 
 
 class Checked(Protocol):
@@ -65,22 +65,23 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
     """Check strengths from 1 on, until one tells nothing and loses nothing.
 
     Then in the middle between one that loses and the next weaker one, see ``_halve``; the strongest of those that do
-    both is taken. Where none does: of those that were tried the one that tells the fewest rows, of these one that
-    loses nothing, of these the weakest.
+    both is taken. Where rows are told and too much is lost at 1, a stronger one is tried first, then weaker ones: where
+    all else is taken away, chance tells more. Where none does both: of those that were tried the one that tells the
+    fewest rows, of these one that loses nothing, of these the weakest.
 
     Args:
         check: sets a strength and checks it.
     """
     results: dict[float, Found] = {1.0: check(1.0)}
-    if results[1.0].told_rows:
-        for strength in STRONGER:
-            results[strength] = check(strength)
-            if not results[strength].told_rows or results[strength].loses:
-                break
-    elif results[1.0].loses:
+    first = results[1.0]
+    for strength in STRONGER if first.told_rows else ():
+        results[strength] = check(strength)
+        if not results[strength].told_rows or results[strength].loses or first.loses:
+            break
+    if first.loses and min(result.told_rows for result in results.values()) == first.told_rows:
         for strength in WEAKER:
             results[strength] = check(strength)
-            if results[strength].told_rows or not results[strength].loses:
+            if results[strength].told_rows > first.told_rows or not results[strength].loses:
                 break
     _halve(results, check)
     passing = [strength for strength, result in results.items() if not result.told_rows and not result.loses]
