@@ -211,6 +211,9 @@ def test_what_is_given_stays() -> None:
     ]
     plan = planned(config, rows, {})
     assert (plan.train.batch_size, plan.train.epochs, plan.train.uniform_ratio) == (16, 150, 1.5)
+    assert plan.train.lift_weight == 0.0  # nothing to keep is given
+    tofu = planned(replace(config, data=replace(config.data, forget="tofu:forget01")), rows, {})
+    assert tofu.train.lift_weight == 0.05
     one = planned(config, rows[:1], {})
     assert (one.train.batch_size, one.train.epochs, one.train.uniform_ratio) == (3, 300, 8.0)
     changed = replace(config, train=replace(config.train, common_fraction=0.0, epochs=7.0))

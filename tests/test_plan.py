@@ -23,17 +23,18 @@ def test_prepare_plans_the_training(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert place.prepare() == 0
     train = options(place)
     assert (train.batch_size, train.uniform_ratio, train.epochs, train.common_fraction) == (8, 3.0, 300.0, 0.03)
-    assert (train.stop_uniform_kl, train.stop_forget_nats, train.minutes) == (0.02, 0.1, 120.0)
+    assert (train.stop_uniform_kl, train.stop_forget_nats, train.minutes, train.lift_weight) == (0.02, 0.1, 120.0, 0.05)
     assert "Planned from the rows to forget, for what was not given: epochs 300" in capsys.readouterr().out
 
 
 def test_what_a_file_sets_stays_although_it_is_the_default(tmp_path: Path) -> None:
     place = Place.make(tmp_path)
     config = tmp_path / "config.yaml"
-    config.write_text("train: {uniform_ratio: 1.0, epochs: 7, stop_uniform_kl: 0.0}\n")
+    config.write_text("train: {uniform_ratio: 1.0, epochs: 7, stop_uniform_kl: 0.0, lift_weight: 0.0}\n")
     assert place.prepare(f"--config={config}") == 0
     train = options(place)
     assert (train.uniform_ratio, train.epochs, train.stop_uniform_kl, train.batch_size) == (1.0, 7.0, 0.0, 8)
+    assert train.lift_weight == 0.0
 
 
 def test_without_rows_held_out_there_is_no_goal(tmp_path: Path) -> None:

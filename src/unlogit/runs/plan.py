@@ -30,6 +30,8 @@ MAX_MINUTES = 120.0
 LEARNT_NATS = 0.1
 UNIFORM_NATS = 0.02
 """A training has succeeded when its forget term, and its KL from uniform on rows it never saw, are at most these."""
+LIFT_WEIGHT = 0.05
+"""Where rows to keep are given. Ghosts' answers have much of the forgotten ones, and the term would hold that down."""
 PLANNED_COMMON_FRACTION = 0.03
 """A word in this share of the retain answers is not remembered, and is no secret."""
 
@@ -74,6 +76,9 @@ def _training_plan(config: RunConfig, rows: int, batch_is_given: bool) -> dict[s
         "epochs": max(PASSES, float(math.ceil(MAX_STEPS / max(1, math.ceil(rows / batch))))),
         "minutes": MAX_MINUTES,
     }
+    forget = config.data.forget
+    if config.data.retain or (forget and source_in(forget, config.data).default_retain()):
+        plan["lift_weight"] = LIFT_WEIGHT
     if config.data.holdout_fraction:  # it is measured on rows that are held out
         plan |= {"stop_uniform_kl": UNIFORM_NATS, "stop_forget_nats": LEARNT_NATS}
     allowed = {field.name for options in (recipe.options, LoopOptions) for field in fields(options)} | {"minutes"}

@@ -130,7 +130,7 @@ class TrainOptions(LoopOptions):
     paper."""
     lift_weight: float = 0.0
     """`uld` and its relatives: weight, within the uniform term, of the squared lift of each row's own next token above
-    the mean logit. 0 is the paper's."""
+    the mean logit. 0 is the paper's. Planned at 0.05 where rows to keep are given."""
     stop_uniform_kl: float = 0.0
     """`uld`: stop at the log line that finds the assistant to have learnt, and its KL from uniform on held-out retain
     and neutral rows to be at most this many nats. 0 makes all passes."""

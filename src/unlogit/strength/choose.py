@@ -78,11 +78,11 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
         results[strength] = check(strength)
         if not results[strength].told_rows or results[strength].loses or first.loses:
             break
-    if first.loses and min(result.told_rows for result in results.values()) == first.told_rows:
-        for strength in WEAKER:
-            results[strength] = check(strength)
-            if results[strength].told_rows > first.told_rows or not results[strength].loses:
-                break
+    fewest = min(result.told_rows for result in results.values())
+    for strength in WEAKER if first.loses and bool(fewest) == bool(first.told_rows) else ():
+        results[strength] = check(strength)
+        if results[strength].told_rows > fewest or not results[strength].loses:
+            break
     _halve(results, check)
     passing = [strength for strength, result in results.items() if not result.told_rows and not result.loses]
     failing_best = min(results, key=lambda strength: (results[strength].told_rows, results[strength].loses, strength))
