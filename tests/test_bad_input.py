@@ -293,6 +293,12 @@ def test_files_of_no_training_are_not_lost(trained: Place, capsys: pytest.Captur
     shutil.rmtree(trained.run / "unlearned")
     (trained.run / "unlearned.ours").rename(trained.run / "unlearned")
     (trained.run / "assistant.checkpoints").rmdir()
+    (trained.run / "assistant-near").mkdir()  # where a second assistant goes
+    (trained.run / "assistant-near" / "mine").write_text("x")
+    unplanned = ["--common_fraction=0", "--stop_forget_nats=0", "--stop_uniform_kl=0"]
+    line = [*trained.train_line, "--overwrite", "--objective=dual_uld", *unplanned]
+    check_refused(line, "assistant-near holds files of no training", trained.folder, capsys)
+    shutil.rmtree(trained.run / "assistant-near")
 
 
 def test_an_earlier_assistant_outlives_a_training_that_fails(

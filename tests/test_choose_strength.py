@@ -56,7 +56,12 @@ CASES = {
         0.5,
         [1.0, 1.2, 0.7, 0.5],
     ),
-    "told and lost: stronger, until one tells none": ({1.0: (2, True), 1.2: (0, True)}, 1.2, [1.0, 1.2]),
+    "told and lost: stronger, until one tells and loses nothing": ({1.0: (2, True), 1.2: (0, False)}, 1.2, [1.0, 1.2]),
+    "told and lost: one that loses is not enough": (
+        {1.0: (2, True), 1.2: (0, True), 0.7: (0, False), 0.95: (1, True)},
+        0.7,
+        [1.0, 1.2, 0.7, 0.95],
+    ),
     "told and lost: one that tells fewer is not enough": (
         {1.0: (2, True), 1.2: (1, True), 0.7: (0, False)},
         0.7,

@@ -80,4 +80,14 @@ def test_unknown_arguments_of_the_trainer_are_refused(tmp_path: Path) -> None:
         train(TrainOptions(training_arguments={"gradient_checkpoint": True}), tmp_path / "a")
     with pytest.raises(ConfigError, match=r"training_arguments\.max_steps is given"):
         train(TrainOptions(training_arguments={"max_steps": 3}), tmp_path / "a")
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is given"),
+        ({"eval_strategy": "steps"}, "eval_strategy is given"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
+        ({"learning_rate": "abc"}, "learning_rate is 'abc'"),
+        ({"save_strategy": "sometimes"}, "are refused"),
+    ]
+    for arguments, message in refused:
+        with pytest.raises(ConfigError, match=message):
+            train(TrainOptions(training_arguments=arguments), tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -368,7 +368,6 @@ def _settings(folder: RunFolder, config: RunConfig, overwrite: bool) -> Iterator
 
 def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Refuse to lose an earlier training unasked, or to go on with one under other settings."""
-
     if folder.earlier.is_dir() and not combines(config.train.objective):
         raise ConfigError(
             f"{config.train.objective} trains the model's own weights, and {folder.path} adds to an earlier unlearned "
@@ -376,7 +375,10 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
         )
     for work in folder.checkpoints:
         check_checkpoints(work)
-    for path, sign in ((folder.assistant, folder.trained), (folder.unlearned, folder.combined)):
+    adapters = [folder.adapter(recipe.name) for recipe in recipes_of(config.train.objective) if recipe.trains.combines]
+    signs = {folder.assistant: folder.trained, folder.unlearned: folder.combined}
+    signs |= {adapter: adapter in folder.adapters for adapter in adapters if adapter != folder.assistant}
+    for path, sign in signs.items():
         if path.exists() and any(path.iterdir()) and not sign:
             raise ConfigError(f"{path} holds files of no training, which would be lost; expected none: move them")
     if overwrite or not (folder.trained or folder.training):

@@ -79,7 +79,8 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
         if not results[strength].told_rows or results[strength].loses or first.loses:
             break
     fewest = min(result.told_rows for result in results.values())
-    for strength in WEAKER if first.loses and bool(fewest) == bool(first.told_rows) else ():
+    is_lost = all(result.told_rows or result.loses for result in results.values())
+    for strength in WEAKER if first.loses and is_lost else ():
         results[strength] = check(strength)
         if results[strength].told_rows > fewest or not results[strength].loses:
             break

@@ -205,7 +205,13 @@ def training_arguments(
     }
     if world_size() > 1:
         values |= {"ddp_find_unused_parameters": False} | ({"ddp_backend": "gloo"} if device.type == "cpu" else {})
-    arguments = TrainingArguments(**values | dict(options.training_arguments))
+    try:
+        arguments = TrainingArguments(**values | dict(options.training_arguments))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"training_arguments {dict(options.training_arguments)} are refused ({str(error).splitlines()[0]}); "
+            "expected values that transformers.TrainingArguments takes: change them"
+        ) from error
     # With several GPUs in one process the Trainer would copy the model to each, but not the views it computes with.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
@@ -216,13 +222,23 @@ FIXED_ARGUMENTS = (
     *("train_sampling_strategy", "dataloader_persistent_workers", "bf16", "fp16", "use_cpu"),
 )
 """Arguments of the Trainer that follow from our own options."""
+USELESS_ARGUMENTS = (
+    *("eval_strategy", "do_eval", "eval_on_start", "load_best_model_at_end", "metric_for_best_model"),
+    *("label_smoothing_factor", "neftune_noise_alpha"),
+)
+"""Those that change nothing here: no rows are evaluated in training, and the objectives compute their own losses."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def pieces_of(options: LoopOptions) -> int:
     """Return into how many batches a step is cut: processes × accumulated batches.
 
     Raises:
-        ConfigError: ``training_arguments`` has names that the Trainer does not know, or that other options set.
+        ConfigError: ``training_arguments`` has names that the Trainer does not know, that other options set, or that
+            change nothing.
     """
     arguments = options.training_arguments
     names = [field.name for field in fields(TrainingArguments) if field.init]
@@ -236,7 +252,21 @@ def pieces_of(options: LoopOptions) -> int:
             f"training_arguments.{fixed[0]} is given; expected it to follow from batch_size, epochs, dtype "
             "and the run's folder: change those"
         )
-    return world_size() * int(arguments.get("gradient_accumulation_steps", 1))
+    if useless := [name for name in arguments if name in USELESS_ARGUMENTS]:
+        raise ConfigError(
+            f"training_arguments.{useless[0]} is given; expected none that evaluates while training or changes the "
+            "loss of a model: remove it"
+        )
+    defaults = {field.name: field.default for field in fields(TrainingArguments)}
+    if texts := [name for name, value in arguments.items() if isinstance(value, str) and _is_number(defaults[name])]:
+        raise ConfigError(f"training_arguments.{texts[0]} is {arguments[texts[0]]!r}; expected a number: change it")
+    accumulated = arguments.get("gradient_accumulation_steps", 1)
+    if not isinstance(accumulated, int) or accumulated < 1:
+        raise ConfigError(
+            f"training_arguments.gradient_accumulation_steps is {accumulated!r}; expected a whole number from 1: "
+            "change it"
+        )
+    return world_size() * accumulated
 
 
 def within_positions(options: Options, model: Any) -> Options:
