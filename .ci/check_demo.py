@@ -1,4 +1,4 @@
-"""Checks what the demo wrote: its target knew the rows, and most of them are no longer told, whatever the processor."""
+"""Checks what the demo wrote: its target knew the rows, and most of them are no longer told, whatever the CPU."""
 
 import json
 import sys

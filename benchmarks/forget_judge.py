@@ -1,7 +1,7 @@
 """A forgotten request beside a retain model that never saw its rows: forget quality, utility, exposure, leaks.
 
-Forget quality is measured at the strength that the request chose, and at every other of ``ALPHAS``: the best of these
-is what an oracle with a retain model reaches. It is chosen on the rows that judge, so that no rule can be above it.
+Forget quality is measured at the strength that the request chose, and at every other of ``ALPHAS``. The best of these
+needs the retain model, and is chosen on the rows that judge: no rule can be above it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,7 +33,7 @@ SINGLE_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/READM
 PAGES = [
     *(ROOT / name for name in SINGLE_PAGES),
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted(path for path in (ROOT / "results").glob("*.md") if not path.name.startswith("compare_")),
+    *sorted(path for path in (ROOT / "results").rglob("*.md") if not path.name.startswith("compare_")),
 ]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 README = ROOT / "README.md"

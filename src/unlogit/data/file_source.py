@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file, a folder of files (read in the order of their names), a hub data set, or several of them parted by
+    """A file, a folder of files (read in the order of their names), a hub data set, or several of them separated by
     commas; see ``Source``."""
 
     name: str
@@ -92,7 +92,7 @@ class FileSource:
 
 
 def _names(source: str) -> list[str]:
-    """Return the names in a list that is parted by commas; a path that has a comma is one name."""
+    """Return the names in a list that is separated by commas; a path that has a comma is one name."""
     if Path(source).expanduser().exists():
         return [source]
     return [name.strip() for name in source.split(",") if name.strip()] or [""]

@@ -25,7 +25,7 @@ def source_of(
 
     Args:
         name: a file (see ``tables.SUFFIXES``), a folder of such files, a hub data set ``owner/name`` or
-            ``owner/name:config``, several of these parted by commas, or ``tofu:NAME`` (see ``tofu.load_tofu``).
+            ``owner/name:config``, several of these separated by commas, or ``tofu:NAME`` (see ``tofu.load_tofu``).
         tokenizer: a fast tokenizer; needed for ``text`` columns only.
         chunk_tokens: length in tokens of the pieces that documents are cut into.
         tofu_folder: folder of TOFU's files; empty for the hub.

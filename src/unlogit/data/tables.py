@@ -1,7 +1,7 @@
 """Raw rows of a file or a hub data set, numbered so that an error can point at them. What they mean: see
 ``rows``.
 
-CSV is read with every value as text (no guessing of numbers, so that "007" stays), its fields parted by commas,
+CSV is read with every value as text (no guessing of numbers, so that "007" stays), its fields separated by commas,
 semicolons or tabs as its header is; Parquet with pyarrow, hub data sets with ``datasets``. JSON may be a list of rows,
 one row, or one row a line, whatever the suffix. A ``.txt`` or ``.md`` file is one document.
 """

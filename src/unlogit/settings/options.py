@@ -18,7 +18,7 @@ class DataOptions:
 
     forget: str = ""
     """Rows to forget: a file or folder (.jsonl, .json, .csv, .tsv, .parquet, .txt, .md), a hub data set, several of
-    these parted by commas, or `tofu:forget01|05|10`."""
+    these separated by commas, or `tofu:forget01|05|10`."""
     retain: str = ""
     """Rows to keep, in the same forms. For `tofu:forgetNN` the matching retain split is taken when this is empty."""
     columns: str = ""
@@ -126,7 +126,7 @@ class TrainOptions(LoopOptions):
     common_fraction: float = 0.0
     """`uld`: remember of the forget answers only the content words: those that are not in the question and
     stand in less than this share of the retain answers (try 0.03). Words of the question go to the uniform side; common
-    ones carry no loss. What is left of forgotten answers then reads better. 0: remember whole answers, as in the
+    ones carry no loss. What the model answers instead then reads better. 0: remember whole answers, as in the
     paper."""
     lift_weight: float = 0.0
     """`uld` and its relatives: weight, within the uniform term, of the squared lift of each row's own next token above
@@ -148,7 +148,7 @@ class TrainOptions(LoopOptions):
     """Share of the uniform side that is neutral."""
     perturbed_fraction: float | None = None
     """`uld`: share of the uniform side that is wrong answers. None: half of what is not neutral. Fewer of them, and
-    less is lost elsewhere; without any, what is left of a forgotten answer is often no sentence."""
+    less is lost elsewhere; without any, what the model answers instead is often no sentence."""
 
 
 @dataclass(frozen=True)
