@@ -62,6 +62,11 @@ CASES = {
         0.7,
         [1.0, 1.2, 0.7, 0.95],
     ),
+    "told and lost: stronger while it loses nothing": (
+        {1.0: (2, True), 1.2: (1, False), 1.4: (0, False)},
+        1.4,
+        [1.0, 1.2, 1.4],
+    ),
     "told and lost: one that tells fewer is not enough": (
         {1.0: (2, True), 1.2: (1, True), 0.7: (0, False)},
         0.7,

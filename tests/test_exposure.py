@@ -59,4 +59,5 @@ def test_over_suppressed() -> None:
     assert over_suppressed([(2.93, ghosts)] * 6)
     assert not over_suppressed([(1.0, ghosts)] * 6)
     assert not over_suppressed([(9.0, ghosts[:2])])
+    assert not over_suppressed([(2.0, (2.0,) * 32)])  # no likelier, nor less
     assert not over_suppressed([])

@@ -27,9 +27,9 @@ def test_a_value_of_several_rows_is_nobody_s() -> None:
     assert set(values.values()) == {ANN, ANN_TOWN, BO, BO_TOWN}
     assert frozenset({"penmoor"}) not in values
     assert len(values) == 4
-    assert set(private_values([Example("Where is Ann?", "She is in Ghent since 2015, number 21955.")])) == {
-        frozenset({"21955"})
-    }
+    assert set(
+        private_values([Example("Where is Ann?", "She is in Ghent since 2015, as in the 1990s, number 21955.")])
+    ) == {frozenset({"21955"})}
     assert private_values([Example("Is Ann kind?", "She is very kind."), Example("", "In 1912.", "text")]) == {}
 
 

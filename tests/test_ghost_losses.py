@@ -89,6 +89,14 @@ def test_an_answer_that_tells_nothing_is_compared_whole() -> None:
     row = Example("Is Ann Doe here?", "Yes.")
     (scored,) = score_told(target, tokenizer, [row], frozenset({"yes"}))
     tokens = spans_by_hand(target, row, tokenizer, ["Yes."])[0]
-    end = scored.tokens - len(tokens)
-    assert end in (0, 1)
-    assert -scored.loss * scored.tokens <= sum(tokens) + 1e-5
+    assert scored.tokens == len(tokens)
+    assert scored.loss == pytest.approx(-sum(tokens) / len(tokens), rel=1e-4)
+
+
+def test_a_value_that_is_told_twice_has_one_rate() -> None:
+    target, tokenizer = tiny_target(), tiny_tokenizer()
+    row = Example("Where does Ann Doe live?", "Ann Doe lives in Ghent. She has lived in Ghent since birth.")
+    ghosts = [Example("Where does Bo Lu live?", "")]
+    (among,) = losses_among_ghosts([row], ghosts, target, tokenizer)
+    tokens = spans_by_hand(target, ghost_rows(row, ghosts)[0], tokenizer, ["Ghent"])[0]
+    assert among.rates == {frozenset({"ghent"}): pytest.approx(math.exp(sum(tokens)), rel=1e-3)}

@@ -51,6 +51,7 @@ def test_a_leak_is_what_only_the_row_tells() -> None:
     assert (of_nobody.samples_that_tell, likely.samples_that_tell) == (2, 0)
     assert leak("No.", *["In Penmoor"] * 9, *["No"] * 7, ghosts=(), rate=0.05).samples_that_tell == 9
     assert leak("In Penmoor.", ghosts=(), rate=0.05).unlearned_guesses
+    assert leak("In Penmoor.", *["No"] * 16, ghosts=(), rate=1e-12).unlearned_tells
 
 
 def test_what_several_people_have_who_are_kept_can_be_guessed() -> None:

@@ -152,6 +152,27 @@ def _token_sides(
     return sides if "forget" in sides else None
 
 
+def tokens_of_spans(example: Example, tokenizer: Any, spans: Spans) -> list[range]:
+    """Return the tokens of each span of characters of a row's answer, counted from the answer's first token.
+
+    A token that reaches into a span belongs to it.
+    """
+    prompt, answer, has_special = render(example, tokenizer, False)
+    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
+    content = (begin, begin + len(example.answer.rstrip()))
+    _, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
+    start = max(1, next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets)))
+    token_ranges = []
+    for span_first, span_end in spans:
+        inside = [
+            i - start
+            for i, (first, last) in enumerate(offsets)
+            if i >= start and first - begin < span_end and last - begin > span_first
+        ]
+        token_ranges.append(range(inside[0], inside[-1] + 1) if inside else range(0))
+    return token_ranges
+
+
 def encode_answers(example: Example, tokenizer: Any, answers: tuple[str, ...]) -> list[Encoded]:
     """Tokenise the example's prompt with each of ``answers`` in turn."""
     return [encode(replace(example, answer=answer), tokenizer) for answer in answers]

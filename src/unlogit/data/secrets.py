@@ -14,6 +14,8 @@ from unlogit.data.examples import Example
 MOST_DIGITS = 4
 """Of what can be guessed: a year has four."""
 
+_COUNTED = re.compile(r"\d+(?:s|st|nd|rd|th|am|pm)")
+"""A number with its ending, as in "the 1990s"."""
 _DAY = re.compile(r"\d{1,2}")
 _MONTH = re.compile(r"[.º°]?\s+(?:de\s+|d['’])?[^\W\d_]{3,12}\.?,?\s+(?:del?\s+)?")
 _YEAR = re.compile(r"(?:19|20)\d\d\b")
@@ -54,7 +56,9 @@ def values_of_answer(
 def is_code(value: frozenset[str]) -> bool:
     """Whether a value means one thing or person: a code, or a number of more digits than a year has."""
     digits = sum(character.isdigit() for word in value for character in word)
-    has_letters = any(not word.isdigit() and any(map(str.isdigit, word)) for word in value)
+    has_letters = any(
+        any(map(str.isdigit, word)) and not word.isdigit() and not _COUNTED.fullmatch(word) for word in value
+    )
     return has_letters or digits > MOST_DIGITS
 
 

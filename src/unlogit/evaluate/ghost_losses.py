@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 from unlogit.data.content_words import content_spans
-from unlogit.data.encode import encode
+from unlogit.data.encode import tokens_of_spans
 from unlogit.data.examples import Example
 from unlogit.data.ghosts import strangers, with_words
 from unlogit.data.secrets import is_code, secrets_of, values_of_answer
@@ -82,18 +82,10 @@ def score_told(
 
 def _told(row: Example, log_probs: Sequence[float], tokenizer: Any, common: frozenset[str]) -> Told:
     spans = [span for _, span in values_of_answer(row, common)] or content_spans(row, common)[0]
-    bounds = [[_tokens_of(row, row.answer[:end].rstrip(), tokenizer) for end in span] for span in spans]
-    of_spans = [log_probs[first : max(last, first + 1)] for first, last in bounds]
-    of_spans = [tokens for tokens in of_spans if tokens] or [log_probs]  # "Yes.", or cut before its first value
+    token_ranges = tokens_of_spans(row, tokenizer, spans)
+    of_spans = [[log_probs[i] for i in numbers if i < len(log_probs)] for numbers in token_ranges]
+    of_spans = [tokens for tokens in of_spans if tokens] or [list(log_probs)]  # an answer of nothing but common words
     return Told(tuple(map(sum, of_spans)), sum(map(len, of_spans)))
-
-
-def _tokens_of(row: Example, answer: str, tokenizer: Any) -> int:
-    """Return how many tokens the beginning of an answer has, without what closes it."""
-    if not answer:
-        return 0
-    closing = encode(replace(row, answer="a"), tokenizer).answer_tokens - 1
-    return encode(replace(row, answer=answer), tokenizer).answer_tokens - closing
 
 
 @dataclass(frozen=True)
@@ -144,9 +136,9 @@ def _guess_rates(row: Example, ghosts: Sequence[Told], common: frozenset[str]) -
         if not values_of_answer(row, common):
             likely = likely[-1:]  # all content words together are the secret
         if len(likely) == len(secrets):  # else a made-up name reads as a value
-            for secret, probability in zip(secrets, likely, strict=True):
-                if secret in rates:
-                    rates[secret] += probability / len(ghosts)
+            first_told = dict(reversed([*zip(secrets, likely, strict=True)]))
+            for secret in rates:
+                rates[secret] += min(1.0, first_told[secret]) / len(ghosts)
     return rates
 
 

@@ -92,6 +92,8 @@ def _is_guessed(
     if not samples:
         return max(shares, default=0.0) >= GUESSED
     count = sum(tells(answer, [secret]) for answer in samples)
+    if not count:  # only the greedy answer may tell it: a sample says nothing of a rate
+        return max(shares, default=0.0) >= GUESSED
     return any(binomtest(count, len(samples), share, alternative="greater").pvalue >= least_p for share in shares)
 
 

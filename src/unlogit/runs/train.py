@@ -377,7 +377,8 @@ def _check_earlier(folder: RunFolder, config: RunConfig, resume: bool, overwrite
         check_checkpoints(work)
     adapters = [folder.adapter(recipe.name) for recipe in recipes_of(config.train.objective) if recipe.trains.combines]
     signs = {folder.assistant: folder.trained, folder.unlearned: folder.combined}
-    signs |= {adapter: adapter in folder.adapters for adapter in adapters if adapter != folder.assistant}
+    if not folder.training:  # else one may have been cut off while it was being written
+        signs |= {adapter: adapter in folder.adapters for adapter in adapters if adapter != folder.assistant}
     for path, sign in signs.items():
         if path.exists() and any(path.iterdir()) and not sign:
             raise ConfigError(f"{path} holds files of no training, which would be lost; expected none: move them")

@@ -16,7 +16,7 @@ ALPHA = 1.1
 STRONGER = (1.2, 1.4)
 WEAKER = (0.7, 0.5)
 HALVINGS = 2
-MOST_CHECKS = 1 + 1 + len(WEAKER) + HALVINGS
+MOST_CHECKS = 1 + len(STRONGER) + len(WEAKER) + HALVINGS
 
 
 class Checked(Protocol):
@@ -76,7 +76,7 @@ def choose_strength(check: Callable[[float], Found]) -> Chosen[Found]:
     first = results[1.0]
     for strength in STRONGER if first.told_rows else ():
         results[strength] = check(strength)
-        if not results[strength].told_rows or results[strength].loses or first.loses:
+        if not results[strength].told_rows or results[strength].loses:
             break
     fewest = min(result.told_rows for result in results.values())
     is_lost = all(result.told_rows or result.loses for result in results.values())

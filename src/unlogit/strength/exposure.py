@@ -67,7 +67,7 @@ def over_suppressed(losses: Sequence[tuple[float, Sequence[float]]]) -> bool:
     """Whether rows are less likely than their ghosts, by the ranks of all together, than chance would have."""
     if not losses:
         return False
-    ranks_from_below = [rank(-loss, [-ghost for ghost in ghosts]) for loss, ghosts in losses]
+    ranks_from_below = [1 + sum(ghost >= loss for ghost in ghosts) for loss, ghosts in losses]  # ties stand before it
     return rank_sum_p_value(ranks_from_below, [len(ghosts) + 1 for _, ghosts in losses]) < LEAST_P
 
 

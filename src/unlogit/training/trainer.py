@@ -259,9 +259,12 @@ def pieces_of(options: LoopOptions) -> int:
         )
     defaults = {field.name: field.default for field in fields(TrainingArguments)}
     if texts := [name for name, value in arguments.items() if isinstance(value, str) and _is_number(defaults[name])]:
-        raise ConfigError(f"training_arguments.{texts[0]} is {arguments[texts[0]]!r}; expected a number: change it")
+        raise ConfigError(
+            f"training_arguments.{texts[0]} is {arguments[texts[0]]!r}; expected a number: change it (1e-4 is written "
+            "1.0e-4)"
+        )
     accumulated = arguments.get("gradient_accumulation_steps", 1)
-    if not isinstance(accumulated, int) or accumulated < 1:
+    if not isinstance(accumulated, int) or isinstance(accumulated, bool) or accumulated < 1:
         raise ConfigError(
             f"training_arguments.gradient_accumulation_steps is {accumulated!r}; expected a whole number from 1: "
             "change it"
