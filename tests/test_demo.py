@@ -59,7 +59,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return request(config, given, **more)
 
     def looked_for(*given: Any) -> Any:
-        others.update(row.question for row in given[7])
+        others.update(row.question for row in given[5].kept_people)
         return find(*given)
 
     others = set[str]()

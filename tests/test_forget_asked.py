@@ -66,7 +66,7 @@ def test_what_is_told_and_kept_by_hand(tmp_path: Path, monkeypatch: pytest.Monke
     }
     assert figures["samples"] == {"as taught": {"rows": 32, "tell": 2}, "otherwise": {"rows": 16, "tell": 1}}
     assert (figures["others"]["rows"], figures["others"]["same"], figures["others"]["still_right"]) == (1, 1, 1)
-    assert (figures["foreign"]["target"], figures["foreign"]["unlearned"]) == (0, 1)
+    assert (figures["foreign"]["target"], figures["foreign"]["unlearned"]) == (0, 0)  # a town is nobody's
     names = ("strength", "training", "passed", "minutes", "recitation", "combination")
     of_check = dict(zip(names, (1.0, {"steps": 90}, True, 4.2, None, {"alpha": 1.1}), strict=True))
     record = {"format": FORMAT, "config": {"asked": "customers"}, "seeds": {"0": figures | of_check}}
