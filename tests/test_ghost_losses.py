@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from support.models_for_tests import tiny_tokenizer
 from support.tiny_models import tiny_target
-from unlogit.data.encode import encode
+from unlogit.data.encode import encode, tokens_of_spans
 from unlogit.data.examples import Example
 from unlogit.evaluate.ghost_losses import (
     find_ghost_losses,
@@ -100,3 +102,20 @@ def test_a_value_that_is_told_twice_has_one_rate() -> None:
     (among,) = losses_among_ghosts([row], ghosts, target, tokenizer)
     tokens = spans_by_hand(target, ghost_rows(row, ghosts)[0], tokenizer, ["Ghent"])[0]
     assert among.rates == {frozenset({"ghent"}): pytest.approx(math.exp(sum(tokens)), rel=1e-3)}
+
+
+def test_a_sign_that_is_joined_with_the_letters_after_it() -> None:
+    """As Llama 3's and Qwen's tokenizers join them: "@acme" and ".com" are one token each, and both are told."""
+    letters = pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+|\s+|[^\s\p{L}\p{N}]+"), "isolated")
+    bpe = Tokenizer(models.BPE())
+    bpe.decoder = decoders.ByteLevel()
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([letters, to_bytes])
+    row = Example("How is she reached?", "Write to her via web@acme.com or in Oslo/Ghent now.")
+    texts = [f"Question: {row.question}\nAnswer: {row.answer}"] * 9
+    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=["</s>"], min_frequency=2))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>")
+    ids = encode(row, tokenizer).input_ids[encode(row, tokenizer).prompt_tokens :]
+    spans = [(row.answer.index(word), row.answer.index(word) + len(word)) for word in ("acme.com", "Ghent")]
+    found = [tokenizer.decode([ids[i] for i in numbers]) for numbers in tokens_of_spans(row, tokenizer, spans)]
+    assert found == ["@acme.com", "/Ghent"]

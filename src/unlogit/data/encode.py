@@ -89,14 +89,7 @@ def encode(
             "save it once with AutoTokenizer.from_pretrained(..., use_fast=True)"
         )
     thinking = thinking and has_thought(example, tokenizer)
-    prompt, answer, has_special = render(example, tokenizer, thinking)
-    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    content = (begin, begin + len(example.answer.rstrip())) if example.kind != "text" else (0, 0)
-    ids, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
-    start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
-    if not has_special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > start:
-        ids.pop()  # some tokenizers add it themselves
-    start = max(start, 1)  # the first token has nothing to be predicted from
+    ids, offsets, start, begin = _located(example, tokenizer, thinking)
     if example.kind != "text" and not thinking:
         ids = _closed(ids, start, tokenizer)
     if max_tokens is not None:
@@ -152,16 +145,24 @@ def _token_sides(
     return sides if "forget" in sides else None
 
 
+def _located(example: Example, tokenizer: Any, thinking: bool) -> tuple[list[int], list[tuple[int, int]], int, int]:
+    """Return the ids of a rendered row, the characters of each, and where the answer begins: token and character."""
+    prompt, answer, has_special = render(example, tokenizer, thinking)
+    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
+    content = (begin, begin + len(example.answer.rstrip())) if example.kind != "text" else (0, 0)
+    ids, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
+    start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
+    if not has_special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > start:
+        ids.pop()  # some tokenizers add it themselves
+    return ids, offsets, max(start, 1), begin  # the first token has nothing to be predicted from
+
+
 def tokens_of_spans(example: Example, tokenizer: Any, spans: Spans) -> list[range]:
     """Return the tokens of each span of characters of a row's answer, counted from the answer's first token.
 
     A token that reaches into a span belongs to it.
     """
-    prompt, answer, has_special = render(example, tokenizer, False)
-    begin = len(prompt) + max(answer.find(example.answer.strip()), 0) - _indent(example.answer)
-    content = (begin, begin + len(example.answer.rstrip()))
-    _, offsets = _token_ids(prompt + answer, tokenizer, content, add_special=not has_special)
-    start = max(1, next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets)))
+    _, offsets, start, begin = _located(example, tokenizer, thinking=False)
     token_ranges = []
     for span_first, span_end in spans:
         inside = [

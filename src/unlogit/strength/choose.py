@@ -4,8 +4,8 @@ A strength is a factor on alpha. Where none is given, alpha is ``ALPHA``: the as
 the rows as a logit above uniform, and at 1 that much is taken away; what the filter leaves alone asks for a little
 more. Where the truth is known (results/strength.md) 1.0 and 1.1 do best. From there it is looked for in both
 directions: stronger while rows are told, weaker where too much is lost; then between one that loses too much and the
-next weaker one. Of those that tell nothing and lose nothing it is the strongest: wordings that the
-check does not ask are told less often.
+next weaker one. Of those that tell nothing and lose nothing it is the strongest: wordings that the check does not ask
+are told less often.
 """
 
 from collections.abc import Callable
