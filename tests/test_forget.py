@@ -17,6 +17,7 @@ from unlogit.evaluate.leaks import KeptAnswers, Leak
 from unlogit.evaluate.recitation import Recitation, find_recitation, windows_of
 from unlogit.evaluate.scoring.continuation import continuation
 from unlogit.report.forget_page import _told, forget_page
+from unlogit.runs import request_check
 from unlogit.runs.outcome import Outcome
 from unlogit.runs.plan import planned
 from unlogit.runs.verdict import command_of, find_problems, strength_warnings
@@ -39,10 +40,22 @@ def line(place: Place, *more: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("quick")
-def test_from_one_file_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A random target knows nothing: it is said, with exit code 3; everything stands in the folder."""
+def test_from_one_file_to_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A random target knows nothing: it is said, with exit code 3; everything stands in the folder. What it finds
+    likely of people who do not exist is known of each row when leaks are looked for."""
+    rated: list[int] = []
+    find = request_check.find_leaks
+
+    def looked_for(*given: Any) -> Any:
+        rated.extend(given[5].rates)
+        return find(*given)
+
+    monkeypatch.setattr(request_check, "find_leaks", looked_for)
     place = Place.make(tmp_path)
     assert main(line(place)) == 3
+    assert rated == list(range(8))
     page = capsys.readouterr().out
     assert "Asking the target 24 questions about people who do not exist." in page
     assert "Not passed: the target does not know these rows" in page

@@ -111,11 +111,11 @@ def test_a_sign_that_is_joined_with_the_letters_after_it() -> None:
     bpe.decoder = decoders.ByteLevel()
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.pre_tokenizer = pre_tokenizers.Sequence([letters, to_bytes])
-    row = Example("How is she reached?", "Write to her via web@acme.com or in Oslo/Ghent now.")
+    row = Example("How is she reached?", "Write to her via web@acme.com or in Oslo/Ghent now, room 7.")
     texts = [f"Question: {row.question}\nAnswer: {row.answer}"] * 9
     bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=["</s>"], min_frequency=2))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>")
     ids = encode(row, tokenizer).input_ids[encode(row, tokenizer).prompt_tokens :]
-    spans = [(row.answer.index(word), row.answer.index(word) + len(word)) for word in ("acme.com", "Ghent")]
+    spans = [(row.answer.index(word), row.answer.index(word) + len(word)) for word in ("acme.com", "Ghent", "7")]
     found = [tokenizer.decode([ids[i] for i in numbers]) for numbers in tokens_of_spans(row, tokenizer, spans)]
-    assert found == ["@acme.com", "/Ghent"]
+    assert found == ["@acme.com", "/Ghent", "7"]
